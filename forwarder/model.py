@@ -1,0 +1,192 @@
+"""The nouns that the stages hand to each other: segment, batch, outcome, dead letter, counters.
+
+Events of one destination are numbered in the order in which they were queued; the number is the
+event's *position*. A segment holds consecutive positions. A batch is a list of slices, each a run
+of positions out of one segment, with the bytes of exactly those events.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A place to listen at or to connect to: `unix:PATH` or `tcp:HOST:PORT`."""
+
+    path: str | None = None
+    host: str | None = None
+    port: int | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if self.host and ":" in self.host else self.host
+        return f"tcp:{host}:{self.port}"
+
+    @property
+    def is_unix(self) -> bool:
+        return self.path is not None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.is_unix or self.host in {"localhost", "::1"} or (self.host or "").startswith("127.")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Consecutive events accepted together for one destination: what the queue stores.
+
+    `data` is compact JSON, one event a line, every line ended by a newline; no event is empty and
+    none contains a newline, so `data.count(b"\\n") == events`.
+    """
+
+    destination: str
+    events: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one batch may hold: events, and bytes of its JSON array."""
+
+    max_events: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The events at `position` up to `position + events`, all of one segment."""
+
+    position: int
+    events: int
+    accepted_at: float
+    """When the segment was accepted: seconds since the epoch, for people and for `give_up_after`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events that travel together. Held by whoever took it until it is settled or released."""
+
+    destination: str
+    slices: tuple[Slice, ...]
+    data: bytes
+    """The events as in `Segment.data`."""
+
+    @property
+    def events(self) -> int:
+        return sum(part.events for part in self.slices)
+
+    @property
+    def position(self) -> int:
+        return self.slices[0].position
+
+    @property
+    def oldest(self) -> float:
+        """When the oldest event was accepted, in seconds since the epoch."""
+        return min(part.accepted_at for part in self.slices)
+
+    def split(self, events: int) -> tuple[Batch, Batch]:
+        """Return the first `events` events and the rest, each a batch; both must be non-empty."""
+        cut = nth_line(self.data, events)
+        head: list[Slice] = []
+        tail: list[Slice] = []
+        left = events
+        for part in self.slices:
+            taken = min(left, part.events)
+            left -= taken
+            if taken:
+                head.append(replace(part, events=taken))
+            if taken < part.events:
+                tail.append(replace(part, position=part.position + taken, events=part.events - taken))
+        return (
+            Batch(self.destination, tuple(head), self.data[:cut]),
+            Batch(self.destination, tuple(tail), self.data[cut:]),
+        )
+
+
+def nth_line(data: bytes, count: int) -> int:
+    """Return the offset behind the `count`-th line of `data`."""
+    offset = 0
+    for _ in range(count):
+        offset = data.index(b"\n", offset) + 1
+    return offset
+
+
+class Outcome(enum.Enum):
+    """What came of one attempt (DESIGN: one attempt, one outcome)."""
+
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    HELD = "held"
+    TOO_LARGE = "too_large"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Burial:
+    """Why events go to the dead letters: `reason` is one word, `detail` the start of the answer."""
+
+    reason: str
+    """`rejected`, `too_large`, `expired` or `damaged`."""
+    status: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that was given up, kept until somebody replays or purges it. Times: seconds since the epoch."""
+
+    id: int
+    destination: str
+    event_id: str
+    reason: str
+    status: int | None
+    detail: str
+    accepted_at: float
+    died_at: float
+    event: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadFilter:
+    """Which dead letters; a field that is None or empty does not restrict."""
+
+    destination: str | None = None
+    ids: tuple[str, ...] = ()
+    """Numbers of dead letters, or event ids."""
+    reason: str | None = None
+    died_before: float | None = None
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """The account of one destination. `accepted == queued + delivered + dead + dropped`, always."""
+
+    accepted: int = 0
+    queued: int = 0
+    delivered: int = 0
+    dead: int = 0
+    dropped: int = 0
+    queued_bytes: int = 0
+    dead_bytes: int = 0
+    oldest_accepted_at: float | None = None
+    """Seconds since the epoch; None where nothing is queued."""
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """The state of the queue; sizes in bytes on disk."""
+
+    backend: str
+    bytes: int
+    max_bytes: int
+    full: bool
+    failing: str | None = None
+    """What the storage says when it fails, or None."""
+    destinations: Mapping[str, Counters] = field(default_factory=dict)

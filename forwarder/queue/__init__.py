@@ -1,0 +1,1 @@
+"""Where events wait: durable, bounded, accounted for."""

@@ -1,0 +1,48 @@
+"""Let segments in while there is room for them: refuse what does not fit, or drop the oldest.
+
+A request is let in as a whole or refused as a whole, before anything of it is written, so a refusal
+does no harm to the others of the same commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forwarder.errors import QueueFullError, TooLargeError
+from forwarder.model import Segment
+from forwarder.queue.sizes import PAGE_BYTES, stored_bytes
+from forwarder.queue.store import Store
+from forwarder.queue.waiting import drop
+
+
+def append(store: Store, segments: Sequence[Segment]) -> None:
+    """Write: store all segments or none. Raises QueueFullError or TooLargeError."""
+    _make_room(store, segments)
+    store.append(segments)
+
+
+def _make_room(store: Store, segments: Sequence[Segment]) -> None:
+    needed: dict[str, int] = {}
+    for segment in segments:
+        needed[segment.destination] = needed.get(segment.destination, 0) + stored_bytes(len(segment.data))
+    for name, size in needed.items():
+        share = store.lanes[name].share
+        waiting = sum(stored_bytes(len(segment.data)) for segment in store.appended.get(name, ()))
+        while share.max_bytes is not None and (over := _over_share(store, name, size + waiting)) > 0:
+            if not share.drop_oldest or not drop(store, [name], over):
+                raise QueueFullError(
+                    f"the queue of destination {name} is full: {share.max_bytes:,} bytes"
+                    f" (destinations.{name}.queue.max_bytes)"
+                )
+    total = sum(needed.values())
+    if total > store.capacity - 16 * PAGE_BYTES:
+        raise TooLargeError(f"{total:,} bytes can never fit into the queue of {store.max_bytes:,} (queue.max_bytes)")
+    while (over := store.live_bytes + store.appended_bytes + total - store.capacity) > 0:
+        droppable = [name for name, lane in store.lanes.items() if lane.share.drop_oldest]
+        if not drop(store, droppable, over):
+            raise QueueFullError(f"the queue is full: {store.max_bytes:,} bytes (queue.max_bytes)")
+
+
+def _over_share(store: Store, name: str, more: int) -> int:
+    ledger = store.ledger(name)
+    return ledger.bytes + ledger.dead_bytes + more - (store.lanes[name].share.max_bytes or 0)

@@ -1,0 +1,104 @@
+"""The contract of a queue. Every backend passes the same conformance tests.
+
+A queue keeps, for each destination, events in the order in which they were appended. A batch
+that was taken is *held* by its taker until it is settled or released; what is held is not handed
+out again and is not dropped, expired or purged. What is settled is gone for good; the counters
+move in the same transaction. A process that dies loses what it held back to the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, QueueStats, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one destination may use of the queue: bytes on disk (None: all of it) and the policy when full."""
+
+    max_bytes: int | None = None
+    drop_oldest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What of a destination waits and is not held.
+
+    `events` and `bytes` are exact up to the queue's look-ahead and at least that beyond it;
+    `since` is the monotonic time at which the oldest of them was appended, or minus infinity for
+    events that were there before this process.
+    """
+
+    events: int
+    bytes: int
+    since: float
+
+
+class Queue(Protocol):
+    """A durable queue of events for a set of named destinations."""
+
+    async def append(self, segments: Sequence[Segment]) -> None:
+        """Store all segments or none; durable on return.
+
+        Raises QueueFullError, DiskFullError, StorageError or ShuttingDownError; nothing is stored then.
+        """
+
+    async def next_batch(self, destination: str, limits: Limits) -> Batch | None:
+        """Take the oldest events that are not held, as many as `limits` allow, at least one.
+
+        An event over `limits.max_bytes` is handed out alone. Returns None where nothing waits.
+        """
+
+    async def settle(self, batch: Batch, burial: Burial | None = None) -> None:
+        """Settle a held batch: delivered, or dead for the reason given. Durable on return.
+
+        Tries until the storage takes it: a failing disk delays a settlement, it does not undo it.
+        """
+
+    def release(self, batch: Batch) -> None:
+        """Give a held batch back; its events are handed out again, in their old places."""
+
+    def pending(self, destination: str) -> Pending:
+        """Return what waits for a destination."""
+
+    async def wait(self, destination: str, timeout: float | None, enough: Limits | None = None) -> None:
+        """Return when events came to an empty queue, or after `timeout` seconds.
+
+        With `enough`, also when at least so many events, or so many bytes, wait; without, on every change.
+        """
+
+    async def wait_space(self, timeout: float) -> None:
+        """Return when space may have become free, or after `timeout` seconds."""
+
+    async def expire(self, destination: str, accepted_before: float, burial: Burial) -> int:
+        """Move what waits and was accepted before that time to the dead letters; return how many."""
+
+    async def purge(self, destination: str) -> int:
+        """Drop everything that waits for a destination, counted as dropped; return how many."""
+
+    async def set_paused(self, destination: str, paused: bool) -> None:
+        """Remember, across restarts, whether a destination is paused."""
+
+    def peek(self, destination: str, limit: int | None) -> AsyncIterator[bytes]:
+        """Yield queued events (held ones too) from the oldest on, without taking them."""
+
+    def dead_letters(self, wanted: DeadFilter, limit: int | None = None) -> AsyncIterator[DeadLetter]:
+        """Yield dead letters from the oldest on."""
+
+    async def replay(self, wanted: DeadFilter) -> int:
+        """Move dead letters to the end of their queues; return how many."""
+
+    async def purge_dead(self, wanted: DeadFilter) -> int:
+        """Drop dead letters, counted as dropped; return how many."""
+
+    async def stats(self) -> QueueStats:
+        """Return the counters of every destination that the queue knows, and its size."""
+
+    async def configure(self, shares: dict[str, Share]) -> Sequence[str]:
+        """Set the destinations that take events; return the names of others that still hold events or dead letters."""
+
+    async def close(self) -> None:
+        """Finish what was submitted and close. Later calls raise ShuttingDownError."""

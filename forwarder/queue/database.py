@@ -1,0 +1,195 @@
+"""The queue's SQLite file: opened by one process, over one connection, migrated, or set aside.
+
+WAL with `synchronous=FULL`: a commit returns after its frames are synced to disk. SQLite from 3.7.0
+to 3.51.2 can damage a WAL database that two connections write or checkpoint at the same moment
+(https://sqlite.org/wal.html#walresetbug), so there is a lock file beside the database, and
+`locking_mode=EXCLUSIVE` keeps every other connection out. A file that is not a queue, or that
+SQLite calls damaged, is renamed to `….damaged-TIME` and a new one is begun; nothing is deleted.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+import structlog
+
+from forwarder.errors import DiskFullError, QueueLockedError, StorageError, UnavailableError
+from forwarder.queue.sizes import PAGE_BYTES
+
+# "FwdQ": tells a queue from any other SQLite file (https://sqlite.org/pragma.html#pragma_application_id).
+APPLICATION_ID = 0x46776451
+SCHEMA_VERSION = 1
+# Each script leads from the version before it; version 1 is schema.sql.
+MIGRATIONS: dict[int, str] = {}
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class ForeignFileError(sqlite3.DatabaseError):
+    """The file is a SQLite database, but not a queue."""
+
+
+class Connection(aiosqlite.Connection):
+    """An aiosqlite connection that runs a whole job on its thread.
+
+    aiosqlite makes each call a hop between threads, which costs more than most statements do.
+    """
+
+    async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `job` with the raw connection on the connection's thread; sqlite3's operational errors are mapped."""
+        try:
+            result: T = await self._execute(partial(job, self._conn))  # type: ignore[no-untyped-call]
+        except sqlite3.OperationalError as error:
+            raise map_error(error) from error
+        return result
+
+
+def map_error(error: sqlite3.Error) -> UnavailableError:
+    """Return the error of ours for one of SQLite's (https://sqlite.org/rescode.html)."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_FULL:
+        return DiskFullError("the disk of the queue is full", hint="free space on it; no restart is needed")
+    name = getattr(error, "sqlite_errorname", None)
+    return StorageError(f"the queue's storage fails: {error}" + (f" ({name})" if name else ""))
+
+
+class InstanceLock:
+    """A lock file beside the queue that one process holds for as long as it lives (flock(2))."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(path.name + ".lock")
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock. Raises QueueLockedError, or StorageError where the folder cannot be used."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise folder_error(self._path.parent, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(descriptor, 32).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise QueueLockedError(
+                f"another instance{f' (process {holder})' if holder else ''} holds the queue {self._path.parent}",
+                hint="stop it first, or give this one a queue.path of its own",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let go of the lock; the file stays, as removing it would race with the next holder."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def folder_error(folder: Path, error: OSError) -> StorageError:
+    """Return what to say when the queue's folder cannot be used."""
+    hint = {
+        errno.ENOENT: f"create it: mkdir -p {folder}",
+        errno.EACCES: f"let this user (uid {os.getuid()}) write there: chown {os.getuid()} {folder}",
+    }.get(error.errno or 0, "")
+    return StorageError(f"the queue's folder {folder} cannot be used: {error.strerror}", hint=hint)
+
+
+async def open_database(path: Path, *, wal_bytes: int) -> Connection:
+    """Open or begin the queue's file; a damaged one is set aside first.
+
+    Raises StorageError or DiskFullError where the system does not let us.
+    """
+    prepare = partial(_prepare, wal_bytes=wal_bytes)
+    try:
+        return await _connect(path, prepare)
+    except sqlite3.DatabaseError as error:
+        aside = set_aside(path)
+        reason, hint = str(error), "a new queue was begun; keep the file"
+        log.error("queue.set_aside", reason=reason, file=str(aside), hint=hint)  # noqa: TRY400
+    return await _connect(path, prepare)
+
+
+async def _connect(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> Connection:
+    def connector() -> sqlite3.Connection:
+        # Transactions are begun and committed by our own statements only.
+        return sqlite3.connect(path, isolation_level=None, cached_statements=64)
+
+    connection = Connection(connector, 64)
+    try:
+        await connection
+    except sqlite3.OperationalError as error:
+        raise map_error(error) from error
+    try:
+        await connection.run(prepare)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+def _prepare(db: sqlite3.Connection, *, wal_bytes: int) -> None:
+    # Before the first access: with it the WAL index lives in memory, and nobody else gets in.
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA secure_delete = OFF")
+    db.execute("PRAGMA temp_store = MEMORY")
+    db.execute("PRAGMA cache_size = -8192")
+    # The log is checkpointed at half of what is kept for it; the rest is for one large commit.
+    db.execute(f"PRAGMA wal_autocheckpoint = {max(16, wal_bytes // 2 // PAGE_BYTES)}")
+    db.execute(f"PRAGMA journal_size_limit = {wal_bytes}")
+    _migrate(db)
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    version: int = _value(db, "PRAGMA user_version")
+    application: int = _value(db, "PRAGMA application_id")
+    tables: int = _value(db, "SELECT count(*) FROM sqlite_schema")
+    if tables and application != APPLICATION_ID:
+        raise ForeignFileError("the file is a SQLite database, but not a queue of this program")
+    if version > SCHEMA_VERSION:
+        raise ForeignFileError(f"the queue was written by a newer version (schema {version}, known: {SCHEMA_VERSION})")
+    scripts = {1: schema_sql(), **MIGRATIONS}
+    for step in range(version + 1, SCHEMA_VERSION + 1):
+        db.executescript(
+            f"BEGIN IMMEDIATE; {scripts[step]};"
+            f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {step}; COMMIT;"
+        )
+
+
+def schema_sql() -> str:
+    """Return the statements that make an empty queue."""
+    return files("forwarder.queue").joinpath("schema.sql").read_text(encoding="utf-8")
+
+
+def _value(db: sqlite3.Connection, statement: str) -> Any:
+    return db.execute(statement).fetchone()[0]
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, with its log, so that a new one can be begun; return its new path."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.damaged-{stamp}-{number}")
+    for suffix in ("", "-wal", "-shm"):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            source.rename(aside.with_name(aside.name + suffix))
+    return aside

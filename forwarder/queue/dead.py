@@ -1,0 +1,78 @@
+"""Dead letters in the queue's file: found by a filter, replayed or dropped in bounded steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forwarder.model import DeadFilter, DeadLetter
+from forwarder.queue.sizes import stored_bytes
+from forwarder.queue.store import Store
+
+# Dead letters that one step reads, replays or drops: bounds memory and the size of a transaction.
+STEP_LETTERS = 256
+
+_COLUMNS = "dead.id, name, event_id, reason, status, detail, accepted_at, died_at, event"
+
+
+def _where(wanted: DeadFilter) -> tuple[str, list[Any]]:
+    terms, values = ["TRUE"], list[Any]()
+    if wanted.destination is not None:
+        terms.append("name = ?")
+        values.append(wanted.destination)
+    if wanted.ids:
+        numbers = [int(word) for word in wanted.ids if word.isascii() and word.isdigit() and len(word) < 19]
+        terms.append(f"(dead.id IN ({_marks(numbers)}) OR event_id IN ({_marks(wanted.ids)}))")
+        values += [*numbers, *wanted.ids]
+    if wanted.reason is not None:
+        terms.append("reason = ?")
+        values.append(wanted.reason)
+    if wanted.died_before is not None:
+        terms.append("died_at < ?")
+        values.append(wanted.died_before)
+    return " AND ".join(terms), values
+
+
+def _marks(values: object) -> str:
+    return ", ".join("?" * len(values))  # type: ignore[arg-type]
+
+
+def find(store: Store, wanted: DeadFilter, after: int, limit: int) -> list[DeadLetter]:
+    """Return the first `limit` dead letters with a number above `after`."""
+    where, values = _where(wanted)
+    rows = store.query(
+        f"SELECT {_COLUMNS} FROM dead JOIN destination ON destination.id = dead.destination"  # noqa: S608 - no values
+        f" WHERE dead.id > ? AND {where} ORDER BY dead.id LIMIT ?",
+        (after, *values, limit),
+    )
+    return [DeadLetter(*row) for row in rows]
+
+
+def replay(store: Store, wanted: DeadFilter) -> int:
+    """Write: move some dead letters to the end of their queues; return how many, 0 when none is left.
+
+    What is damaged beyond reading has no event to send and stays.
+    """
+    letters = [letter for letter in find(store, wanted, 0, STEP_LETTERS) if letter.event]
+    by_destination: dict[str, list[DeadLetter]] = {}
+    for letter in letters:
+        by_destination.setdefault(letter.destination, []).append(letter)
+    for name, found in by_destination.items():
+        store.insert(name, b"".join(letter.event + b"\n" for letter in found), len(found))
+        _remove(store, name, found)
+    return len(letters)
+
+
+def purge(store: Store, wanted: DeadFilter) -> int:
+    """Write: drop some dead letters; return how many, 0 when none is left."""
+    letters = find(store, wanted, 0, STEP_LETTERS)
+    for letter in letters:
+        store.ledger(letter.destination).dropped += 1
+        _remove(store, letter.destination, [letter])
+    return len(letters)
+
+
+def _remove(store: Store, name: str, letters: list[DeadLetter]) -> None:
+    ledger = store.ledger(name)
+    ledger.dead -= len(letters)
+    ledger.dead_bytes -= sum(stored_bytes(len(letter.event)) for letter in letters)
+    store.query(f"DELETE FROM dead WHERE id IN ({_marks(letters)})", [letter.id for letter in letters])  # noqa: S608

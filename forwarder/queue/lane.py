@@ -1,0 +1,140 @@
+"""The state of one destination: its account, what is held of it, and a bounded look ahead.
+
+An account (`Ledger`) is copied before a transaction changes it and put in place after the commit,
+so a transaction that fails leaves no trace. The look-ahead (`Lane`) knows the sizes of the next
+segments without their data; it can be thrown away at any time and is read again from the file.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from forwarder.queue.base import Pending, Share
+from forwarder.queue.ranges import Ranges
+
+# Segments that a lane looks ahead: enough for a batch of the largest size out of segments of one
+# event each, and little memory.
+LOOK_AHEAD = 4096
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The account of one destination, as in the table `destination`."""
+
+    id: int
+    name: str
+    head: int = 0
+    tail: int = 0
+    accepted: int = 0
+    delivered: int = 0
+    dead: int = 0
+    dropped: int = 0
+    bytes: int = 0
+    dead_bytes: int = 0
+    paused: bool = False
+    settled: Ranges = field(default_factory=Ranges)
+
+    @property
+    def queued(self) -> int:
+        return self.tail - self.head - len(self.settled)
+
+    @property
+    def base(self) -> int:
+        """The row number of the segment at position 0."""
+        return self.id << 48
+
+    def copy(self) -> Ledger:
+        return replace(self, settled=self.settled.copy())
+
+    def settle(self, first: int, until: int) -> tuple[int, int]:
+        """Mark positions as settled; return the run of settled positions around them (0 for the start)."""
+        if first <= self.head:
+            self.head = max(self.head, until)
+            for start, end in self.settled:
+                if start > self.head:
+                    break
+                self.head = max(self.head, end)
+            self.settled.remove(0, self.head)
+            return 0, self.head
+        return self.settled.add(first, until)
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is left of one segment and not held: `skip` events of its row come before `position`."""
+
+    row: int
+    position: int
+    skip: int
+    events: int
+    size: int
+    accepted_at: float
+    since: float
+
+
+class Lane:
+    """One destination's ledger, holds and look-ahead."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.share = Share()
+        self.held = Ranges()
+        self.ahead: deque[Entry] = deque()
+        self.ahead_events = 0
+        self.ahead_bytes = 0
+        self.next_position = ledger.head
+        """Where the look-ahead ends: what lies behind is only in the file."""
+        self.kept_row: tuple[int, bytes] | None = None
+        """The row that the last batch took a part of, with its data, so that it is read once."""
+
+    @property
+    def is_complete(self) -> bool:
+        return self.next_position >= self.ledger.tail
+
+    def look_again(self) -> None:
+        """Forget the look-ahead; it is read again from the file when it is needed."""
+        self.ahead.clear()
+        self.ahead_events = self.ahead_bytes = 0
+        self.next_position = self.ledger.head
+
+    def push(self, entry: Entry) -> None:
+        self.ahead.append(entry)
+        self.ahead_events += entry.events
+        self.ahead_bytes += entry.size
+
+    def push_back(self, entry: Entry) -> None:
+        self.ahead.appendleft(entry)
+        self.ahead_events += entry.events
+        self.ahead_bytes += entry.size
+
+    def pop(self) -> Entry:
+        entry = self.ahead.popleft()
+        self.ahead_events -= entry.events
+        self.ahead_bytes -= entry.size
+        return entry
+
+    def appended(self, row: int, position: int, events: int, size: int, accepted_at: float, since: float) -> None:
+        """Take note of a segment that was committed at the tail."""
+        if self.next_position == position and len(self.ahead) < LOOK_AHEAD:
+            self.push(Entry(row, position, 0, events, size, accepted_at, since))
+            self.next_position = position + events
+
+    def see(self, row: int, events: int, size: int, accepted_at: float) -> None:
+        """Take note of a segment read from the file, but for what of it is settled or held."""
+        position = row - self.ledger.base
+        until = position + events
+        for first, end in self.ledger.settled.gaps(max(position, self.ledger.head), until):
+            for start, stop in self.held.gaps(first, end):
+                part = size * (stop - start) // events
+                self.push(Entry(row, start, start - position, stop - start, part, accepted_at, float("-inf")))
+        self.next_position = until
+
+    def waiting(self) -> int:
+        """Return how many events wait and are not held."""
+        return self.ledger.queued - len(self.held)
+
+    def pending(self) -> Pending:
+        behind = 0 if self.is_complete else max(0, self.waiting() - self.ahead_events)
+        since = self.ahead[0].since if self.ahead else float("-inf")
+        return Pending(self.ahead_events + behind, self.ahead_bytes + behind, since)

@@ -1,0 +1,342 @@
+"""The queue in one SQLite file.
+
+The state of the queue belongs to the connection's thread: everything that is done to it is an
+operation that the group commit carries there, and what the event loop sees between two jobs is a
+snapshot that the last job brought back. An append returns after the commit that holds it has been
+synced. A process that dies leaves the last commit; what it had taken and not settled is still
+queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+from forwarder.errors import DiskFullError, ForwarderError, ShuttingDownError, StorageError
+from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, QueueStats, Segment
+from forwarder.queue import admission, dead, views, waiting
+from forwarder.queue.base import Pending, Share
+from forwarder.queue.commit import GroupCommit, Operation
+from forwarder.queue.database import Connection, InstanceLock, folder_error, map_error, open_database
+from forwarder.queue.sizes import wal_bytes
+from forwarder.queue.store import Store, unhold
+from forwarder.queue.take import take
+
+# Free pages that a file keeps for reuse before space is handed back, and how many pages one step
+# hands back, so that no commit waits long for it.
+_KEEP_FREE_BYTES = 16 * 1024 * 1024
+_VACUUM_PAGES = 256
+# Seconds between attempts to write to a storage that fails.
+_RETRY_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """What a job brings back to the event loop; sizes in bytes of the file."""
+
+    pending: dict[str, Pending]
+    live_bytes: int
+    free_bytes: int
+    wrote: bool = False
+    failure: ForwarderError | None = None
+
+
+class SqliteQueue:
+    """`forwarder.queue.base.Queue` on SQLite. Use `async with await SqliteQueue.open(…)`."""
+
+    def __init__(self, connection: Connection, store: Store, lock: InstanceLock) -> None:
+        self._connection = connection
+        self._store = store
+        self._lock = lock
+        self._commit: GroupCommit[Store] = GroupCommit(self._run, max_bytes=wal_bytes(store.max_bytes) // 4)
+        pending = {name: lane.pending() for name, lane in store.lanes.items()}
+        self._snapshot = _Snapshot(pending, store.live_bytes, store.free_bytes)
+        self._changed: dict[str, asyncio.Event] = {}
+        self._enough: dict[str, Limits] = {}
+        self._space = asyncio.Event()
+        self._upkeep = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._failing: str | None = None
+        self._upkeep_task: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, path: Path, *, max_bytes: int) -> SqliteQueue:
+        """Open or begin the queue at `path`; its folder is made where it is missing.
+
+        Raises QueueLockedError, StorageError or DiskFullError.
+        """
+        try:
+            await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise folder_error(path.parent, error) from error
+        lock = InstanceLock(path)
+        lock.acquire()
+        try:
+            reserve = wal_bytes(max_bytes)
+            connection = await open_database(path, wal_bytes=reserve)
+            try:
+                store = await connection.run(partial(Store, max_bytes=max_bytes, wal_bytes=reserve))
+            except BaseException:
+                await connection.close()
+                raise
+        except BaseException:
+            lock.release()
+            raise
+        return cls(connection, store, lock)
+
+    async def __aenter__(self) -> SqliteQueue:
+        self._commit.start()
+        self._upkeep_task = asyncio.create_task(self._keep_up(), name="queue-upkeep")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Finish what was submitted, fold the log into the file, and close."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        self._upkeep.set()
+        if self._upkeep_task is not None:
+            await self._upkeep_task
+        await self._commit.close()
+        try:
+            await self._connection.close()
+        finally:
+            self._lock.release()
+
+    # --- jobs ----------------------------------------------------------------------------------
+
+    async def _run(self, group: Sequence[Operation[Store]]) -> list[Any]:
+        try:
+            results, snapshot = await self._connection.run(partial(self._job, group))
+        except Exception as error:  # a bug: every caller is told, and the loop lives on
+            log.exception("queue.job_failed")
+            return [error] * len(group)
+        self._publish(snapshot)
+        return results
+
+    def _job(self, group: Sequence[Operation[Store]], _db: sqlite3.Connection) -> tuple[list[Any], _Snapshot]:
+        """Do a group's work, on the connection's thread."""
+        store, failure = self._store, None
+        results: list[Any] = [None] * len(group)
+        writes = [index for index, operation in enumerate(group) if operation.is_write]
+        if writes:
+            done: list[Any]
+            try:
+                done = store.transact([group[index].act for index in writes])
+            except (DiskFullError, StorageError) as error:
+                done, failure = [error] * len(writes), error
+            for index, result in zip(writes, done, strict=True):
+                results[index] = result
+        for index, operation in enumerate(group):
+            if not operation.is_write:
+                results[index] = _attempt(operation.act, store)
+        pending = {name: lane.pending() for name, lane in store.lanes.items()}
+        return results, _Snapshot(pending, store.live_bytes, store.free_bytes, bool(writes), failure)
+
+    def _publish(self, snapshot: _Snapshot) -> None:
+        """Take over what a job brought back, and wake whom it concerns."""
+        if snapshot.live_bytes < self._snapshot.live_bytes:
+            self._space.set()
+            self._space = asyncio.Event()
+        before, self._snapshot = self._snapshot, snapshot
+        for name, event in self._changed.items():
+            now, then = snapshot.pending.get(name), before.pending.get(name)
+            if now != then and (then is None or not then.events or _is_enough(now, self._enough.get(name))):
+                event.set()
+        if snapshot.failure is not None:
+            if self._failing is None:
+                log.error("queue.storage_failing", reason=snapshot.failure.message, hint=snapshot.failure.hint)
+            self._failing = snapshot.failure.message
+        elif snapshot.wrote and self._failing is not None:
+            log.info("queue.storage_recovered")
+            self._failing = None
+        if self._failing is not None or self._wants_vacuum:
+            self._upkeep.set()
+
+    @property
+    def _wants_vacuum(self) -> bool:
+        return self._snapshot.free_bytes > max(_KEEP_FREE_BYTES, self._snapshot.live_bytes // 2)
+
+    async def _keep_up(self) -> None:
+        """Try a failing storage again, and hand free space back, while there is something to do."""
+        while not self._closing.is_set():
+            await self._upkeep.wait()
+            self._upkeep.clear()
+            while not self._closing.is_set() and (self._failing is not None or self._wants_vacuum):
+                try:
+                    if self._failing is not None:
+                        await self._pause(_RETRY_SECONDS)
+                        await self._commit.submit(Store.probe)
+                    else:
+                        await self._commit.submit(lambda store: store.vacuum(_VACUUM_PAGES), is_write=False)
+                except (DiskFullError, StorageError):
+                    await self._pause(_RETRY_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
+
+    # --- the contract --------------------------------------------------------------------------
+
+    async def configure(self, shares: dict[str, Share]) -> Sequence[str]:
+        """Set the destinations that take events; return the names of others that still keep something."""
+        others: Sequence[str] = await self._commit.submit(lambda store: store.configure(shares))
+        return others
+
+    async def append(self, segments: Sequence[Segment]) -> None:
+        """Store all segments or none; durable on return."""
+        size = sum(len(segment.data) for segment in segments)
+        if segments:
+            await self._commit.submit(lambda store: admission.append(store, segments), size=size)
+
+    async def next_batch(self, destination: str, limits: Limits) -> Batch | None:
+        """Take the oldest events that are not held, as many as `limits` allow, at least one."""
+        taking = self._commit.submit(lambda store: take(store, destination, limits), is_write=False)
+        try:
+            batch: Batch | None = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # Whoever is gone cannot release what was taken for it.
+            taking.add_done_callback(self._release_taken)
+            raise
+        return batch
+
+    def _release_taken(self, taken: asyncio.Future[Batch | None]) -> None:
+        if not taken.cancelled() and taken.exception() is None and (batch := taken.result()) is not None:
+            self.release(batch)
+
+    async def settle(self, batch: Batch, burial: Burial | None = None) -> None:
+        """Settle a held batch: delivered, or dead for the reason given. Durable on return."""
+        while True:
+            try:
+                await asyncio.shield(self._commit.submit(lambda store: store.settle(batch, burial)))
+            except (DiskFullError, StorageError):
+                if self._closing.is_set():
+                    raise
+                await self._pause(_RETRY_SECONDS)
+            else:
+                return
+
+    def release(self, batch: Batch) -> None:
+        """Give a held batch back; its events are handed out again, in their old places."""
+
+        def act(store: Store) -> None:
+            lane = store.lanes[batch.destination]
+            unhold(lane, batch)
+            lane.look_again()
+
+        with suppress(ShuttingDownError):
+            self._commit.submit(act, is_write=False)
+
+    def pending(self, destination: str) -> Pending:
+        """Return what waits for a destination."""
+        return self._snapshot.pending.get(destination, Pending(0, 0, float("-inf")))
+
+    async def wait(self, destination: str, timeout: float | None, enough: Limits | None = None) -> None:
+        """Return when events came to an empty queue, or there are `enough`, or after `timeout` seconds."""
+        event = self._changed.setdefault(destination, asyncio.Event())
+        if enough is None:
+            self._enough.pop(destination, None)
+        else:
+            self._enough[destination] = enough
+        with suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), timeout)
+        event.clear()
+
+    async def wait_space(self, timeout: float) -> None:
+        """Return when space may have become free, or after `timeout` seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._space.wait(), timeout)
+
+    async def expire(self, destination: str, accepted_before: float, burial: Burial) -> int:
+        """Move what waits and was accepted before that time to the dead letters; return how many."""
+        return await self._all_steps(lambda store: waiting.expire(store, destination, accepted_before, burial))
+
+    async def purge(self, destination: str) -> int:
+        """Drop everything that waits for a destination, counted as dropped; return how many."""
+        return await self._all_steps(lambda store: waiting.purge(store, destination))
+
+    async def set_paused(self, destination: str, paused: bool) -> None:
+        """Remember, across restarts, whether a destination is paused."""
+        await self._commit.submit(lambda store: store.set_paused(destination, paused))
+
+    async def replay(self, wanted: DeadFilter) -> int:
+        """Move dead letters to the end of their queues; return how many."""
+        return await self._all_steps(lambda store: dead.replay(store, wanted))
+
+    async def purge_dead(self, wanted: DeadFilter) -> int:
+        """Drop dead letters, counted as dropped; return how many."""
+        return await self._all_steps(lambda store: dead.purge(store, wanted))
+
+    async def _all_steps(self, step: Callable[[Store], int]) -> int:
+        """Repeat a write that does a bounded part of the work until it finds nothing more to do."""
+        total = 0
+        while count := await self._commit.submit(step):
+            total += count
+        return total
+
+    async def peek(self, destination: str, limit: int | None) -> AsyncIterator[bytes]:
+        """Yield queued events (held ones too) from the oldest on, without taking them."""
+        position, left = 0, limit
+        while left is None or left > 0:
+            found: tuple[list[bytes], int] | None = await self._commit.submit(
+                partial(views.lines_from, name=destination, position=position), is_write=False
+            )
+            if found is None:
+                return
+            lines, position = found
+            for line in lines[:left]:
+                yield line
+            left = None if left is None else left - len(lines)
+
+    async def dead_letters(self, wanted: DeadFilter, limit: int | None = None) -> AsyncIterator[DeadLetter]:
+        """Yield dead letters from the oldest on."""
+        after, left = 0, limit
+        while left is None or left > 0:
+            step = dead.STEP_LETTERS if left is None else min(left, dead.STEP_LETTERS)
+            letters: list[DeadLetter] = await self._commit.submit(
+                partial(dead.find, wanted=wanted, after=after, limit=step), is_write=False
+            )
+            for letter in letters:
+                yield letter
+            if len(letters) < step:
+                return
+            after = letters[-1].id
+            left = None if left is None else left - len(letters)
+
+    async def stats(self) -> QueueStats:
+        """Return the counters of every destination that the queue knows, and its size."""
+        stats: QueueStats = await self._commit.submit(views.stats, is_write=False)
+        return replace(stats, failing=self._failing)
+
+
+def _attempt(act: Callable[[Store], Any], store: Store) -> Any:
+    """Run a read; return its result, or its error as a value."""
+    try:
+        return act(store)
+    except sqlite3.Error as error:
+        return map_error(error)
+    except ForwarderError as error:
+        return error
+
+
+def _is_enough(pending: Pending | None, enough: Limits | None) -> bool:
+    """Say whether what waits is worth waking up for."""
+    if pending is None or enough is None:
+        return True
+    return pending.events >= enough.max_events or pending.bytes >= enough.max_bytes

@@ -1,0 +1,343 @@
+"""The queue inside its SQLite file: plain calls on one connection, made on one thread.
+
+Every write is a method that runs inside a transaction opened by `transact`, which runs many of
+them together. A write that refuses (the queue is full) raises before it changed anything, so it
+does not harm its neighbours. Ledgers are copied on the first change of a transaction and put in
+place after its commit; look-aheads follow then, too. A crash at any moment leaves the last commit.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic, time
+from typing import Any
+
+import structlog
+
+from forwarder.errors import TooLargeError, UnavailableError
+from forwarder.event import event_id
+from forwarder.model import Batch, Burial, Segment, nth_line
+from forwarder.queue.base import Share
+from forwarder.queue.database import map_error
+from forwarder.queue.lane import LOOK_AHEAD, Entry, Lane, Ledger
+from forwarder.queue.sizes import PAGE_BYTES, stored_bytes
+
+# Segments of one destination that meet in a transaction become one row up to this size: few rows
+# to read back, and no batch has to read much more than it takes.
+_MERGE_BYTES = 256 * 1024
+
+log = structlog.get_logger(__name__)
+
+Write = Callable[["Store"], Any]
+
+
+class Store:
+    """The file's content as lanes, and the writes and reads of the queue.
+
+    `max_bytes` bounds the file and its write-ahead log together, in bytes; `wal_bytes` of it are
+    kept for the log.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, max_bytes: int, wal_bytes: int) -> None:
+        self._db = connection
+        self.max_bytes = max_bytes
+        self.capacity = max_bytes - wal_bytes
+        self.lanes: dict[str, Lane] = {}
+        self._changed: dict[str, Ledger] = {}
+        self.after: list[Callable[[], None]] = []
+        self.appended: dict[str, list[Segment]] = {}
+        self.appended_bytes = 0
+        self.live_bytes = 0
+        self.free_bytes = 0
+        self._load()
+
+    # --- transactions --------------------------------------------------------------------------
+
+    def transact(self, writes: Sequence[Write]) -> list[Any]:
+        """Run writes in one transaction; return each one's result, or the error with which it refused.
+
+        Durable on return. Raises DiskFullError or StorageError, and then nothing has happened.
+        """
+        results: list[Any] = []
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for write in writes:
+                try:
+                    results.append(write(self))
+                except (UnavailableError, TooLargeError) as refusal:
+                    results.append(refusal)
+            self._flush()
+            self._write_ledgers()
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            self._undo()
+            if isinstance(error, sqlite3.Error):
+                raise map_error(error) from error
+            raise
+        self._put_in_place()
+        return results
+
+    def _undo(self) -> None:
+        self._changed.clear()
+        self.after.clear()
+        self.appended.clear()
+        self.appended_bytes = 0
+        if self._db.in_transaction:
+            self._db.rollback()
+
+    def _put_in_place(self) -> None:
+        for name, ledger in self._changed.items():
+            self.lanes[name].ledger = ledger
+        self._changed.clear()
+        for act in self.after:
+            act()
+        self.after.clear()
+        self.measure()
+
+    def _write_ledgers(self) -> None:
+        for ledger in self._changed.values():
+            self._db.execute(
+                "UPDATE destination SET head = ?, tail = ?, accepted = ?, delivered = ?, dead = ?, dropped = ?,"
+                " bytes = ?, dead_bytes = ?, paused = ? WHERE id = ?",
+                (
+                    *(ledger.head, ledger.tail, ledger.accepted, ledger.delivered, ledger.dead, ledger.dropped),
+                    *(ledger.bytes, ledger.dead_bytes, ledger.paused, ledger.id),
+                ),
+            )
+            if ledger.settled or self.lanes[ledger.name].ledger.settled:
+                self._db.execute("DELETE FROM settled WHERE destination = ?", (ledger.id,))
+                self._db.executemany(
+                    "INSERT INTO settled VALUES (?, ?, ?)", [(ledger.id, *run) for run in ledger.settled]
+                )
+
+    def query(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        """Run a statement and return its rows."""
+        return self._db.execute(statement, values).fetchall()
+
+    def ledger(self, name: str) -> Ledger:
+        """Return the ledger of a destination, to be changed by the running transaction."""
+        ledger = self._changed.get(name)
+        if ledger is None:
+            ledger = self._changed[name] = self.lanes[name].ledger.copy()
+        return ledger
+
+    def measure(self) -> None:
+        """Read how much of the file is used and how much is free, in bytes."""
+        pages = self._db.execute("PRAGMA page_count").fetchone()[0]
+        free = self._db.execute("PRAGMA freelist_count").fetchone()[0]
+        self.live_bytes = (pages - free) * PAGE_BYTES
+        self.free_bytes = free * PAGE_BYTES
+
+    # --- lanes ---------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        columns = "id, name, head, tail, accepted, delivered, dead, dropped, bytes, dead_bytes, paused"
+        for row in self._db.execute(f"SELECT {columns} FROM destination"):  # noqa: S608 - a constant
+            ledger = Ledger(*row)
+            for run in self._db.execute("SELECT first, until FROM settled WHERE destination = ?", (ledger.id,)):
+                ledger.settled.add(*run)
+            self.lanes[ledger.name] = Lane(ledger)
+        self.measure()
+
+    def configure(self, shares: dict[str, Share]) -> list[str]:
+        """Write: add new destinations, set shares; return others that still keep something."""
+        for name in shares.keys() - self.lanes.keys():
+            found = self._db.execute("INSERT INTO destination (name) VALUES (?) RETURNING id", (name,)).fetchone()
+            self.lanes[name] = Lane(Ledger(found[0], name))
+        for name, lane in self.lanes.items():
+            lane.share = shares.get(name, Share())
+        return [
+            name
+            for name, lane in self.lanes.items()
+            if name not in shares and (lane.ledger.queued or lane.ledger.dead_bytes)
+        ]
+
+    def set_paused(self, name: str, paused: bool) -> None:
+        """Write: remember whether a destination is paused."""
+        self.ledger(name).paused = paused
+
+    def probe(self) -> None:
+        """Write: change nothing, but go through a whole commit, to learn whether the storage works."""
+        for ledger in map(self.ledger, self.lanes):
+            ledger.paused = bool(ledger.paused)
+
+    def vacuum(self, pages: int) -> None:
+        """Hand back free pages of the file, and the log with them."""
+        self._db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        self.measure()
+        if self.free_bytes < pages * PAGE_BYTES:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    # --- append --------------------------------------------------------------------------------
+
+    def append(self, segments: Sequence[Segment]) -> None:
+        """Write: put segments at the tail of their queues; `admission` has made room for them."""
+        for segment in segments:
+            waiting = self.appended.setdefault(segment.destination, [])
+            waiting.append(segment)
+            self.appended_bytes += stored_bytes(len(segment.data))
+            self.ledger(segment.destination).accepted += segment.events
+
+    def _flush(self) -> None:
+        """Insert what was appended in this transaction, joined into few rows."""
+        for name, segments in self.appended.items():
+            joined: list[Segment] = []
+            size = 0
+            for segment in segments:
+                if joined and size + len(segment.data) > _MERGE_BYTES:
+                    self._insert(name, joined)
+                    joined, size = [], 0
+                joined.append(segment)
+                size += len(segment.data)
+            self._insert(name, joined)
+        self.appended.clear()
+        self.appended_bytes = 0
+
+    def _insert(self, name: str, segments: Sequence[Segment]) -> None:
+        data = segments[0].data if len(segments) == 1 else b"".join(segment.data for segment in segments)
+        self.insert(name, data, sum(segment.events for segment in segments))
+
+    def insert(self, name: str, data: bytes, events: int) -> None:
+        """Write: put a row at the tail of a destination's queue."""
+        ledger, now = self.ledger(name), time()
+        position, row = ledger.tail, ledger.base + ledger.tail
+        self._db.execute(
+            "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?)", (row, events, len(data), now, zlib.crc32(data), data)
+        )
+        ledger.tail += events
+        ledger.bytes += stored_bytes(len(data))
+        lane, since, size = self.lanes[name], monotonic(), len(data)
+        self.after.append(lambda: lane.appended(row, position, events, size, now, since))
+
+    # --- settle --------------------------------------------------------------------------------
+
+    def settle(self, batch: Batch, burial: Burial | None) -> None:
+        """Write: settle a held batch as delivered, or dead for a reason."""
+        ledger = self.ledger(batch.destination)
+        if burial is None:
+            ledger.delivered += batch.events
+        else:
+            offset = 0
+            for part in batch.slices:
+                end = offset + nth_line(batch.data[offset:], part.events)
+                self.bury(ledger, batch.data[offset:end], part.accepted_at, burial)
+                offset = end
+        for part in batch.slices:
+            self.mark_settled(ledger, part.position, part.position + part.events)
+        lane = self.lanes[batch.destination]
+        self.after.append(lambda: unhold(lane, batch))
+
+    def bury(self, ledger: Ledger, data: bytes, accepted_at: float, burial: Burial) -> None:
+        """Write: keep the events of `data` as dead letters."""
+        events = data.split(b"\n")[:-1]
+        now = time()
+        self._db.executemany(
+            "INSERT INTO dead (destination, event_id, reason, status, detail, accepted_at, died_at, event)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (ledger.id, event_id(event), burial.reason, burial.status, burial.detail, accepted_at, now, event)
+                for event in events
+            ],
+        )
+        ledger.dead += len(events)
+        ledger.dead_bytes += sum(stored_bytes(len(event)) for event in events)
+
+    def mark_settled(self, ledger: Ledger, first: int, until: int) -> None:
+        """Write: mark positions as settled and delete the rows that are settled altogether."""
+        start, end = ledger.settle(first, until)
+        sizes = self._db.execute(
+            "DELETE FROM segment WHERE id >= ? AND id < ? AND id + events <= ? RETURNING size",
+            (ledger.base + start, ledger.base + end, ledger.base + end),
+        ).fetchall()
+        ledger.bytes -= sum(stored_bytes(size) for (size,) in sizes)
+
+    # --- what waits ----------------------------------------------------------------------------
+
+    def rows_from(self, ledger: Ledger, position: int, limit: int) -> list[tuple[int, int, int, float]]:
+        """Return rows from the one that holds `position` on: number, events, size, time of acceptance."""
+        first = self._db.execute(
+            "SELECT id FROM segment WHERE id <= ? AND id >= ? ORDER BY id DESC LIMIT 1",
+            (ledger.base + position, ledger.base),
+        ).fetchone()
+        return self._db.execute(
+            "SELECT id, events, size, accepted_at FROM segment WHERE id >= ? AND id < ? AND id + events > ?"
+            " ORDER BY id LIMIT ?",
+            (first[0] if first else ledger.base, ledger.base + ledger.tail, ledger.base + position, limit),
+        ).fetchall()
+
+    # --- read ----------------------------------------------------------------------------------
+
+    def data_of(self, row: int) -> bytes:
+        """Return the data of a row."""
+        found: bytes = self._db.execute("SELECT data FROM segment WHERE id = ?", (row,)).fetchone()[0]
+        return found
+
+    def rows_of(self, first: int, last: int) -> Iterable[tuple[int, int, bytes]]:
+        """Yield number, checksum and data of the rows from `first` to `last`."""
+        return self._db.execute(
+            "SELECT id, checksum, data FROM segment WHERE id BETWEEN ? AND ? ORDER BY id", (first, last)
+        )
+
+    def look_ahead(self, lane: Lane) -> None:
+        """Fill an empty look-ahead from the file; positions without a row are counted as dropped."""
+        while not lane.ahead and not lane.is_complete:
+            ledger = lane.ledger
+            rows = self.rows_from(ledger, lane.next_position, LOOK_AHEAD // 16)
+            for row in rows:
+                self._lose(lane, lane.next_position, row[0] - ledger.base)
+                lane.see(*row)
+            if not rows:
+                self._lose(lane, lane.next_position, ledger.tail)
+                lane.next_position = ledger.tail
+
+    def _lose(self, lane: Lane, first: int, until: int) -> None:
+        """Count events whose row is gone from the file."""
+        lost = [
+            gap
+            for start, end in lane.ledger.settled.gaps(max(first, lane.ledger.head), until)
+            for gap in lane.held.gaps(start, end)
+        ]
+        if not lost:
+            return
+
+        def write(_store: Store) -> None:
+            ledger = self.ledger(lane.ledger.name)
+            for start, end in lost:
+                ledger.dropped += end - start
+                self.mark_settled(ledger, start, end)
+
+        self.transact([write])
+        log.error(
+            "queue.events_lost",
+            destination=lane.ledger.name,
+            events=sum(end - start for start, end in lost),
+            hint="their rows are missing from the queue file; they are counted as dropped",
+        )
+
+    def give_up(self, lane: Lane, entry: Entry) -> None:
+        """Bury the events of a row that does not match its checksum, as far as its lines can be told apart."""
+        found = self._db.execute("SELECT data FROM segment WHERE id = ?", (entry.row,)).fetchone()
+        lines = (found[0] if found else b"").split(b"\n")[entry.skip : entry.skip + entry.events]
+        lines += [b""] * (entry.events - len(lines))
+
+        def write(_store: Store) -> None:
+            ledger = self.ledger(lane.ledger.name)
+            burial = Burial("damaged", detail="the segment does not match its checksum")
+            self.bury(ledger, b"\n".join([*lines, b""]), entry.accepted_at, burial)
+            self.mark_settled(ledger, entry.position, entry.position + entry.events)
+
+        self.transact([write])
+        log.error(
+            "queue.segment_damaged",
+            destination=lane.ledger.name,
+            events=entry.events,
+            hint="they are kept as dead letters: forwarder dead list --reason damaged",
+        )
+
+
+def unhold(lane: Lane, batch: Batch) -> None:
+    """Forget that the events of a batch are held."""
+    for part in batch.slices:
+        lane.held.remove(part.position, part.position + part.events)

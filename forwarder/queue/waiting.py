@@ -1,0 +1,79 @@
+"""What waits in the queue, and ways out of it other than delivery: dropped, purged, expired.
+
+Each call is a part of a transaction and does a bounded part of the work; callers repeat it. What is
+held by a taker is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from forwarder.model import Burial
+from forwarder.queue.lane import Entry, Lane
+from forwarder.queue.sizes import stored_bytes
+from forwarder.queue.store import Store
+
+# Rows that one step handles.
+STEP_ROWS = 64
+
+
+def rows_waiting(store: Store, name: str, limit: int, accepted_before: float | None = None) -> list[Entry]:
+    """Return up to `limit` waiting entries from the oldest on, read from the file."""
+    ledger, lane = store.ledger(name), Lane(store.ledger(name))
+    lane.held = store.lanes[name].held
+    at = ledger.base + ledger.head
+    while lane.ahead_events < lane.waiting() and len(lane.ahead) < limit:
+        rows = store.rows_from(ledger, at - ledger.base, STEP_ROWS)
+        for row in rows:
+            if accepted_before is not None and row[3] >= accepted_before:
+                return list(lane.ahead)
+            lane.see(*row)
+        if not rows:
+            break
+        at = rows[-1][0] + rows[-1][1]
+    return list(lane.ahead)
+
+
+def drop(store: Store, names: Iterable[str], size: int) -> int:
+    """Drop the oldest waiting segments of these destinations until `size` bytes are free; return how many."""
+    oldest = sorted(
+        ((entry, name) for name in names for entry in rows_waiting(store, name, STEP_ROWS)),
+        key=lambda found: found[0].accepted_at,
+    )
+    dropped = freed = 0
+    for entry, name in oldest:
+        if freed >= size:
+            break
+        _forget(store, name, entry)
+        freed += stored_bytes(entry.size)
+        dropped += 1
+    if dropped:
+        store.measure()
+    return dropped
+
+
+def _forget(store: Store, name: str, entry: Entry) -> None:
+    ledger = store.ledger(name)
+    ledger.dropped += entry.events
+    store.mark_settled(ledger, entry.position, entry.position + entry.events)
+    store.after.append(store.lanes[name].look_again)
+
+
+def purge(store: Store, name: str) -> int:
+    """Write: drop some of what waits for a destination; return how many events, 0 when nothing is left."""
+    entries = rows_waiting(store, name, STEP_ROWS)
+    for entry in entries:
+        _forget(store, name, entry)
+    return sum(entry.events for entry in entries)
+
+
+def expire(store: Store, name: str, accepted_before: float, burial: Burial) -> int:
+    """Write: bury some of what waits and is older; return how many events, 0 when nothing is left."""
+    ledger = store.ledger(name)
+    entries = rows_waiting(store, name, STEP_ROWS, accepted_before)
+    for entry in entries:
+        lines = store.data_of(entry.row).split(b"\n")[entry.skip : entry.skip + entry.events]
+        store.bury(ledger, b"\n".join([*lines, b""]), entry.accepted_at, burial)
+        store.mark_settled(ledger, entry.position, entry.position + entry.events)
+        store.after.append(store.lanes[name].look_again)
+    return sum(entry.events for entry in entries)

@@ -1,0 +1,30 @@
+"""One fixture for each backend: whatever takes `open_queue` runs against all of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from forwarder.queue.base import Queue, Share
+from forwarder.queue.sqlite import SqliteQueue
+
+OpenQueue = Callable[..., Awaitable[Queue]]
+
+
+@pytest.fixture(params=["sqlite"])
+async def open_queue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenQueue]:
+    """Return a function that opens the queue of this test; opening it again is a restart."""
+    assert request.param == "sqlite"
+    async with AsyncExitStack() as stack:
+
+        async def open_again(*, max_bytes: int = 64 * 1024 * 1024, shares: dict[str, Share] | None = None) -> Queue:
+            queue = await stack.enter_async_context(
+                await SqliteQueue.open(tmp_path / "queue" / "queue.db", max_bytes=max_bytes)
+            )
+            await queue.configure(shares or {"main": Share()})
+            return queue
+
+        yield open_again

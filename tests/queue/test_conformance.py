@@ -1,0 +1,393 @@
+"""What every backend of the queue promises."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from forwarder.errors import QueueFullError, TooLargeError
+from forwarder.model import Batch, Burial, Counters, DeadFilter, Limits, Segment
+from forwarder.queue.base import Queue, Share
+from tests.queue.conftest import OpenQueue
+
+LIMITS = Limits(max_events=1000, max_bytes=1 << 20)
+REJECTED = Burial("rejected", 400, "no")
+
+
+def event(number: int, filler: int = 0) -> bytes:
+    """Return an event that can be told from every other."""
+    body = {"eventSourceId": "s", "eventType": "t", "eventId": f"00000000-0000-4000-8000-{number:012d}"}
+    return json.dumps({**body, "data": {"n": number, "x": "x" * filler}}, separators=(",", ":")).encode()
+
+
+def segment(first: int, count: int = 1, *, destination: str = "main", filler: int = 0) -> Segment:
+    """Return a segment of `count` numbered events."""
+    lines = b"".join(event(number, filler) + b"\n" for number in range(first, first + count))
+    return Segment(destination, count, lines)
+
+
+def numbers(data: bytes) -> list[int]:
+    """Return the numbers of the events of a batch or a segment."""
+    return [json.loads(line)["data"]["n"] for line in data.splitlines()]
+
+
+async def account(queue: Queue, destination: str = "main") -> Counters:
+    """Return a destination's counters; the identity of the account is checked each time."""
+    found = (await queue.stats()).destinations[destination]
+    assert found.accepted == found.queued + found.delivered + found.dead + found.dropped
+    return found
+
+
+async def drain(queue: Queue, limits: Limits = LIMITS, destination: str = "main") -> list[int]:
+    """Deliver everything that waits; return the numbers in order."""
+    delivered: list[int] = []
+    while (batch := await queue.next_batch(destination, limits)) is not None:
+        delivered += numbers(batch.data)
+        await queue.settle(batch)
+    return delivered
+
+
+async def take(queue: Queue, limits: Limits = LIMITS) -> Batch:
+    """Take a batch that must be there."""
+    batch = await queue.next_batch("main", limits)
+    assert batch is not None
+    assert batch.data.count(b"\n") == batch.events <= limits.max_events
+    return batch
+
+
+class TestOrder:
+    async def test_first_in_first_out(self, open_queue: OpenQueue) -> None:
+        """Events leave in the order in which they were appended, whatever the batches."""
+        queue = await open_queue()
+        for first in range(0, 100, 7):
+            await queue.append([segment(first, 7)])
+        assert await drain(queue, Limits(13, 1 << 20)) == list(range(105))
+
+    async def test_order_across_restart(self, open_queue: OpenQueue) -> None:
+        """A restart changes neither the order nor what waits."""
+        queue = await open_queue()
+        await queue.append([segment(0, 10)])
+        batch = await take(queue, Limits(4, 1 << 20))
+        await queue.settle(batch)
+        await queue.close()
+        queue = await open_queue()
+        await queue.append([segment(10, 5)])
+        assert await drain(queue) == list(range(4, 15))
+
+    async def test_new_events_after_empty(self, open_queue: OpenQueue) -> None:
+        """Events that come after the queue has run empty are handed out."""
+        queue = await open_queue()
+        for first in range(5):
+            await queue.append([segment(first)])
+            assert await drain(queue) == [first]
+
+    async def test_restart_when_empty(self, open_queue: OpenQueue) -> None:
+        """A queue that was emptied before a restart goes on with new positions."""
+        queue = await open_queue()
+        await queue.append([segment(0, 3)])
+        await drain(queue)
+        await queue.close()
+        queue = await open_queue()
+        await queue.append([segment(3, 3)])
+        assert await drain(queue) == [3, 4, 5]
+
+    async def test_two_destinations(self, open_queue: OpenQueue) -> None:
+        """Each destination has a queue and an account of its own."""
+        queue = await open_queue(shares={"a": Share(), "b": Share()})
+        await queue.append([segment(0, 2, destination="a"), segment(0, 3, destination="b")])
+        assert await drain(queue, destination="b") == [0, 1, 2]
+        assert (await account(queue, "a")).queued == 2
+        assert (await account(queue, "b")).queued == 0
+
+
+class TestLimits:
+    async def test_full_batches_from_a_backlog(self, open_queue: OpenQueue) -> None:
+        """Batches are filled to their limit across the borders of segments."""
+        queue = await open_queue()
+        for first in range(0, 1000, 30):
+            await queue.append([segment(first, 30)])
+        sizes = []
+        while (batch := await queue.next_batch("main", Limits(100, 1 << 20))) is not None:
+            sizes.append(batch.events)
+            await queue.settle(batch)
+        assert sizes == [100] * 10 + [20]
+
+    async def test_bytes_of_the_array(self, open_queue: OpenQueue) -> None:
+        """The JSON array of a batch is never larger than `max_bytes`, and as large as it can be."""
+        queue = await open_queue()
+        await queue.append([segment(0, 50), segment(50, 50)])
+        size = len(event(10))
+        limit = 2 + 10 * size + 9
+        while (batch := await queue.next_batch("main", Limits(1000, limit))) is not None:
+            assert batch.events == 10
+            assert len(b"[" + batch.data[:-1].replace(b"\n", b",") + b"]") <= limit
+            await queue.settle(batch)
+
+    async def test_oversize_event_goes_alone(self, open_queue: OpenQueue) -> None:
+        """An event that alone is over `max_bytes` makes a batch of its own, in its place."""
+        queue = await open_queue()
+        await queue.append([segment(0, 2), segment(2, 1, filler=5000), segment(3, 2)])
+        taken = []
+        while (batch := await queue.next_batch("main", Limits(100, 1000))) is not None:
+            taken.append(numbers(batch.data))
+            await queue.settle(batch)
+        assert taken == [[0, 1], [2], [3, 4]]
+
+
+class TestHolding:
+    async def test_held_is_not_handed_out_again(self, open_queue: OpenQueue) -> None:
+        """Two takers never hold the same event."""
+        queue = await open_queue()
+        await queue.append([segment(0, 10)])
+        first, second = await take(queue, Limits(6, 1 << 20)), await take(queue, Limits(6, 1 << 20))
+        assert numbers(first.data) + numbers(second.data) == list(range(10))
+        assert await queue.next_batch("main", LIMITS) is None
+
+    async def test_released_comes_back_in_place(self, open_queue: OpenQueue) -> None:
+        """A released batch is handed out before what lies behind it."""
+        queue = await open_queue()
+        await queue.append([segment(0, 10)])
+        first, _second = await take(queue, Limits(3, 1 << 20)), await take(queue, Limits(3, 1 << 20))
+        queue.release(first)
+        assert numbers((await take(queue)).data) == [0, 1, 2, 6, 7, 8, 9]
+
+    async def test_out_of_order_settlement_survives(self, open_queue: OpenQueue) -> None:
+        """What was settled ahead of an older batch is not delivered again after a restart."""
+        queue = await open_queue()
+        await queue.append([segment(0, 10), segment(10, 10)])
+        held = [await take(queue, Limits(5, 1 << 20)) for _ in range(4)]
+        await queue.settle(held[1])
+        await queue.settle(held[3])
+        assert (await account(queue)).queued == 10
+        await queue.close()
+        queue = await open_queue()
+        assert await drain(queue) == [0, 1, 2, 3, 4, 10, 11, 12, 13, 14]
+        assert (await account(queue)).delivered == 20
+
+    async def test_split_batches_settle_on_their_own(self, open_queue: OpenQueue) -> None:
+        """The halves of a batch are settled separately: one delivered, one dead."""
+        queue = await open_queue()
+        await queue.append([segment(0, 3), segment(3, 3)])
+        left, right = (await take(queue)).split(4)
+        await queue.settle(right, REJECTED)
+        await queue.settle(left)
+        found = await account(queue)
+        assert (found.delivered, found.dead, found.queued) == (4, 2, 0)
+        assert [json.loads(letter.event)["data"]["n"] async for letter in queue.dead_letters(DeadFilter())] == [4, 5]
+
+    async def test_cancelled_taker_holds_nothing(self, open_queue: OpenQueue) -> None:
+        """A batch that was taken for a cancelled task goes back."""
+        queue = await open_queue()
+        await queue.append([segment(0, 3)])
+        task = asyncio.create_task(queue.next_batch("main", LIMITS))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await queue.stats()
+        assert await drain(queue) == [0, 1, 2]
+
+
+class TestDeadLetters:
+    async def test_kept_with_the_reason(self, open_queue: OpenQueue) -> None:
+        """A dead letter has the event as it was, its id, and why it died."""
+        queue = await open_queue()
+        await queue.append([segment(7)])
+        await queue.settle(await take(queue), REJECTED)
+        await queue.close()
+        queue = await open_queue()
+        [letter] = [letter async for letter in queue.dead_letters(DeadFilter())]
+        assert letter.event == event(7)
+        assert letter.event_id == "00000000-0000-4000-8000-000000000007"
+        assert (letter.reason, letter.status, letter.detail, letter.destination) == ("rejected", 400, "no", "main")
+
+    @pytest.mark.parametrize(
+        ("wanted", "found"),
+        [
+            (DeadFilter(destination="main"), 4),
+            (DeadFilter(destination="other"), 0),
+            (DeadFilter(ids=("1", "3")), 2),
+            (DeadFilter(ids=("00000000-0000-4000-8000-000000000002",)), 1),
+            (DeadFilter(reason="rejected"), 2),
+            (DeadFilter(reason="expired", ids=("1",)), 0),
+            (DeadFilter(died_before=0.0), 0),
+            (DeadFilter(died_before=4e9), 4),
+        ],
+    )
+    async def test_filters(self, open_queue: OpenQueue, wanted: DeadFilter, found: int) -> None:
+        """Filters combine: list, replay and purge concern the same letters."""
+        queue = await open_queue()
+        await queue.append([segment(0, 4)])
+        left, right = (await take(queue)).split(2)
+        await queue.settle(left, REJECTED)
+        await queue.settle(right, Burial("expired"))
+        assert len([letter async for letter in queue.dead_letters(wanted)]) == found
+        assert await queue.replay(wanted) == found
+        counters = await account(queue)
+        assert (counters.queued, counters.dead) == (found, 4 - found)
+        assert len(await drain(queue)) == found
+
+    async def test_purge_counts_as_dropped(self, open_queue: OpenQueue) -> None:
+        """Purged dead letters are dropped, counted, and gone."""
+        queue = await open_queue()
+        await queue.append([segment(0, 700)])
+        await queue.settle(await take(queue), REJECTED)
+        assert await queue.purge_dead(DeadFilter(destination="main")) == 700
+        found = await account(queue)
+        assert (found.dead, found.dropped, found.dead_bytes) == (0, 700, 0)
+
+    async def test_listing_is_bounded(self, open_queue: OpenQueue) -> None:
+        """A limit stops the listing; without one all letters come, however many."""
+        queue = await open_queue()
+        await queue.append([segment(0, 600)])
+        await queue.settle(await take(queue), REJECTED)
+        assert len([letter async for letter in queue.dead_letters(DeadFilter(), limit=3)]) == 3
+        assert len([letter async for letter in queue.dead_letters(DeadFilter())]) == 600
+
+
+class TestLeavingTheQueue:
+    async def test_expire_takes_only_the_old(self, open_queue: OpenQueue) -> None:
+        """Only what was accepted before the given time expires."""
+        queue = await open_queue()
+        await queue.append([segment(0, 3)])
+        [oldest] = (await take(queue)).slices
+        assert await queue.expire("main", oldest.accepted_at, Burial("expired")) == 0
+        assert (await account(queue)).queued == 3
+
+    async def test_held_events_do_not_expire(self, open_queue: OpenQueue) -> None:
+        """What somebody holds stays; the rest goes to the dead letters."""
+        queue = await open_queue()
+        await queue.append([segment(0, 300)])
+        held = await take(queue, Limits(100, 1 << 20))
+        assert await queue.expire("main", 4e9, Burial("expired")) == 200
+        await queue.settle(held)
+        found = await account(queue)
+        assert (found.delivered, found.dead, found.queued) == (100, 200, 0)
+
+    async def test_purge_drops_what_is_not_held(self, open_queue: OpenQueue) -> None:
+        """A purge counts what it drops and leaves held events alone."""
+        queue = await open_queue()
+        for first in range(0, 1000, 10):
+            await queue.append([segment(first, 10)])
+        held = await take(queue, Limits(15, 1 << 20))
+        assert await queue.purge("main") == 985
+        queue.release(held)
+        assert await drain(queue) == list(range(15))
+        assert (await account(queue)).dropped == 985
+
+    async def test_peek_takes_nothing(self, open_queue: OpenQueue) -> None:
+        """Peeking shows queued events, held ones too, and changes nothing."""
+        queue = await open_queue()
+        await queue.append([segment(0, 5)])
+        await queue.append([segment(5, 5)])
+        first, _ = (await take(queue, Limits(3, 1 << 20))).split(2)
+        await queue.settle(first)
+        assert [numbers(line)[0] async for line in queue.peek("main", None)] == list(range(2, 10))
+        assert [numbers(line)[0] async for line in queue.peek("main", 2)] == [2, 3]
+
+
+class TestSpace:
+    async def test_reject_when_full(self, open_queue: OpenQueue) -> None:
+        """A full queue refuses, keeps what it has, and takes events again once there is space."""
+        queue = await open_queue(max_bytes=2 << 20)
+        accepted = 0
+        with pytest.raises(QueueFullError):
+            while True:
+                await queue.append([segment(accepted, 10, filler=1000)])
+                accepted += 10
+        assert accepted > 500
+        assert (await account(queue)).accepted == accepted
+        assert await drain(queue) == list(range(accepted))
+        await queue.append([segment(accepted)])
+
+    async def test_a_refusal_harms_no_neighbour(self, open_queue: OpenQueue) -> None:
+        """Requests that are committed together are refused one by one."""
+        queue = await open_queue(max_bytes=2 << 20)
+        results = await asyncio.gather(
+            queue.append([segment(0)]),
+            queue.append([segment(1, 1000, filler=2000)]),
+            queue.append([segment(2)]),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results] == [type(None), TooLargeError, type(None)]
+        assert await drain(queue) == [0, 2]
+
+    async def test_drop_oldest(self, open_queue: OpenQueue) -> None:
+        """With `drop_oldest` new events push the oldest out, and each is counted."""
+        queue = await open_queue(max_bytes=2 << 20, shares={"main": Share(drop_oldest=True)})
+        for first in range(0, 5000, 10):
+            await queue.append([segment(first, 10, filler=1000)])
+        found = await account(queue)
+        assert found.accepted == 5000
+        assert found.dropped > 3000
+        assert await drain(queue) == list(range(found.dropped, 5000))
+
+    async def test_drop_oldest_spares_what_is_held(self, open_queue: OpenQueue) -> None:
+        """A batch that is being sent is never dropped under its taker."""
+        queue = await open_queue(max_bytes=2 << 20, shares={"main": Share(drop_oldest=True)})
+        await queue.append([segment(0, 10)])
+        held = await take(queue)
+        for first in range(10, 5000, 10):
+            await queue.append([segment(first, 10, filler=1000)])
+        await queue.settle(held)
+        found = await account(queue)
+        assert found.delivered == 10
+        assert found.dropped + found.queued == 4990
+
+    async def test_a_share_of_its_own(self, open_queue: OpenQueue) -> None:
+        """A destination that has used up its share does not take space from another."""
+        queue = await open_queue(shares={"a": Share(max_bytes=100_000), "b": Share()})
+        with pytest.raises(QueueFullError, match="destination a"):
+            for first in range(0, 1000, 10):
+                await queue.append([segment(first, 10, destination="a", filler=1000)])
+        await queue.append([segment(0, 1000, destination="b", filler=100)])
+        with pytest.raises(QueueFullError):
+            await queue.append([segment(0, 50, destination="a", filler=1000), segment(0, 1, destination="b")])
+        assert (await account(queue, "b")).accepted == 1000
+
+    async def test_a_share_that_drops(self, open_queue: OpenQueue) -> None:
+        """A share with `drop_oldest` drops its own oldest events."""
+        queue = await open_queue(shares={"a": Share(max_bytes=100_000, drop_oldest=True), "b": Share()})
+        await queue.append([segment(0, 10, destination="b")])
+        for first in range(0, 1000, 10):
+            await queue.append([segment(first, 10, destination="a", filler=1000)])
+        found = await account(queue, "a")
+        assert found.queued_bytes <= 100_000
+        assert found.dropped == 1000 - found.queued > 0
+        assert (await account(queue, "b")).dropped == 0
+
+
+class TestState:
+    async def test_paused_survives(self, open_queue: OpenQueue) -> None:
+        """A paused destination is still paused after a restart."""
+        queue = await open_queue()
+        await queue.set_paused("main", True)
+        await queue.close()
+        queue = await open_queue()
+        assert (await account(queue)).paused
+        await queue.set_paused("main", False)
+        assert not (await account(queue)).paused
+
+    async def test_removed_destinations_are_named(self, open_queue: OpenQueue) -> None:
+        """A destination that is no longer configured keeps its events, and is named."""
+        queue = await open_queue(shares={"old": Share(), "main": Share()})
+        await queue.append([segment(0, 3, destination="old")])
+        assert list(await queue.configure({"main": Share()})) == ["old"]
+        assert (await account(queue, "old")).queued == 3
+
+    async def test_waiting_wakes_up(self, open_queue: OpenQueue) -> None:
+        """A waiter returns when events come, long before its timeout."""
+        queue = await open_queue()
+        waiter = asyncio.create_task(queue.wait("main", 60))
+        await asyncio.sleep(0)
+        await queue.append([segment(0)])
+        await asyncio.wait_for(waiter, 10)
+        assert queue.pending("main").events == 1
+
+    async def test_waiting_ends_at_its_timeout(self, open_queue: OpenQueue) -> None:
+        """A waiter also returns when nothing happens."""
+        queue = await open_queue()
+        await asyncio.wait_for(queue.wait("main", 0.01), 10)
+        assert queue.pending("main").events == 0

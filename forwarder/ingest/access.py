@@ -1,0 +1,92 @@
+"""Who may hand in events, or steer the daemon: peers, tokens, and no browsers.
+
+A browser can be made to post to any address that it reaches, so whatever looks like one is
+refused: a request with an `Origin`, and, on a loopback TCP address, a `Host` that is a name other
+than ours (DNS rebinding needs a name; an IP address in `Host` is safe).
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+import struct
+
+from aiohttp import hdrs, web
+
+from forwarder.errors import ForbiddenError, UnauthorizedError
+from forwarder.model import Address
+
+# struct ucred of unix(7): pid, uid, gid.
+_UCRED = struct.Struct("3i")
+
+
+class Access:
+    """The rule of one listening address.
+
+    `allow_uids` restricts unix sockets to these user ids; empty means whoever may open the socket.
+    """
+
+    def __init__(self, address: Address, *, token: str | None, allow_uids: frozenset[int]) -> None:
+        self._address = address
+        self._token = token.encode() if token is not None else None
+        self._uids = allow_uids if address.is_unix else frozenset[int]()
+        self._check_host = address.is_loopback and not address.is_unix
+
+    def check(self, request: web.BaseRequest) -> None:
+        """Raise ForbiddenError or UnauthorizedError unless the request may come in."""
+        headers = request.headers
+        if hdrs.ORIGIN in headers:
+            raise ForbiddenError(
+                "requests from browsers are refused: the request has an Origin header",
+                hint="send it from a program, without an Origin header",
+            )
+        if self._check_host and not self._is_ours(headers.get(hdrs.HOST)):
+            raise ForbiddenError(
+                f"the Host header {headers[hdrs.HOST]!r} is not this address",
+                hint=f"use {self._address.host} or localhost as the host of the URL",
+            )
+        if self._uids and request.transport is not None:
+            self.check_peer(request.transport.get_extra_info("socket"))
+        if self._token is not None:
+            self.check_token(_bearer(headers.get(hdrs.AUTHORIZATION, "")))
+
+    def check_peer(self, peer: socket.socket) -> None:
+        """Raise ForbiddenError unless the process at the other end runs as an allowed user."""
+        if not self._uids:
+            return
+        _pid, uid, _gid = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        if uid not in self._uids:
+            raise ForbiddenError(f"user id {uid} may not send here", hint="add it to ingest.allow_uids")
+
+    @property
+    def wants_token(self) -> bool:
+        return self._token is not None
+
+    def check_token(self, token: str | None) -> None:
+        """Raise UnauthorizedError unless `token` is the configured one."""
+        if self._token is None:
+            return
+        if token is None:
+            raise UnauthorizedError("a bearer token is required", hint="send the header Authorization: Bearer TOKEN")
+        if not hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._token):
+            raise UnauthorizedError("the bearer token is wrong", hint="use the token of the configured token_file")
+
+    def _is_ours(self, host: str | None) -> bool:
+        if host is None:
+            return True
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        name = name.strip("[]").lower().rstrip(".")
+        if name in {"localhost", self._address.host} or name.endswith(".localhost"):
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+def _bearer(authorization: str) -> str | None:
+    """Return the token of an `Authorization: Bearer` header (RFC 6750 §2.1), or None."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None

@@ -1,0 +1,42 @@
+"""Errors as RFC 9457 problem details: `application/problem+json` with a `urn:forwarder:problem:…` type."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+
+from forwarder.errors import IntakeError, InvalidEventsError, UnavailableError
+
+
+def problem_response(
+    status: int, problem: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
+) -> web.Response:
+    """Build the answer; `problem` is the last part of the type, `extra` are further members."""
+    body = {
+        "type": f"urn:forwarder:problem:{problem}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **extra,
+    }
+    return web.Response(
+        body=msgspec.json.encode(body), status=status, headers=headers, content_type="application/problem+json"
+    )
+
+
+def problem_of(error: IntakeError) -> web.Response:
+    """Build the answer for an error of the intake."""
+    headers: dict[str, str] = {}
+    extra: dict[str, Any] = {}
+    if isinstance(error, UnavailableError):
+        headers[hdrs.RETRY_AFTER] = str(error.retry_after)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    if isinstance(error, InvalidEventsError):
+        extra["errors"] = error.errors
+    if error.hint:
+        extra["hint"] = error.hint
+    return problem_response(error.status, error.problem, error.message, headers=headers, **extra)

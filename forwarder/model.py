@@ -8,6 +8,7 @@ of positions out of one segment, with the bytes of exactly those events.
 from __future__ import annotations
 
 import enum
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -33,7 +34,13 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return self.is_unix or self.host in {"localhost", "::1"} or (self.host or "").startswith("127.")
+        if self.is_unix or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host or "").is_loopback
+        except ValueError:
+            # Another name, even one such as 127.example.
+            return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,54 @@
+"""The configuration: what can be set, how it is read, and what is said about mistakes.
+
+`load` gives a `Config`, a tree of plain values whose names are those of the YAML file. Each stage
+is handed its own section of it.
+"""
+
+from __future__ import annotations
+
+from forwarder.config.addresses import parse_address
+from forwarder.config.credentials import secret
+from forwarder.config.loading import load
+from forwarder.config.mistakes import SettingError
+from forwarder.config.rendering import json_schema, starter, to_yaml
+from forwarder.config.schema import (
+    AdminConfig,
+    BatchConfig,
+    Config,
+    DestinationConfig,
+    IngestConfig,
+    ListenConfig,
+    LogConfig,
+    QueueConfig,
+    RetryConfig,
+    ShareConfig,
+    SigningConfig,
+    TlsConfig,
+)
+from forwarder.config.units import format_duration, format_size, parse_duration, parse_size
+
+__all__ = [
+    "AdminConfig",
+    "BatchConfig",
+    "Config",
+    "DestinationConfig",
+    "IngestConfig",
+    "ListenConfig",
+    "LogConfig",
+    "QueueConfig",
+    "RetryConfig",
+    "SettingError",
+    "ShareConfig",
+    "SigningConfig",
+    "TlsConfig",
+    "format_duration",
+    "format_size",
+    "json_schema",
+    "load",
+    "parse_address",
+    "parse_duration",
+    "parse_size",
+    "secret",
+    "starter",
+    "to_yaml",
+]

@@ -1,0 +1,131 @@
+"""What is wrong between settings that are each right by themselves.
+
+Pure: each rule looks at a whole configuration and yields what it finds. The first path of a
+finding is where it is reported; a rule is not applied to settings that were refused already.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from forwarder.config.schema import Config, DestinationConfig
+from forwarder.config.units import format_duration, format_size
+from forwarder.model import Address
+
+# What SQLite keeps beside its file; a socket there would be in its way.
+_SQLITE_FILES = ("", "-wal", "-shm", "-journal")
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Settings, by their paths, that cannot all hold."""
+
+    paths: tuple[str, ...]
+    problem: str
+    remedy: str
+
+
+def contradictions(config: Config) -> Iterator[Contradiction]:
+    """Yield everything that contradicts itself."""
+    yield from _listeners(config)
+    yield from _sizes(config)
+    for name, destination in config.destinations.items():
+        yield from _destination(f"destinations.{name}", destination, config.queue.max_bytes)
+
+
+def _listeners(config: Config) -> Iterator[Contradiction]:
+    ingest = config.ingest
+    if not ingest.http.listen and not ingest.stream.listen:
+        yield Contradiction(
+            ("ingest.http.listen", "ingest.stream.listen"),
+            "there is no address at all at which events could come in",
+            "Give ingest.http.listen or ingest.stream.listen an address, such as unix:/run/forwarder/http.sock.",
+        )
+    tokens = {"ingest": ingest.token_file, "admin": config.admin.token_file}
+    taken: list[tuple[str, Address]] = []
+    for path, address in _addresses(config):
+        token_path = f"{path.partition('.')[0]}.token_file"
+        if not address.is_loopback and tokens[path.partition(".")[0]] is None:
+            yield Contradiction(
+                (path, token_path),
+                f"{address} can be reached from other machines, and no token is required",
+                f"Set {token_path}, or listen at tcp:127.0.0.1:{address.port}.",
+            )
+        for other_path, other in taken:
+            if _collide(address, other):
+                remedy = "Give each its own address."
+                yield Contradiction((path, other_path), f"{address} is taken by {other_path} ({other})", remedy)
+        taken.append((path, address))
+        if address.path is not None and _file(address.path) in _queue_files(config):
+            remedy = "Give the socket another path."
+            yield Contradiction((path, "queue.path"), f"{address.path} belongs to the queue", remedy)
+
+
+def _addresses(config: Config) -> Iterator[tuple[str, Address]]:
+    listeners = {
+        "ingest.http.listen": config.ingest.http.listen,
+        "ingest.stream.listen": config.ingest.stream.listen,
+        "admin.listen": config.admin.listen,
+    }
+    for path, addresses in listeners.items():
+        for index, address in enumerate(addresses):
+            yield f"{path}[{index}]", address
+
+
+def _collide(one: Address, other: Address) -> bool:
+    """Whether two listeners cannot both have their address; port 0 is a free one each time."""
+    if one.path is not None and other.path is not None:
+        return _file(one.path) == _file(other.path)
+    if one.port != other.port or not one.port:
+        return False
+    hosts = {one.host, other.host}
+    return len(hosts) == 1 or ("0.0.0.0" in hosts and not any(":" in (host or "") for host in hosts))  # noqa: S104
+
+
+def _file(path: str) -> str:
+    return os.path.normpath(path)
+
+
+def _queue_files(config: Config) -> set[str]:
+    return {_file(f"{config.queue.path}{suffix}") for suffix in _SQLITE_FILES}
+
+
+def _sizes(config: Config) -> Iterator[Contradiction]:
+    event, request = config.ingest.max_event_bytes, config.ingest.max_request_bytes
+    if event > request:
+        yield Contradiction(
+            ("ingest.max_event_bytes", "ingest.max_request_bytes"),
+            f"{format_size(event)} is more than ingest.max_request_bytes ({format_size(request)})",
+            "An event must fit into a request: lower the one or raise the other.",
+        )
+    if event > config.queue.max_bytes:
+        yield Contradiction(
+            ("ingest.max_event_bytes", "queue.max_bytes"),
+            f"{format_size(event)} is more than queue.max_bytes ({format_size(config.queue.max_bytes)})",
+            "An event must fit into the queue: lower the one or raise the other.",
+        )
+
+
+def _destination(path: str, destination: DestinationConfig, queue_bytes: int) -> Iterator[Contradiction]:
+    retry, tls, share = destination.retry, destination.tls, destination.queue.max_bytes
+    if retry.initial > retry.max:
+        yield Contradiction(
+            (f"{path}.retry.initial", f"{path}.retry.max"),
+            f"{format_duration(retry.initial)} is more than retry.max ({format_duration(retry.max)})",
+            "The first wait cannot be longer than the longest: lower the one or raise the other.",
+        )
+    for given, missing in (("cert_file", "key_file"), ("key_file", "cert_file")):
+        if getattr(tls, given) is not None and getattr(tls, missing) is None:
+            yield Contradiction(
+                (f"{path}.tls.{given}", f"{path}.tls.{missing}"),
+                f"is set, and tls.{missing} is not",
+                f"Set tls.{missing}, too: a client certificate needs both.",
+            )
+    if share is not None and share > queue_bytes:
+        yield Contradiction(
+            (f"{path}.queue.max_bytes", "queue.max_bytes"),
+            f"{format_size(share)} is more than queue.max_bytes ({format_size(queue_bytes)})",
+            "A share must fit into the queue: lower the one or raise the other.",
+        )

@@ -1,0 +1,144 @@
+"""A YAML document as nodes that still know their line and how each scalar was written.
+
+YAML's own types are not used: `0660`, `on` and `1.10` would have lost what the operator wrote
+before anybody could say what is wrong with it. Only this module knows the yaml library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import yaml
+
+from forwarder.config.mistakes import printable
+from forwarder.errors import Problem
+
+_TAG = "tag:yaml.org,2002:"
+# What a plain `=` or `<<` is called; as a value it is text like any other.
+_AS_TEXT = {"value": "str", "merge": "str"}
+_SCALARS = {"str", "int", "float", "bool", "null", "timestamp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A value as it was written. `type` is what YAML takes it for: str, int, float, bool, null or timestamp."""
+
+    text: str
+    type: str
+    source: str
+    """The file and line, or the environment variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list."""
+
+    items: Sequence[Node]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A mapping; keys as they were written."""
+
+    entries: Mapping[str, Node]
+    source: str
+
+
+Node: TypeAlias = Scalar | Items | Section
+
+
+def join(path: str, name: str) -> str:
+    """Return the dotted path of what is called `name` in the group at `path`."""
+    return f"{path}.{printable(name)}" if path else printable(name)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Turns yaml's nodes into ours; `problems` collects what cannot be turned."""
+
+    source: Callable[[int], str]
+    problems: list[Problem]
+    # A node that aliases share is turned once, so aliases cannot make a small file huge.
+    known: dict[int, Node]
+
+    def node(self, node: yaml.Node, path: str) -> Node:
+        if id(node) not in self.known:
+            self.known[id(node)] = self._turn(node, path)
+        return self.known[id(node)]
+
+    def _turn(self, node: yaml.Node, path: str) -> Node:
+        source = self.source(node.start_mark.line + 1)
+        tag = node.tag.removeprefix(_TAG)
+        if isinstance(node, yaml.SequenceNode) and tag == "seq":
+            return Items([self.node(item, f"{path}[{index}]") for index, item in enumerate(node.value)], source)
+        if isinstance(node, yaml.MappingNode) and tag == "map":
+            return self._section(node, path, source)
+        kind = _AS_TEXT.get(tag, tag)
+        if not isinstance(node, yaml.ScalarNode) or kind not in _SCALARS:
+            self.refuse(node, path, f"the YAML tag `{node.tag}` is not supported", "Write the value without a tag.")
+            return Scalar("", "null", source)
+        return Scalar(node.value, kind, source)
+
+    def _section(self, node: yaml.MappingNode, path: str, source: str) -> Section:
+        entries: dict[str, Node] = {}
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name is None:
+                self.refuse(
+                    key, path, "a list or a group of settings stands where a name is wanted", "Write `name: …`."
+                )
+                continue
+            where = join(path, name)
+            if key.tag == _TAG + "merge":
+                self.refuse(
+                    key, where, "merge keys are not supported", "Write the settings out, or use a whole `*alias`."
+                )
+            elif name in entries:
+                self.refuse(key, where, f"is set twice, first in line {lines[name]}", "Leave one of the two.")
+            else:
+                lines[name] = key.start_mark.line + 1
+                entries[name] = self.node(value, where)
+        return Section(entries, source)
+
+    def refuse(self, node: yaml.Node, path: str, problem: str, remedy: str) -> None:
+        self.problems.append(Problem(self.source(node.start_mark.line + 1), path, problem, remedy))
+
+
+def parse(text: str, source: Callable[[int], str], problems: list[Problem], path: str = "") -> Node | None:
+    """Return the document, or None where there is none or where it cannot be read.
+
+    `source` names the place of a line, `path` is the dotted path of the whole document. Everything
+    that is wrong is added to `problems`.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        return None if root is None else _Reader(source, problems, {}).node(root, path)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        what = ", ".join(filter(None, (error.context, error.problem)))
+        remedy = "Indent with spaces, not with tabs." if "\\t" in what else "Mend that place, or the line above it."
+        problems.append(Problem(source(line), path, f"is not YAML: {what} (line {line}, column {column})", remedy))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        column = error.position - text.rfind("\n", 0, error.position)
+        what = f"the character {error.character:#06x} is not allowed (line {line}, column {column})"
+        problems.append(Problem(source(line), path, f"is not YAML: {what}", "Remove that character."))
+    except RecursionError:
+        problems.append(Problem(source(1), path, "is nested too deeply, or contains itself", "Write it flatter."))
+    return None
+
+
+def dump(value: Any) -> str:
+    """Return plain values as YAML, in the order in which they are."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def dump_inline(value: Any) -> str:
+    """Return a plain value as YAML on one line."""
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=True)
+    return text.removesuffix("...\n").strip()

@@ -1,0 +1,138 @@
+"""Settings from the environment: `FORWARDER_QUEUE__MAX_BYTES=8GiB`. A variable replaces what it names.
+
+`__` parts the levels; letters may be of either case. Text, sizes, durations, paths and addresses
+are taken as they are, everything else is YAML; a list may also be separated by commas. Names of
+destinations are compared without case and with `-` as `_`; a new one is created in lower case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from forwarder.config.document import Items, Node, Scalar, Section, parse
+from forwarder.config.kinds import Leaf
+from forwarder.config.mistakes import SettingError, did_you_mean
+from forwarder.config.shapes import Group, Kind, ListOf, MapOf, Maybe
+from forwarder.errors import Problem
+
+PREFIX = "FORWARDER_"
+CONFIG_FILE = "FORWARDER_CONFIG"
+
+# Kubernetes sets such variables for a Service whose name begins with `forwarder` (service links).
+_service_link = re.compile(
+    r"FORWARDER_([A-Z0-9]+_)*?(SERVICE_(HOST|PORT(_[A-Z0-9]+)*)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+
+
+def overlay(root: Section, kind: Group[Any], environ: Mapping[str, str], problems: list[Problem]) -> Section:
+    """Return the document with the settings of the environment put in; mistakes go to `problems`."""
+    named: dict[tuple[str, ...], str] = {}
+    # A variable that names a whole group comes before those that name its parts.
+    for name in sorted(filter(_is_setting, environ), key=lambda name: (name.count("__"), name)):
+        try:
+            path, setting = _find(kind, name.removeprefix(PREFIX).split("__"), root)
+        except SettingError as mistake:
+            problems.append(Problem(name, "", mistake.problem, mistake.remedy))
+            continue
+        if setting is None:
+            problems.append(_unknown(name, kind, root))
+        elif path in named:
+            problems.append(Problem(name, ".".join(path), f"is set by {named[path]}, too", "Unset one of the two."))
+        elif (node := _node(setting, environ[name], name, ".".join(path), problems)) is not None:
+            named[path] = name
+            root = _put(root, path, node)
+    return root
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith(PREFIX) and name != CONFIG_FILE and not _service_link.fullmatch(name)
+
+
+def _find(kind: Kind[Any], parts: list[str], node: Node | None) -> tuple[tuple[str, ...], Kind[Any] | None]:
+    """Return the path and the kind of the setting that a variable names; no kind if there is none.
+
+    Raises SettingError if it could mean several.
+    """
+    if not parts:
+        return (), kind
+    entries = node.entries if isinstance(node, Section) else {}
+    match kind:
+        case Group(settings=settings):
+            name = _same(parts[0], settings)
+            inner = settings[name].kind if name else None
+        case MapOf(kind=inner, key=key):
+            choices = key.schema().get("enum")
+            name = _same(parts[0], choices or entries) or ("" if choices else parts[0].lower())
+        case _:
+            return (), None
+    if not name or inner is None:
+        return (), None
+    path, found = _find(inner, parts[1:], entries.get(name))
+    return (name, *path), found
+
+
+def _same(word: str, names: Iterable[str]) -> str | None:
+    """Return the name that a part of a variable means, if there is one. Raises SettingError if there are several."""
+    found = [name for name in names if name.lower().replace("-", "_") == word.lower().replace("-", "_")]
+    if len(found) > 1:
+        raise SettingError(f"means each of {', '.join(found)}", "Rename them, so that they differ by more than case.")
+    return found[0] if found else None
+
+
+def _unknown(name: str, kind: Group[Any], root: Section) -> Problem:
+    known = list(_variables(kind, PREFIX.removesuffix("_"), root, first=True))
+    remedy = did_you_mean(name, known) or "Unset it. "
+    return Problem(
+        name, "", "names no setting", f"{remedy}Two underscores part the levels: FORWARDER_QUEUE__MAX_BYTES."
+    )
+
+
+def _variables(kind: Kind[Any], prefix: str, node: Node | None, *, first: bool = False) -> Iterator[str]:
+    """Yield the names of all variables that there could be."""
+    entries = node.entries if isinstance(node, Section) else {}
+    parts: Mapping[str, Kind[Any]] = {}
+    if isinstance(kind, Group):
+        parts = {name: setting.kind for name, setting in kind.settings.items()}
+    elif isinstance(kind, MapOf):
+        parts = dict.fromkeys(kind.key.schema().get("enum") or entries or ["MAIN"], kind.kind)
+    if not first:
+        yield prefix
+    for name, inner in parts.items():
+        yield from _variables(inner, f"{prefix}{'_' if first else '__'}{name.upper()}", entries.get(name))
+
+
+def _node(kind: Kind[Any], text: str, name: str, path: str, problems: list[Problem]) -> Node | None:
+    """Return the value of a variable as if it stood in the document."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        problems.append(Problem(name, path, "is not UTF-8", "Write the value in UTF-8."))
+        return None
+    match kind:
+        case Leaf() if "str" in kind.takes:
+            return Scalar(text, "str", name)
+        case Maybe():
+            return Scalar(text, "null" if text in {"", "null", "~"} else "str", name)
+        case ListOf(kind=item) if not text.lstrip().startswith("["):
+            parts = [part.strip() for part in text.split(",")] if text.strip() else []
+            nodes = (_node(item, part, name, path, problems) for part in parts)
+            return Items([node for node in nodes if node is not None], name)
+    known = len(problems)
+    node = parse(text, lambda _line: name, problems, path)
+    return Scalar("", "null", name) if node is None and len(problems) == known else node
+
+
+def _put(root: Section, path: tuple[str, ...], node: Node) -> Section:
+    """Return `root` with `node` in place of what stands at `path`."""
+    name, *rest = path
+    if rest:
+        inner = root.entries.get(name)
+        if isinstance(inner, Scalar) and inner.type == "null":
+            inner = None
+        if inner is not None and not isinstance(inner, Section):
+            # What stands there is wrong and will be refused; nothing can be put into it.
+            return root
+        node = _put(inner or Section({}, node.source), tuple(rest), node)
+    return Section({**root.entries, name: node}, root.source)

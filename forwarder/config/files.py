@@ -1,0 +1,83 @@
+"""The kinds of values that name a place on this machine: files, their modes, listen addresses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forwarder.config.addresses import check_path, expand, parse_address
+from forwarder.config.document import Node, Scalar
+from forwarder.config.kinds import Leaf
+from forwarder.config.mistakes import SettingError, quoted
+from forwarder.model import Address
+
+_FORM = 'Write four octal digits in quotes, such as "0660".'
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileMode(Leaf[int]):
+    """The permissions of a socket, in octal.
+
+    Without quotes, YAML 1.1 takes 0660 for octal and 660 for decimal; only the first says what is meant.
+    """
+
+    wants = "a file mode"
+    takes = frozenset({"str", "int"})
+    example: str = '"0660"'
+
+    def read(self, node: Node, environ: Mapping[str, str]) -> int:
+        if isinstance(node, Scalar) and node.type == "int" and not node.text.startswith("0"):
+            raise SettingError(
+                f"{quoted(node.text)} without quotes is a decimal number in YAML, not a file mode", _FORM
+            )
+        return super().read(node, environ)
+
+    def parse(self, text: str, environ: Mapping[str, str]) -> int:
+        if not re.fullmatch("(0o?)?[0-7]{3}", text):
+            raise SettingError(f"{quoted(text)} is not a file mode", _FORM)
+        mode = int(text[-3:], 8)
+        if not mode & 0o222:
+            raise SettingError(f"with {quoted(text)} nobody could connect", 'Allow somebody to write, such as "0660".')
+        return mode
+
+    def show(self, value: int) -> str:
+        return f"{value:04o}"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": "^(0o?)?[0-7]{3}$"}
+
+    def _remedy(self, node: Node) -> str:
+        return _FORM
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilePath(Leaf[Path]):
+    """The path of a file; `${NAME}` is replaced from the environment."""
+
+    wants = "the path of a file"
+    example: str = "/etc/forwarder/token"
+    absolute: bool = False
+
+    def parse(self, text: str, environ: Mapping[str, str]) -> Path:
+        return Path(check_path(expand(text, environ), absolute=self.absolute))
+
+    def schema(self) -> dict[str, Any]:
+        pattern = r"^(/|\$\{)" if self.absolute else "^[^~]"
+        return {"type": "string", "pattern": pattern}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenAddress(Leaf[Address]):
+    """An address to listen at; `${NAME}` is replaced from the environment."""
+
+    wants = "an address"
+    example: str = "unix:/run/forwarder/http.sock"
+
+    def parse(self, text: str, environ: Mapping[str, str]) -> Address:
+        return parse_address(expand(text, environ))
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^(unix:(/|\$\{)|tcp:.+:[0-9]{1,5}$)"}

@@ -1,0 +1,109 @@
+"""Read the configuration: the file, then the environment over it, then everything checked.
+
+One run finds every mistake. Nothing but the file itself is opened: keys and tokens are read by
+those who use them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from forwarder.config.contradictions import contradictions
+from forwarder.config.document import Section, parse
+from forwarder.config.environment import CONFIG_FILE, overlay
+from forwarder.config.kinds import describe
+from forwarder.config.mistakes import SettingError
+from forwarder.config.schema import Config
+from forwarder.config.shapes import Group, Reading
+from forwarder.errors import ConfigError, Problem
+
+DEFAULT_PATH = Path("/etc/forwarder/forwarder.yaml")
+
+# A thousand destinations fit into it; what is larger is something else, such as a device.
+_MAX_FILE_BYTES = 1024 * 1024
+_CONFIG = Group(Config)
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """Return the configuration in `path`, with the settings of the environment in place of its own.
+
+    Without a path it is `$FORWARDER_CONFIG`, else /etc/forwarder/forwarder.yaml; where that does
+    not exist, an environment that names a destination is enough. Raises ConfigError with all
+    problems.
+    """
+    problems: list[Problem] = []
+    document = _root(path, environ, problems)
+    # Without the file nothing can be said about settings: whatever it sets would seem to be missing.
+    unreadable = document is None and bool(problems)
+    root = overlay(document or Section({}, "the environment"), _CONFIG, environ, problems)
+    if unreadable:
+        raise ConfigError(problems)
+    reading = Reading(environ, problems, {"": root.source})
+    config = _CONFIG.read(root, "", reading)
+    for found in contradictions(config):
+        if not any(map(reading.failed, found.paths)):
+            reading.refuse(found.paths[0], reading.source(found.paths[0]), SettingError(found.problem, found.remedy))
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _root(path: Path | None, environ: Mapping[str, str], problems: list[Problem]) -> Section | None:
+    """Return the document of the file; None if there is none and none is needed, or if it cannot be read."""
+    chosen = path or (Path(environ[CONFIG_FILE]) if environ.get(CONFIG_FILE) else None)
+    file = chosen or DEFAULT_PATH
+    try:
+        text = _text(file)
+    except FileNotFoundError:
+        if chosen is None and _names_destination(environ):
+            return None
+        problems.append(Problem(str(file), "", "there is no such file", _how_to_begin(file)))
+        return None
+    except SettingError as mistake:
+        problems.append(Problem(str(file), "", mistake.problem, mistake.remedy))
+        return None
+    known = len(problems)
+    node = parse(text, lambda line: f"{file}:{line}", problems)
+    if isinstance(node, Section):
+        return node
+    if node is not None:
+        problem = f"the file as a whole {describe(node)}, but `name: value` lines are wanted"
+        problems.append(Problem(node.source, "", problem, "See `forwarder config init` for an example."))
+    elif len(problems) == known:
+        problems.append(Problem(str(file), "", "the file is empty", _how_to_begin(file)))
+    return None
+
+
+def _text(file: Path) -> str:
+    """Return the content of the file. Raises FileNotFoundError, SettingError."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise
+    except PermissionError:
+        remedy = f"Let this user read it: chgrp GROUP {file}; chmod 640 {file}."
+        raise SettingError(f"user id {os.geteuid()} may not read the file", remedy) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SettingError(f"the file cannot be read: {reason}", "Name the configuration file with -c.") from None
+    if len(content) > _MAX_FILE_BYTES:
+        raise SettingError("the file is larger than 1 MiB", "Name the configuration file with -c.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SettingError(f"the file is not UTF-8 (line {line})", "Save it in UTF-8.") from None
+
+
+def _names_destination(environ: Mapping[str, str]) -> bool:
+    names = [name.upper() for name in environ if name.startswith("FORWARDER_DESTINATIONS")]
+    url = any(name.endswith("__URL") for name in names)
+    key = any(name.endswith("__SIGNING__KEY_FILE") for name in names)
+    return (url and key) or "FORWARDER_DESTINATIONS" in names
+
+
+def _how_to_begin(file: Path) -> str:
+    return f"Write one with `forwarder config init {file}`, or name another with -c or FORWARDER_CONFIG."

@@ -1,0 +1,62 @@
+"""The configuration as others see it: the effective YAML, its JSON Schema, the commented starter."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from forwarder.config.document import dump, dump_inline
+from forwarder.config.schema import Config, DestinationConfig, SigningConfig
+from forwarder.config.shapes import Group, MapOf
+
+_CONFIG = Group(Config)
+_WIDTH = 110
+_PREFACE = """\
+# The configuration of the forwarder: every setting, with its default. A line that is left out keeps its default.
+#
+# Sizes are bytes, or numbers with KiB, MiB, GiB, kB, MB or GB. Durations are seconds, or numbers with ms, s, min, h
+# or d. In paths, ${NAME} stands for a variable of the environment, such as ${CREDENTIALS_DIRECTORY}/key.pem.
+# A setting can also come from the environment, which wins: FORWARDER_QUEUE__MAX_BYTES=8GiB.
+# To check a change: forwarder check -c FILE.
+"""
+
+
+def to_yaml(config: Config) -> str:
+    """Return the configuration as YAML that `load` reads back, apart from secrets, which are masked."""
+    return dump(_CONFIG.show(config))
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a configuration file."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Configuration of the forwarder"}
+    return head | _CONFIG.schema()
+
+
+def starter() -> str:
+    """Return a configuration file with every setting, each explained, and one destination as an example."""
+    main = DestinationConfig(
+        url="https://example.event.10duke.com/put", signing=SigningConfig(key_file=Path("/etc/forwarder/key.pem"))
+    )
+    lines = _lines(_CONFIG, Config(destinations={"main": main}), indent="")
+    return _PREFACE + "\n".join(lines) + "\n"
+
+
+def _lines(group: Group[Any], value: object, indent: str) -> Iterator[str]:
+    for name, setting in group.settings.items():
+        if not indent:
+            yield ""
+        yield from textwrap.wrap(setting.about, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+        part = getattr(value, name)
+        match setting.kind:
+            case Group():
+                yield f"{indent}{name}:"
+                yield from _lines(setting.kind, part, indent + "  ")
+            case MapOf(kind=Group() as inner):
+                yield f"{indent}{name}:"
+                for key, entry in part.items():
+                    yield f"{indent}  {key}:"
+                    yield from _lines(inner, entry, indent + "    ")
+            case kind:
+                yield f"{indent}{name}: {dump_inline(kind.show(part))}"

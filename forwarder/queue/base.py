@@ -70,6 +70,9 @@ class Queue(Protocol):
         With `enough`, also when at least so many events, or so many bytes, wait; without, on every change.
         """
 
+    def wake(self, destination: str) -> None:
+        """Make `wait` return, now or the next time it is called."""
+
     async def wait_space(self, timeout: float) -> None:
         """Return when space may have become free, or after `timeout` seconds."""
 
@@ -93,6 +96,9 @@ class Queue(Protocol):
 
     async def purge_dead(self, wanted: DeadFilter) -> int:
         """Drop dead letters, counted as dropped; return how many."""
+
+    def trouble(self) -> str | None:
+        """Return why events cannot be accepted just now, or None while they can."""
 
     async def stats(self) -> QueueStats:
         """Return the counters of every destination that the queue knows, and its size."""

@@ -48,6 +48,7 @@ class _Snapshot:
     pending: dict[str, Pending]
     live_bytes: int
     free_bytes: int
+    is_full: bool
     wrote: bool = False
     failure: ForwarderError | None = None
 
@@ -61,7 +62,7 @@ class SqliteQueue:
         self._lock = lock
         self._commit: GroupCommit[Store] = GroupCommit(self._run, max_bytes=wal_bytes(store.max_bytes) // 4)
         pending = {name: lane.pending() for name, lane in store.lanes.items()}
-        self._snapshot = _Snapshot(pending, store.live_bytes, store.free_bytes)
+        self._snapshot = _Snapshot(pending, store.live_bytes, store.free_bytes, store.is_full)
         self._changed: dict[str, asyncio.Event] = {}
         self._enough: dict[str, Limits] = {}
         self._space = asyncio.Event()
@@ -147,7 +148,7 @@ class SqliteQueue:
             if not operation.is_write:
                 results[index] = _attempt(operation.act, store)
         pending = {name: lane.pending() for name, lane in store.lanes.items()}
-        return results, _Snapshot(pending, store.live_bytes, store.free_bytes, bool(writes), failure)
+        return results, _Snapshot(pending, store.live_bytes, store.free_bytes, store.is_full, bool(writes), failure)
 
     def _publish(self, snapshot: _Snapshot) -> None:
         """Take over what a job brought back, and wake whom it concerns."""
@@ -258,6 +259,10 @@ class SqliteQueue:
             await asyncio.wait_for(event.wait(), timeout)
         event.clear()
 
+    def wake(self, destination: str) -> None:
+        """Make `wait` return, now or the next time it is called."""
+        self._changed.setdefault(destination, asyncio.Event()).set()
+
     async def wait_space(self, timeout: float) -> None:
         """Return when space may have become free, or after `timeout` seconds."""
         with suppress(TimeoutError):
@@ -318,6 +323,14 @@ class SqliteQueue:
                 return
             after = letters[-1].id
             left = None if left is None else left - len(letters)
+
+    def trouble(self) -> str | None:
+        """Return why events cannot be accepted just now, or None while they can."""
+        if self._closing.is_set():
+            return "the forwarder is shutting down"
+        if self._failing is not None:
+            return self._failing
+        return "the queue is full (queue.max_bytes)" if self._snapshot.is_full else None
 
     async def stats(self) -> QueueStats:
         """Return the counters of every destination that the queue knows, and its size."""

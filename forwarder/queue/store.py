@@ -112,6 +112,12 @@ class Store:
                     "INSERT INTO settled VALUES (?, ?, ?)", [(ledger.id, *run) for run in ledger.settled]
                 )
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for even a few small requests."""
+        drops = bool(self.lanes) and all(lane.share.drop_oldest for lane in self.lanes.values())
+        return not drops and self.live_bytes > self.capacity - 4 * PAGE_BYTES
+
     def query(self, statement: str, values: Sequence[Any]) -> list[Any]:
         """Run a statement and return its rows."""
         return self._db.execute(statement, values).fetchall()

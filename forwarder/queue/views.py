@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from forwarder.model import Counters, QueueStats
-from forwarder.queue.sizes import PAGE_BYTES
 from forwarder.queue.store import Store
 
 
@@ -26,8 +25,7 @@ def stats(store: Store) -> QueueStats:
         backend="sqlite",
         bytes=store.live_bytes,
         max_bytes=store.max_bytes,
-        full=store.live_bytes > store.capacity - 4 * PAGE_BYTES
-        and not all(lane.share.drop_oldest for lane in store.lanes.values()),
+        full=store.is_full,
         destinations={name: counters(store, name) for name in store.lanes},
     )
 

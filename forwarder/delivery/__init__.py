@@ -1,0 +1,1 @@
+"""Where events leave: batched, signed, sent, and settled by what the destination answers."""

@@ -1,0 +1,117 @@
+"""One attempt: send a signed batch to the destination's URL and say what it answered.
+
+Redirects are not followed, proxies of the environment are not used, and of an answer only the
+start is read. A status that has arrived counts, whatever happens to the rest of the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from aiohttp import hdrs
+
+from forwarder import __version__
+from forwarder.config import DestinationConfig, TlsConfig
+from forwarder.errors import ConfigError, Problem
+
+# As much of an answer as is kept with a dead letter and shown to people, in bytes.
+_DETAIL_BYTES = 512
+# Seconds an idle connection is kept; shorter than what common servers and proxies keep theirs
+# (nginx: 75), so that it is us who closes and not a request that finds it closed.
+_KEEP_ALIVE = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: `status` is None where there was no answer, `detail` says why or is its start."""
+
+    status: int | None
+    detail: str
+    retry_after: str | None = None
+
+
+def tls_context(tls: TlsConfig, path: str) -> ssl.SSLContext:
+    """Return the TLS settings of a destination; raises ConfigError for files that cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise _tls_error(path, "ca_file", f"{tls.ca_file} cannot be used: {error}", "a PEM file") from error
+    if tls.cert_file is not None:
+        try:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+        except (OSError, ssl.SSLError) as error:
+            words = f"{tls.cert_file} and {tls.key_file} cannot be used: {error}"
+            raise _tls_error(path, "cert_file", words, "a PEM certificate and its unencrypted key") from error
+    return context
+
+
+def _tls_error(path: str, field: str, problem: str, right: str) -> ConfigError:
+    return ConfigError([Problem("TLS", f"{path}.{field}", problem, f"Give {right} that this user may read.")])
+
+
+class Client:
+    """Sends to one destination over kept-alive connections. Use as `async with`."""
+
+    def __init__(self, name: str, config: DestinationConfig) -> None:
+        self._url = config.url
+        self._proxy = config.proxy
+        self._timeout = aiohttp.ClientTimeout(total=config.timeout)
+        self._in_flight = config.in_flight
+        self._context = tls_context(config.tls, f"destinations.{name}.tls")
+        self._headers = {
+            hdrs.CONTENT_TYPE: "application/jose",
+            hdrs.ACCEPT: "application/json",
+            hdrs.USER_AGENT: f"event-forwarder/{__version__}",
+            **config.headers,
+        }
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(
+            ssl=self._context, limit=self._in_flight, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=60
+        )
+        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout, auto_decompress=True)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(self, body: bytes) -> Answer:
+        """Post one compact JWS; never raises for what the network or the destination does."""
+        if self._session is None:
+            raise RuntimeError("use the client as `async with`")
+        try:
+            async with self._session.post(
+                self._url, data=body, headers=self._headers, allow_redirects=False, proxy=self._proxy
+            ) as response:
+                return Answer(response.status, await _start_of(response), response.headers.get(hdrs.RETRY_AFTER))
+        except TimeoutError:
+            return Answer(None, f"no answer within {self._timeout.total:g} s")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return Answer(None, _words(error))
+
+
+async def _start_of(response: aiohttp.ClientResponse) -> str:
+    """Return the start of an answer's body as one line; what cannot be read is left out."""
+    if response.status // 100 == 2:
+        return ""
+    try:
+        start = await response.content.read(_DETAIL_BYTES)
+    except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError):
+        start = b""
+    text = " ".join(start.decode(errors="replace").split())
+    return f"{response.status} {response.reason or ''}".strip() + (f": {text}" if text else "")
+
+
+def _words(error: Exception) -> str:
+    """Say what went wrong on the way; some errors of aiohttp carry no text."""
+    text = str(error).strip()
+    return text or type(error).__name__

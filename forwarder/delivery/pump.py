@@ -1,0 +1,156 @@
+"""Move events from the queue to the destination.
+
+The pump is the only module that knows the whole path. It owns no policy: batching says when to
+send, the response table says what came of it, back-off says how long to wait, the guard says when
+a rejection is to be believed, and the queue keeps everything that is not settled.
+
+One task takes and signs batches; each is then delivered by a task of its own, at most `in_flight`
+at a time, so the next batch is ready when the last one has been settled. With one in flight a
+batch is sent only after the one before it is settled, so order holds, and a crash leaves at most
+one batch whose fate is unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from forwarder.config import DestinationConfig
+from forwarder.delivery.attempt import Client
+from forwarder.delivery.batching import payload, seconds_until_due
+from forwarder.delivery.delivery import Delivery
+from forwarder.delivery.link import Link
+from forwarder.model import Batch
+from forwarder.queue.base import Queue
+
+# The longest that a pump sleeps without looking: a wake-up can get lost, a timer cannot.
+_LOOK_AGAIN = 5.0
+# Seconds that a purge waits for batches to come back to the queue.
+_RECALL_SECONDS = 5.0
+
+
+class Pump:
+    """Delivers one destination's queue: `run` until `stop`, or until it is cancelled.
+
+    `sign` turns a payload into a compact JWS; it is called in a thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: DestinationConfig,
+        queue: Queue,
+        client: Client,
+        sign: Callable[[bytes], bytes],
+        *,
+        paused: bool = False,
+    ) -> None:
+        self._name = name
+        self._config = config
+        self._queue = queue
+        self._client = client
+        self._sign = sign
+        self._slots = asyncio.Semaphore(config.in_flight)
+        self._given_back = 0
+        self.link = Link(config, wake=lambda: queue.wake(name), paused=paused)
+
+    # --- steering ------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what waits now, without waiting for a batch to fill or a back-off to end."""
+        self.link.gate.flush()
+
+    def pause(self) -> None:
+        """Send nothing more until `resume`; what is being sent is finished."""
+        self.link.gate.pause()
+
+    def resume(self) -> None:
+        """Go on, and try at once what was held."""
+        self.link.guard.delivered()
+        self.link.gate.resume()
+
+    async def purge(self) -> int:
+        """Drop all that is queued, but for what is being sent at this moment; return how many events."""
+        with self.link.gate.recalled():
+            await self.link.gate.wait_recalled(_RECALL_SECONDS)
+            return await self._queue.purge(self._name)
+
+    def stop(self) -> None:
+        """Deliver what waits, but end at the first failure instead of waiting."""
+        self.link.gate.drain()
+
+    def retire(self) -> None:
+        """Finish what is being sent and end; another pump takes over."""
+        self.link.gate.retire()
+
+    # --- taking and signing --------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Deliver until stopped. Cancelled, it leaves what is unsettled in the queue."""
+        gate = self.link.gate
+        async with asyncio.TaskGroup() as deliveries:
+            while await self._is_due():
+                batch = await self._queue.next_batch(self._name, self.link.limits())
+                if batch is None:
+                    continue
+                gate.holders += 1
+                given_back = self._given_back
+                try:
+                    body = await self._signed(batch)
+                    await self._slots.acquire()
+                except BaseException:
+                    self._give_back(batch)
+                    raise
+                if given_back != self._given_back:
+                    # An older batch went back to the queue meanwhile; it must go first.
+                    self._give_back(batch)
+                    self._slots.release()
+                    continue
+                deliveries.create_task(self._deliver(batch, body), name=f"deliver-{self._name}")
+
+    async def _is_due(self) -> bool:
+        """Wait until a batch is to be taken; return False when there will be no more."""
+        gate = self.link.gate
+        while await gate.may_take():
+            pending = self._queue.pending(self._name)
+            if gate.wants_all:
+                if pending.events:
+                    return True
+                gate.wants_all = gate.is_draining
+                if gate.is_draining and not gate.holders:
+                    return False
+            limits = self.link.limits()
+            due = seconds_until_due(pending, limits, self._config.batch.max_age, time.monotonic())
+            if due == 0.0:
+                return True
+            await self._queue.wait(self._name, _LOOK_AGAIN if due is None else min(due, _LOOK_AGAIN), limits)
+        return False
+
+    async def _signed(self, batch: Batch) -> bytes:
+        data = payload(batch.data, as_object=self._config.single_as_object)
+        return await asyncio.to_thread(self._sign, data)
+
+    async def _deliver(self, batch: Batch, body: bytes) -> None:
+        delivery = Delivery(
+            batch,
+            body,
+            config=self._config,
+            queue=self._queue,
+            client=self._client,
+            link=self.link,
+            sign=self._signed,
+        )
+        try:
+            if not await delivery.run():
+                self._given_back += 1
+        except BaseException:
+            self._given_back += 1
+            raise
+        finally:
+            self.link.gate.left()
+            self._slots.release()
+
+    def _give_back(self, batch: Batch) -> None:
+        self._queue.release(batch)
+        self.link.gate.left()

@@ -1,0 +1,57 @@
+"""What an answer means: one table, and what the configuration overrides in it.
+
+Which status the Event API gives for what is not documented, so nothing here is final: every code
+can be given another outcome under `destinations.*.responses`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from forwarder.model import Outcome
+
+# Codes that mean something else than their class does.
+_SPECIAL = {
+    401: Outcome.HELD,
+    403: Outcome.HELD,
+    404: Outcome.HELD,
+    405: Outcome.HELD,
+    408: Outcome.DEFERRED,
+    413: Outcome.TOO_LARGE,
+    415: Outcome.HELD,
+    425: Outcome.DEFERRED,
+    429: Outcome.DEFERRED,
+}
+_CLASSES = {2: Outcome.DELIVERED, 3: Outcome.HELD, 4: Outcome.REJECTED, 5: Outcome.DEFERRED}
+
+
+def outcome_of(status: int | None, overrides: Mapping[int, Outcome]) -> Outcome:
+    """Return the outcome for a status, or for none at all: no connection, no answer in time."""
+    if status is None:
+        return Outcome.DEFERRED
+    if status in overrides:
+        return overrides[status]
+    return _SPECIAL.get(status) or _CLASSES.get(status // 100, Outcome.DEFERRED)
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds that a Retry-After asks for (RFC 9110 §10.2.3), None where it says nothing usable.
+
+    `now` is in seconds since the epoch, for the form that is a date. The value is untrusted: the
+    caller caps it.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        # More digits than any sane wait has are as good as the cap.
+        return float(value[:9])
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, date.timestamp() - now)

@@ -136,6 +136,12 @@ class UnsupportedError(IntakeError):
     problem = "unsupported-media-type"
 
 
+class ListenError(ForwarderError):
+    """An address cannot be listened at: in use, not ours, or its folder cannot be written."""
+
+    exit_code = 69
+
+
 # --- queue -------------------------------------------------------------------------------------
 
 

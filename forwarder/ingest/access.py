@@ -29,11 +29,15 @@ class Access:
 
     def __init__(self, address: Address, *, token: str | None, allow_uids: frozenset[int]) -> None:
         self._address = address
-        self._token = token.encode() if token is not None else None
-        self._uids = allow_uids if address.is_unix else frozenset[int]()
         self._check_host = address.is_loopback and not address.is_unix
+        self.change(token=token, allow_uids=allow_uids)
 
-    def check(self, request: web.BaseRequest) -> None:
+    def change(self, *, token: str | None, allow_uids: frozenset[int]) -> None:
+        """Let other rules hold from the next request on."""
+        self._token = token.encode() if token is not None else None
+        self._uids = allow_uids if self._address.is_unix else frozenset[int]()
+
+    def check(self, request: web.BaseRequest, *, without_token: bool = False) -> None:
         """Raise ForbiddenError or UnauthorizedError unless the request may come in."""
         headers = request.headers
         if hdrs.ORIGIN in headers:
@@ -48,7 +52,7 @@ class Access:
             )
         if self._uids and request.transport is not None:
             self.check_peer(request.transport.get_extra_info("socket"))
-        if self._token is not None:
+        if self._token is not None and not without_token:
             self.check_token(_bearer(headers.get(hdrs.AUTHORIZATION, "")))
 
     def check_peer(self, peer: socket.socket) -> None:
@@ -58,6 +62,10 @@ class Access:
         _pid, uid, _gid = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         if uid not in self._uids:
             raise ForbiddenError(f"user id {uid} may not send here", hint="add it to ingest.allow_uids")
+
+    @property
+    def is_unix(self) -> bool:
+        return self._address.is_unix
 
     @property
     def wants_token(self) -> bool:

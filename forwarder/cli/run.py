@@ -1,0 +1,26 @@
+"""`forwarder run`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from forwarder import log
+from forwarder.cli.options import config_option
+from forwarder.config import load
+from forwarder.daemon import Parts, run
+
+
+@click.command("run")
+@config_option
+def run_command(config_path: Path | None) -> None:
+    """Run the daemon in the foreground.
+
+    SIGTERM and Ctrl-C deliver what waits within shutdown_timeout and stop; a second one leaves at
+    once. SIGHUP reads the configuration and the keys again. Nothing that was accepted is lost.
+    """
+    config = load(config_path, os.environ)
+    log.configure(config.log.level, config.log.format)
+    run(Parts.build(config), lambda: load(config_path, os.environ))

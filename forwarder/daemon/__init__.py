@@ -1,0 +1,8 @@
+"""The daemon: builds everything from the configuration, starts it in order and stops it in reverse."""
+
+from __future__ import annotations
+
+from forwarder.daemon.parts import Parts
+from forwarder.daemon.process import run
+
+__all__ = ["Parts", "run"]

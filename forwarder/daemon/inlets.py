@@ -1,0 +1,141 @@
+"""The listeners of the intake and of the admin API: opened, kept over a reload, closed.
+
+New addresses are opened before anything else changes: if one of them cannot be, nothing has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from forwarder.admin.api import AdminApi
+from forwarder.daemon.parts import Parts
+from forwarder.ingest.access import Access
+from forwarder.ingest.http import HttpIntake
+from forwarder.ingest.intake import Intake
+from forwarder.ingest.listening import Listener, adopt, listen
+from forwarder.ingest.stream import StreamIntake
+from forwarder.model import Address
+
+log = structlog.get_logger(__name__)
+
+Key = tuple[str, Address]
+
+
+@dataclass(slots=True)
+class _Open:
+    """A listener that is served, what it was opened with, and how it is closed."""
+
+    listener: Listener
+    rule: _Rule
+    access: Access
+    close: Callable[[], Awaitable[None]]
+
+    def change(self, rule: _Rule) -> None:
+        """Let another rule hold from the next request on."""
+        if rule == self.rule:
+            return
+        self.access.change(token=rule.token, allow_uids=rule.uids)
+        if rule.mode != self.rule.mode and self.listener.inode is not None and self.listener.address.path is not None:
+            Path(self.listener.address.path).chmod(rule.mode)
+        self.rule = rule
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """Who may use a listener; `mode` is that of a unix socket's file."""
+
+    token: str | None
+    uids: frozenset[int]
+    mode: int
+
+
+class Inlets:
+    """Everything that is listened at. `passed` are sockets from systemd with their names: http, stream, admin."""
+
+    def __init__(self, parts: Parts, intake: Intake, admin: AdminApi, passed: list[tuple[str, socket.socket]]) -> None:
+        self._admin = admin
+        self.http = HttpIntake(intake, max_request_bytes=parts.config.ingest.max_request_bytes)
+        self.stream = StreamIntake(intake, max_event_bytes=parts.config.ingest.max_event_bytes)
+        self._passed: dict[Key, Listener] = {}
+        for name, sock in passed:
+            listener = adopt(sock)
+            self._passed[name, listener.address] = listener
+        self._open: dict[Key, _Open] = {}
+
+    async def apply(self, parts: Parts) -> None:
+        """Listen at the addresses of a configuration, and at no others. Raises ListenError, having changed nothing."""
+        wanted = self._wanted(parts)
+        opened = self._listen({key: rule for key, rule in wanted.items() if key not in self._open})
+        self.http.max_request_bytes = parts.config.ingest.max_request_bytes
+        self.stream.max_event_bytes = parts.config.ingest.max_event_bytes
+        for key in [key for key in self._open if key not in wanted]:
+            await self._open.pop(key).close()
+            log.info("listener.closed", kind=key[0], address=str(key[1]))
+        for key, found in self._open.items():
+            found.change(wanted[key])
+        for key, listener in opened.items():
+            self._open[key] = await self._serve(key[0], listener, wanted[key])
+            log.info("listener.opened", kind=key[0], address=str(listener.address))
+
+    def _wanted(self, parts: Parts) -> dict[Key, _Rule]:
+        config = parts.config
+        intake = _Rule(parts.ingest_token, frozenset(config.ingest.allow_uids), config.ingest.socket_mode)
+        admin = _Rule(parts.admin_token, frozenset(), config.ingest.socket_mode)
+        wanted: dict[Key, _Rule] = {}
+        wanted |= {("http", address): intake for address in config.ingest.http.listen}
+        wanted |= {("stream", address): intake for address in config.ingest.stream.listen}
+        wanted |= {("admin", address): admin for address in config.admin.listen}
+        return wanted | {key: admin if key[0] == "admin" else intake for key in self._passed}
+
+    def _listen(self, wanted: dict[Key, _Rule]) -> dict[Key, Listener]:
+        opened: dict[Key, Listener] = {}
+        try:
+            for key, rule in wanted.items():
+                opened[key] = self._passed.get(key) or listen(key[1], mode=rule.mode)
+        except BaseException:
+            for listener in opened.values():
+                listener.close()
+            raise
+        return opened
+
+    async def _serve(self, kind: str, listener: Listener, rule: _Rule) -> _Open:
+        access = Access(listener.address, token=rule.token, allow_uids=rule.uids)
+        if kind == "stream":
+            server = await self.stream.serve(listener, access)
+
+            async def close() -> None:
+                server.close()
+                listener.close()
+
+            return _Open(listener, rule, access, close)
+        runner: web.BaseRunner
+        if kind == "http":
+            runner = web.ServerRunner(self.http.server(access))
+        else:
+            runner = web.AppRunner(self._admin.application(access), access_log=None)
+        await runner.setup()
+        await web.SockSite(runner, listener.socket).start()
+
+        async def cleanup() -> None:
+            await runner.cleanup()
+            listener.close()
+
+        return _Open(listener, rule, access, cleanup)
+
+    def addresses(self, kind: str) -> list[Address]:
+        """Return where a kind of listener really listens, with the port that the system chose."""
+        return [found.listener.address for (name, _), found in self._open.items() if name == kind]
+
+    async def close(self, *kinds: str) -> None:
+        """Accept nothing more at these kinds of listeners; requests that are under way are answered."""
+        keys = [key for key in self._open if key[0] in kinds]
+        await asyncio.gather(*(self._open.pop(key).close() for key in keys))
+        if "stream" in kinds:
+            await self.stream.stop()

@@ -1,0 +1,101 @@
+"""What is built from a configuration before anything of it takes effect: keys, tokens, TLS, rules.
+
+Everything that can be wrong with a configuration beyond its text shows here, so a reload either has
+all of it or changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from forwarder.config import Config, DestinationConfig, secret
+from forwarder.delivery.attempt import Client
+from forwarder.envelope import Envelope
+from forwarder.errors import ConfigError, ForwarderError, Problem
+from forwarder.queue.base import Share
+from forwarder.signing import Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """One destination, ready to be delivered to."""
+
+    config: DestinationConfig
+    signer: Signer
+    client: Client
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A configuration with everything that it names read and checked."""
+
+    config: Config
+    envelope: Envelope
+    shares: dict[str, Share]
+    outlets: dict[str, Outlet]
+    ingest_token: str | None
+    admin_token: str | None
+
+    @classmethod
+    def build(cls, config: Config) -> Parts:
+        """Read keys, tokens and certificates. Raises ConfigError with every problem found."""
+        problems: list[Problem] = []
+        outlets: dict[str, Outlet] = {}
+        for name, destination in config.destinations.items():
+            with _collecting(problems, f"destinations.{name}.signing"):
+                signer, client = load_signer(destination), Client(name, destination)
+                outlets[name] = Outlet(destination, signer, client)
+        tokens: dict[str, str | None] = {"ingest": None, "admin": None}
+        for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
+            if file is not None:
+                with _collecting(problems, f"{section}.token_file"):
+                    tokens[section] = secret(file)
+        if problems:
+            raise ConfigError(problems)
+        return cls(config, envelope_of(config), shares_of(config), outlets, tokens["ingest"], tokens["admin"])
+
+
+@contextmanager
+def _collecting(problems: list[Problem], path: str) -> Iterator[None]:
+    """Add what goes wrong to the problems, so that all of them are told at once."""
+    try:
+        yield
+    except ConfigError as error:
+        problems.extend(error.problems)
+    except ForwarderError as error:
+        problems.append(Problem(path, "", error.message, error.hint))
+
+
+def load_signer(config: DestinationConfig) -> Signer:
+    """Read a destination's key. Raises SigningKeyError or ConfigError."""
+    signing = config.signing
+    return Signer.load(
+        signing.key_file,
+        passphrase=secret(signing.passphrase_file) if signing.passphrase_file else None,
+        alg=signing.alg,
+        kid=signing.kid,
+        typ=signing.typ,
+        cty=signing.cty,
+    )
+
+
+def envelope_of(config: Config) -> Envelope:
+    """Return the rules that events have to keep."""
+    return Envelope(
+        routes={name: destination.match for name, destination in config.destinations.items()},
+        defaults=config.ingest.defaults,
+        max_event_bytes=config.ingest.max_event_bytes,
+    )
+
+
+def shares_of(config: Config) -> dict[str, Share]:
+    """Return what each destination may use of the queue, and its policy when that is full."""
+    return {
+        name: Share(
+            destination.queue.max_bytes,
+            drop_oldest=(destination.queue.when_full or config.queue.when_full) == "drop_oldest",
+        )
+        for name, destination in config.destinations.items()
+    }

@@ -1,0 +1,173 @@
+"""The life of the daemon: start in order, reload, stop in reverse.
+
+Start: the queue, then the pumps, then the listeners, then readiness is told. A stop goes the other
+way: nothing more is accepted and what was received is answered; the pumps deliver what waits for as
+long as `shutdown_timeout` allows; the queue is closed. Nothing depends on a stop that is completed:
+a second signal leaves at once, and so does the power.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+import uvloop
+
+from forwarder import __version__
+from forwarder.admin.api import AdminApi
+from forwarder.config import Config
+from forwarder.daemon.inlets import Inlets
+from forwarder.daemon.outlets import Outlets
+from forwarder.daemon.parts import Parts
+from forwarder.errors import ConfigError, ForwarderError, Problem
+from forwarder.ingest.intake import Intake
+from forwarder.queue.base import Queue
+from forwarder.queue.sqlite import SqliteQueue
+from forwarder.systemd import Notifier, listening_sockets
+
+# Seconds between two looks at the state that systemd shows, where there is no watchdog.
+_STATUS_SECONDS = 10.0
+
+log = structlog.get_logger(__name__)
+
+Load = Callable[[], Config]
+
+
+def run(parts: Parts, load: Load) -> None:
+    """Run the daemon until it is told to stop. `load` reads the configuration again, for a reload.
+
+    Raises QueueLockedError, StorageError or ListenError where it cannot start.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_live(parts, load))
+
+
+async def _live(parts: Parts, load: Load) -> None:
+    config = parts.config
+    notifier = Notifier(os.environ)
+    stop = _signals()
+    async with await SqliteQueue.open(config.queue.path, max_bytes=config.queue.max_bytes) as queue:
+        daemon = Daemon(parts, queue)
+        await daemon.start()
+        reloading = asyncio.create_task(_reload_on_signal(daemon, load, notifier), name="reload")
+        watching = asyncio.create_task(_report(queue, daemon, notifier), name="report")
+        notifier.send("READY=1", f"STATUS=Listening at {daemon.listening()}")
+        log.info("forwarder.started", version=__version__, queue=str(config.queue.path), listening=daemon.listening())
+        await stop.wait()
+        notifier.send("STOPPING=1", "STATUS=Delivering what waits")
+        log.info("forwarder.stopping", timeout=config.shutdown_timeout)
+        for task in (reloading, watching):
+            task.cancel()
+        await daemon.stop()
+    log.info("forwarder.stopped")
+
+
+def _signals() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set; a second one of them leaves at once."""
+    stop = asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            log.warning("forwarder.left_at_once", signal=number.name, hint="what is not delivered stays queued")
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+    return stop
+
+
+class Daemon:
+    """Everything that runs for one queue."""
+
+    def __init__(self, parts: Parts, queue: Queue) -> None:
+        self._parts = parts
+        self._queue = queue
+        self._intake = Intake(queue, parts.envelope)
+        self.outlets = Outlets(queue)
+        admin = AdminApi(queue, self.outlets)
+        self._inlets = Inlets(parts, self._intake, admin, listening_sockets(os.environ))
+
+    async def start(self) -> None:
+        """Start to deliver, then to accept. Raises ListenError."""
+        for name in await self._queue.configure(self._parts.shares):
+            log.warning("destination.not_configured", destination=name, hint="its events are kept; configure it again")
+        for warning in self._parts.config.warnings():
+            log.warning("config.warning", detail=warning)
+        await self.outlets.apply(self._parts.outlets)
+        try:
+            await self._inlets.apply(self._parts)
+        except BaseException:
+            await self.outlets.drain(0.0)
+            raise
+
+    async def reload(self, parts: Parts) -> None:
+        """Put another configuration in place. Raises ForwarderError, having changed nothing."""
+        before, after = self._parts.config.queue, parts.config.queue
+        for name in ("backend", "path", "max_bytes"):
+            if getattr(before, name) != getattr(after, name):
+                raise ConfigError([Problem("the queue", f"queue.{name}", "changes only at a start", "Restart.")])
+        # New addresses may fail to open, so they go first; they serve the old rules for a moment.
+        await self._queue.configure(self._parts.shares | parts.shares)
+        await self._inlets.apply(parts)
+        self._intake.envelope = parts.envelope
+        await self._queue.configure(parts.shares)
+        await self.outlets.apply(parts.outlets)
+        self._parts = parts
+
+    async def stop(self) -> None:
+        """Accept nothing more, deliver what waits within `shutdown_timeout`, and let go."""
+        deadline = asyncio.get_running_loop().time() + self._parts.config.shutdown_timeout
+        self.outlets.begin_stop()
+        await self._inlets.close("http", "stream")
+        self._intake.close()
+        await self.outlets.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
+        await self._inlets.close("admin")
+
+    def listening(self) -> str:
+        """Return the addresses of the intake, for people."""
+        return ", ".join(str(found) for kind in ("http", "stream") for found in self._inlets.addresses(kind))
+
+
+async def _reload_on_signal(daemon: Daemon, load: Load, notifier: Notifier) -> None:
+    """Reload at each SIGHUP; on any error the old configuration goes on."""
+    wanted = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, wanted.set)
+    while True:
+        await wanted.wait()
+        wanted.clear()
+        notifier.send("RELOADING=1", f"MONOTONIC_USEC={_monotonic_usec()}")
+        try:
+            await daemon.reload(await asyncio.to_thread(lambda: Parts.build(load())))
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("reload.refused", problem=str(problem), hint="the old configuration goes on")  # noqa: TRY400
+        except ForwarderError as error:
+            log.error("reload.refused", problem=error.message, hint=error.hint)  # noqa: TRY400
+        except Exception:
+            log.exception("reload.failed", hint="the old configuration goes on as far as it was not replaced")
+        else:
+            log.info("reload.done", listening=daemon.listening())
+        notifier.send("READY=1", f"STATUS=Listening at {daemon.listening()}")
+
+
+def _monotonic_usec() -> int:
+    """Return what sd_notify(3) wants with RELOADING=1."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+
+async def _report(queue: Queue, daemon: Daemon, notifier: Notifier) -> None:
+    """Feed the watchdog and the status line, each time with an answer from the queue itself."""
+    every = notifier.watchdog_seconds / 2 if notifier.watchdog_seconds else _STATUS_SECONDS
+    while True:
+        await asyncio.sleep(every)
+        with suppress(ForwarderError):
+            stats = await queue.stats()
+            queued = sum(found.queued for found in stats.destinations.values())
+            trouble = queue.trouble() or f"listening at {daemon.listening()}"
+            notifier.send("WATCHDOG=1", f"STATUS={queued:,} events queued; {trouble}")

@@ -18,7 +18,7 @@ def configure(level: str, format: str, stream: TextIO | None = None) -> None:  #
     threshold = logging.getLevelNamesMapping()[level.upper()]
     as_json = format == "json" or (format == "auto" and not out.isatty())
     last: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.format_exc_info, _in_order, structlog.processors.JSONRenderer()]
         if as_json
         else [structlog.dev.ConsoleRenderer(colors=out.isatty())]
     )
@@ -36,3 +36,9 @@ def configure(level: str, format: str, stream: TextIO | None = None) -> None:  #
     logging.basicConfig(
         level=max(threshold, logging.WARNING), stream=out, format="%(levelname)s %(name)s %(message)s", force=True
     )
+
+
+def _in_order(_logger: Any, _method: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Put first what a reader looks for first."""
+    first = {name: entry.pop(name) for name in ("time", "level", "event")}
+    return {**first, **entry}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass
+from io import BytesIO
 from types import TracebackType
 from typing import Self
 
@@ -90,7 +91,7 @@ class Client:
             raise RuntimeError("use the client as `async with`")
         try:
             async with self._session.post(
-                self._url, data=body, headers=self._headers, allow_redirects=False, proxy=self._proxy
+                self._url, data=BytesIO(body), headers=self._headers, allow_redirects=False, proxy=self._proxy
             ) as response:
                 return Answer(response.status, await _start_of(response), response.headers.get(hdrs.RETRY_AFTER))
         except TimeoutError:

@@ -88,7 +88,7 @@ class Delivery:
             case Outcome.DELIVERED:
                 await self._delivered(part)
             case Outcome.DEFERRED:
-                self._log("batch.deferred", part, answer, retry_in=self._link.defer(answer))
+                self._log("batch.deferred", part, answer, retry_in=round(self._link.defer(answer), 3))
                 await self._give_up_old()
             case Outcome.HELD:
                 self._log("batch.held", part, answer, retry_in=self._link.hold())

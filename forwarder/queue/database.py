@@ -90,6 +90,20 @@ class InstanceLock:
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
 
+    def holder(self) -> str | None:
+        """Return the process id of who holds the lock now, or None where nobody does or it cannot be told."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return os.read(descriptor, 32).decode(errors="replace").strip()
+        finally:
+            os.close(descriptor)
+        return None
+
     def release(self) -> None:
         """Let go of the lock; the file stays, as removing it would race with the next holder."""
         if self._descriptor is not None:

@@ -1,0 +1,171 @@
+"""`forwarder check`: everything that would keep the daemon from doing its work, found before it starts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from forwarder.cli.options import config_option
+from forwarder.config import Config, DestinationConfig, format_size, load, secret
+from forwarder.daemon.parts import load_signer
+from forwarder.delivery.attempt import tls_context
+from forwarder.errors import ConfigError, ForwarderError
+from forwarder.model import Address
+from forwarder.queue.database import InstanceLock
+
+# Seconds for the connection to a destination.
+_PATIENCE = 10.0
+
+Line = tuple[str, str]
+"""How a check went (ok, note or FAIL), and what there is to say."""
+
+
+@click.command("check")
+@config_option
+@click.option("--remote", is_flag=True, help="Also connect to each destination, TLS included; no event is sent.")
+def check_command(config_path: Path | None, remote: bool) -> None:
+    """Check the configuration, keys, permissions and paths; one line a check.
+
+    Exits with 0 if the daemon can start, 1 if a check failed, 78 if the configuration cannot be read.
+    """
+    config = load(config_path, os.environ)
+    failed = 0
+    for verdict, words in _checks(config, remote=remote):
+        click.echo(f"{verdict:<4}  {words}")
+        failed += verdict == "FAIL"
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _checks(config: Config, *, remote: bool) -> Iterator[Line]:
+    yield "ok", f"configuration: {_count(len(config.destinations), 'destination')}"
+    for words in config.warnings():
+        yield "note", words
+    for name, destination in config.destinations.items():
+        yield _check(f"destination {name}, key", lambda d=destination: _key(d))
+        yield _check(f"destination {name}, TLS", lambda n=name, d=destination: _tls(n, d))
+        if remote:
+            yield _check(f"destination {name}, connection", lambda n=name, d=destination: _connection(n, d))
+    for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
+        if file is not None:
+            yield _check(f"{section} token", lambda f=file: _token(f))
+    yield _check("queue", lambda: _queue(config))
+    yield from _space(config)
+    for kind, addresses in (
+        ("http", config.ingest.http.listen),
+        ("stream", config.ingest.stream.listen),
+        ("admin", config.admin.listen),
+    ):
+        for address in addresses:
+            yield _check(f"{kind} address", lambda a=address: _address(a))
+
+
+def _check(subject: str, act: Callable[[], str]) -> Line:
+    """Run one check; `act` returns what is good, or raises what is not."""
+    try:
+        return "ok", f"{subject}: {act()}"
+    except ConfigError as error:
+        return "FAIL", f"{subject}: {'; '.join(map(str, error.problems))}"
+    except ForwarderError as error:
+        return "FAIL", f"{subject}: {error.message}" + (f". {error.hint}" if error.hint else "")
+
+
+def _key(config: DestinationConfig) -> str:
+    signer = load_signer(config)
+    return f"{config.signing.key_file}, RSA {signer.bits} bits, {signer.alg}, thumbprint {signer.thumbprint}"
+
+
+def _tls(name: str, config: DestinationConfig) -> str:
+    if urlsplit(config.url).scheme != "https":
+        return "not used, the URL is http"
+    tls_context(config.tls, f"destinations.{name}.tls")
+    return f"{config.tls.ca_file or 'the certificates of the system'}" + (
+        f", client certificate {config.tls.cert_file}" if config.tls.cert_file else ""
+    )
+
+
+def _token(file: Path) -> str:
+    secret(file)
+    return str(file)
+
+
+def _queue(config: Config) -> str:
+    path = config.queue.path
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CheckError(f"user {os.getuid()} may not write to {folder}", hint=f"Run: chown {os.getuid()} {folder}")
+    used = path.stat().st_size if path.exists() else 0
+    state = f"{path}, {format_size(used)} of {format_size(config.queue.max_bytes)}"
+    return f"{state}, held by process {holder}" if (holder := InstanceLock(path).holder()) else state
+
+
+def _space(config: Config) -> Iterator[Line]:
+    """Say if the disk is smaller than the queue may become: a full disk refuses events before the limit does."""
+    path = config.queue.path
+    free = shutil.disk_usage(next(parent for parent in path.parents if parent.exists())).free
+    used = path.stat().st_size if path.exists() else 0
+    if free + used < config.queue.max_bytes:
+        limit = format_size(config.queue.max_bytes)
+        yield (
+            "note",
+            f"queue: the disk has {format_size(free // 1024 * 1024)} free, less than queue.max_bytes ({limit})",
+        )
+
+
+def _address(address: Address) -> str:
+    if address.path is not None:
+        folder = Path(address.path).parent
+        if not folder.is_dir():
+            raise CheckError(f"{address}: there is no folder {folder}", hint=f"Run: mkdir -p {folder}")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise CheckError(
+                f"{address}: user {os.getuid()} may not write to {folder}", hint=f"Run: chown {os.getuid()} {folder}"
+            )
+        return str(address)
+    try:
+        socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise CheckError(f"{address}: {error.strerror}", hint="Name an address of this machine") from None
+    return str(address)
+
+
+class CheckError(ForwarderError):
+    """One check says no; the hint says what to do."""
+
+
+def _connection(name: str, config: DestinationConfig) -> str:
+    return asyncio.run(_connect(name, config))
+
+
+async def _connect(name: str, config: DestinationConfig) -> str:
+    """Connect, TLS included, and hang up; behind a proxy, connect to the proxy."""
+    url = urlsplit(config.proxy or config.url)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    context = tls_context(config.tls, f"destinations.{name}.tls") if url.scheme == "https" else None
+    where = f"{'proxy ' if config.proxy else ''}{url.hostname}:{port}"
+    try:
+        async with asyncio.timeout(min(config.timeout, _PATIENCE)):
+            _reader, writer = await asyncio.open_connection(url.hostname, port, ssl=context)
+            tls = writer.get_extra_info("ssl_object")
+            writer.transport.abort()
+    except TimeoutError:
+        raise CheckError(f"{where} does not answer", hint="Check the network, a firewall, the proxy") from None
+    except socket.gaierror as error:
+        raise CheckError(f"{where} cannot be resolved: {error.strerror}", hint="Correct the host of the url") from None
+    except ssl.SSLCertVerificationError as error:
+        raise CheckError(f"{where}: {error.verify_message}", hint="Check url and tls.ca_file") from None
+    except OSError as error:
+        raise CheckError(f"{where}: {error.strerror or error}", hint="Check url, tls and proxy") from None
+    return f"{where} connects" + (f" ({tls.version()})" if tls else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

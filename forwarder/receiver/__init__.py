@@ -1,0 +1,8 @@
+"""A local stand-in for the Event API: it verifies, keeps, hands out and, on demand, fails."""
+
+from forwarder.receiver.account import Keep, Record, Stats
+from forwarder.receiver.faults import Action, Fault, Faults
+from forwarder.receiver.server import MAX_BYTES, Receiver
+from forwarder.receiver.tokens import mint
+
+__all__ = ["MAX_BYTES", "Action", "Fault", "Faults", "Keep", "Receiver", "Record", "Stats", "mint"]

@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -50,14 +51,14 @@ def _checks(config: Config, *, remote: bool) -> Iterator[Line]:
     for words in config.warnings():
         yield "note", words
     for name, destination in config.destinations.items():
-        yield _check(f"destination {name}, key", lambda d=destination: _key(d))
-        yield _check(f"destination {name}, TLS", lambda n=name, d=destination: _tls(n, d))
+        yield _check(f"destination {name}, key", partial(_key, destination))
+        yield _check(f"destination {name}, TLS", partial(_tls, name, destination))
         if remote:
-            yield _check(f"destination {name}, connection", lambda n=name, d=destination: _connection(n, d))
+            yield _check(f"destination {name}, connection", partial(_connection, name, destination))
     for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
         if file is not None:
-            yield _check(f"{section} token", lambda f=file: _token(f))
-    yield _check("queue", lambda: _queue(config))
+            yield _check(f"{section} token", partial(_token, file))
+    yield _check("queue", partial(_queue, config))
     yield from _space(config)
     for kind, addresses in (
         ("http", config.ingest.http.listen),
@@ -65,7 +66,7 @@ def _checks(config: Config, *, remote: bool) -> Iterator[Line]:
         ("admin", config.admin.listen),
     ):
         for address in addresses:
-            yield _check(f"{kind} address", lambda a=address: _address(a))
+            yield _check(f"{kind} address", partial(_address, address))
 
 
 def _check(subject: str, act: Callable[[], str]) -> Line:

@@ -40,7 +40,8 @@ async def test_what_the_producer_wrote_arrives(tmp_path: Path) -> None:
     forwarder, receiver = receiver_for(tmp_path / "f", on_events=bodies.extend)
     login = b'{"eventSourceId": "my-app", "eventType": "login", "data": {"n": 1.50, "big": 1e400, "u": "\\u00e4"}}'
     array = (
-        b'[{"eventType": "feature_use", "eventSourceId": "my-app",\n "eventId": "6F1C2F7E-7d9e-4f6a-9d0a-1c2d3e4f5a6b"},'
+        b'[{"eventType": "feature_use", "eventSourceId": "my-app",\n'
+        b' "eventId": "6F1C2F7E-7d9e-4f6a-9d0a-1c2d3e4f5a6b"},'
         b' {"eventSourceId": "my-app", "eventId": null, "eventType": "feature_use", "x": 12345678901234567890123}]'
     )
     async with receiver, point(forwarder, receiver):
@@ -109,7 +110,7 @@ async def test_three_bad_events_among_many(tmp_path: Path) -> None:
     """Three events that the destination rejects die; the others arrive in order."""
     forwarder, receiver = receiver_for(tmp_path / "f")
     bad = {f"00000000-0000-4000-8000-{number:012d}" for number in (17, 2500, 4999)}
-    receiver.faults = ",".join(f"reject:{name}" for name in sorted(bad))  # type: ignore[assignment]
+    receiver.faults = ",".join(f"reject:{name}" for name in sorted(bad))
     async with receiver, point(forwarder, receiver):
         for first in range(0, 5000, 500):
             body = [
@@ -121,7 +122,7 @@ async def test_three_bad_events_among_many(tmp_path: Path) -> None:
         assert (account["delivered"], account["dead"]) == (4997, 3)
         listed = forwarder.command("dead", "list", "--json")
         assert {json.loads(line)["event_id"] for line in listed.stdout.splitlines()} == bad
-        receiver.faults = ""  # type: ignore[assignment]
+        receiver.faults = ""
         assert forwarder.command("dead", "replay", "--all").returncode == 0
         account = await forwarder.settled()
         assert (account["delivered"], account["dead"]) == (5000, 0)
@@ -156,7 +157,7 @@ async def test_rejecting_everything_holds(tmp_path: Path) -> None:
         assert account["dead"] <= 10
         assert account["last_error"]["status"] == 400
         assert account["next_attempt_in_seconds"] > 3000
-        receiver.faults = ""  # type: ignore[assignment]
+        receiver.faults = ""
         assert forwarder.command("queue", "resume").returncode == 0
         account = await forwarder.settled()
     assert account["delivered"] == 2000 - account["dead"]
@@ -213,7 +214,7 @@ async def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
                 accepted += range(number, number + 5)
                 number += 5
             await forwarder.kill()
-        receiver.faults = ""  # type: ignore[assignment]
+        receiver.faults = ""
         async with forwarder:
             account = await forwarder.settled()
     arrived = list(dict.fromkeys(numbers(receiver.events)))

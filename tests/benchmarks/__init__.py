@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m tests.benchmarks`. Everything is compared within one run."""

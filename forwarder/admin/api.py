@@ -1,0 +1,212 @@
+"""Steer the daemon and look into it over HTTP.
+
+    GET    /healthz                             the process lives
+    GET    /readyz                              200 while events can be accepted, else 503 with the reason
+    GET    /v1/status                           everything at a glance (see `status`)
+    POST   /v1/destinations/NAME/flush          attempt a delivery now
+    POST   /v1/destinations/NAME/pause, resume
+    GET    /v1/destinations/NAME/queue          the queued events, oldest first, as NDJSON: limit
+    DELETE /v1/destinations/NAME/queue          drop them: {"dropped": N}
+    GET    /v1/dead                             dead letters as NDJSON: destination, id, reason, older_than, limit
+    POST   /v1/dead/replay, purge               {"replayed": N} or {"dropped": N}; the same filters in a JSON object
+
+Nothing here changes state on a GET, and no request of a browser gets in (see `ingest.access`).
+The probes `/healthz` and `/readyz` want no token: they say nothing that needs one. The queue of a
+destination that is no longer configured can be read and purged, not steered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from forwarder import __version__
+from forwarder.admin.dead import encode_letter, parse_body, parse_limit, parse_query
+from forwarder.admin.status import Status, build_status
+from forwarder.admin.steering import State, Steering
+from forwarder.admin.stream import stream_lines
+from forwarder.errors import IntakeError, MalformedError
+from forwarder.ingest.access import Access
+from forwarder.ingest.problems import problem_of, problem_response
+from forwarder.model import DeadFilter
+from forwarder.queue.base import Queue
+
+_PROBES = frozenset({"/healthz", "/readyz"})
+
+log = structlog.get_logger()
+
+
+class UnknownDestinationError(IntakeError):
+    """No destination has that name; the message lists those that exist."""
+
+    status = 404
+    problem = "unknown-destination"
+
+
+class NotConfiguredError(IntakeError):
+    """The destination was removed from the configuration. Its queue can be exported and purged."""
+
+    status = 409
+    problem = "not-configured"
+
+
+class AdminApi:
+    """The admin API of one daemon; `now` returns seconds since the epoch."""
+
+    def __init__(self, queue: Queue, steering: Steering, *, now: Callable[[], float] = time.time) -> None:
+        self._queue = queue
+        self._steering = steering
+        self._now = now
+        self._started = time.monotonic()
+
+    def application(self, access: Access) -> web.Application:
+        """Build the application for one listening address, whose rule `access` is."""
+        app = web.Application(middlewares=[_answer_problems, _guard(access)])
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/v1/status", self._status)
+        app.router.add_post("/v1/destinations/{name}/{verb:flush|pause|resume}", self._steer)
+        app.router.add_get("/v1/destinations/{name}/queue", self._peek, allow_head=False)
+        app.router.add_delete("/v1/destinations/{name}/queue", self._purge)
+        app.router.add_get("/v1/dead", self._dead, allow_head=False)
+        app.router.add_post("/v1/dead/replay", self._replay)
+        app.router.add_post("/v1/dead/purge", self._purge_dead)
+        return app
+
+    async def status(self) -> Status:
+        """Return what `GET /v1/status` answers with."""
+        pumps = await self._steering.status()
+        return build_status(
+            await self._queue.stats(),
+            pumps,
+            version=__version__,
+            uptime=time.monotonic() - self._started,
+            ready=self._steering.ready() is None,
+            now=self._now(),
+        )
+
+    # --- looking on ----------------------------------------------------------------------------
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        reason = self._steering.ready()
+        if reason is not None:
+            return problem_response(503, "not-ready", reason)
+        return web.Response(text="ready\n")
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        return _json(await self.status())
+
+    # --- destinations --------------------------------------------------------------------------
+
+    async def _steer(self, request: web.Request) -> web.Response:
+        name, verb = request.match_info["name"], request.match_info["verb"]
+        if await self._state_of(name) is State.REMOVED:
+            raise NotConfiguredError(
+                f"destination {name!r} is no longer configured: it cannot be told to {verb}",
+                hint="configure it again, or export and purge its queue",
+            )
+        match verb:
+            case "flush":
+                await self._steering.flush(name)
+            case "pause":
+                await self._steering.pause(name)
+            case _:
+                await self._steering.resume(name)
+        log.info(f"admin.{verb}", destination=name)
+        return web.Response(status=204)
+
+    async def _peek(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        if request.query.keys() - {"limit"} or len(request.query.getall("limit", [])) > 1:
+            raise MalformedError("the queue takes one parameter, limit")
+        limit = parse_limit(request.query)
+        await self._state_of(name)
+        return await stream_lines(request, self._queue.peek(name, limit))
+
+    async def _purge(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        purge = self._queue.purge if await self._state_of(name) is State.REMOVED else self._steering.purge
+        dropped = await purge(name)
+        log.warning("admin.purged", destination=name, dropped=dropped)
+        return _json({"dropped": dropped})
+
+    async def _state_of(self, name: str) -> State:
+        """Return what a destination is doing; raises UnknownDestinationError."""
+        known = (await self.status()).destinations
+        if name not in known:
+            raise UnknownDestinationError(
+                f"there is no destination {name!r}; the destinations are {', '.join(sorted(known)) or 'none'}"
+            )
+        return known[name].state
+
+    # --- dead letters --------------------------------------------------------------------------
+
+    async def _dead(self, request: web.Request) -> web.StreamResponse:
+        wanted, limit = parse_query(list(request.query.items()), self._now())
+        await self._check(wanted)
+        return await stream_lines(request, self._letters(wanted, limit))
+
+    async def _letters(self, wanted: DeadFilter, limit: int | None) -> AsyncIterator[bytes]:
+        async for letter in self._queue.dead_letters(wanted, limit):
+            yield encode_letter(letter)
+
+    async def _replay(self, request: web.Request) -> web.Response:
+        wanted = parse_body(await request.read(), self._now())
+        await self._check(wanted)
+        replayed = await self._queue.replay(wanted)
+        log.info("admin.dead_replayed", events=replayed)
+        return _json({"replayed": replayed})
+
+    async def _purge_dead(self, request: web.Request) -> web.Response:
+        wanted = parse_body(await request.read(), self._now())
+        await self._check(wanted)
+        dropped = await self._queue.purge_dead(wanted)
+        log.warning("admin.dead_purged", dropped=dropped)
+        return _json({"dropped": dropped})
+
+    async def _check(self, wanted: DeadFilter) -> None:
+        if wanted.destination is not None:
+            await self._state_of(wanted.destination)
+
+
+@web.middleware
+async def _answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into problem details."""
+    try:
+        return await handler(request)
+    except IntakeError as error:
+        return problem_of(error)
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        detail = f"{request.method} is not possible here; {allowed} is"
+        return problem_response(405, "method-not-allowed", detail, headers={hdrs.ALLOW: allowed})
+    except web.HTTPNotFound:
+        return problem_response(404, "not-found", f"there is nothing at {request.path}")
+    except web.HTTPRequestEntityTooLarge as error:
+        return problem_response(413, "too-large", error.text or "the request is too large")
+    except Exception:
+        log.exception("admin.failed", method=request.method, path=request.path)
+        return problem_response(500, "internal", "the daemon failed to answer; its log has the traceback")
+
+
+def _guard(access: Access) -> Middleware:
+    """Let in only who may come in."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        access.check(request, without_token=request.path in _PROBES)
+        return await handler(request)
+
+    return guard
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")

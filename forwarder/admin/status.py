@@ -1,0 +1,120 @@
+"""The document that `GET /v1/status` answers with. Pure: it is built from what is passed in.
+
+All counters come from one reading of the queue, so that for each destination
+`accepted == queued + delivered + dead + dropped` holds in every answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import msgspec
+
+from forwarder.admin.steering import DestinationStatus, LastError, State
+from forwarder.model import Counters, QueueStats
+
+
+class QueueState(msgspec.Struct):
+    """The queue as a whole; sizes in bytes on disk."""
+
+    backend: str
+    bytes: int
+    max_bytes: int
+    full: bool
+
+
+class ErrorState(msgspec.Struct):
+    """The last attempt that did not deliver; `status` is null where no answer came."""
+
+    at: datetime
+    status: int | None
+    detail: str
+
+
+class DestinationState(msgspec.Struct):
+    """One destination: what it is doing, and its account."""
+
+    state: State
+    accepted: int
+    queued: int
+    delivered: int
+    dead: int
+    dropped: int
+    oldest_age_seconds: float | None
+    attempts: int
+    next_attempt_in_seconds: float | None
+    last_success: datetime | None
+    last_error: ErrorState | None
+
+
+class Status(msgspec.Struct):
+    """The whole answer. Times are RFC 3339 in UTC, durations float seconds."""
+
+    version: str
+    uptime_seconds: float
+    ready: bool
+    queue: QueueState
+    destinations: dict[str, DestinationState]
+
+
+def build_status(
+    stats: QueueStats,
+    pumps: Mapping[str, DestinationStatus],
+    *,
+    version: str,
+    uptime: float,
+    ready: bool,
+    now: float,
+) -> Status:
+    """Put together what the queue and the pumps know; `uptime` in seconds, `now` in seconds since the epoch.
+
+    A destination that has no pump any more, but still holds events or dead letters, has the state `removed`.
+    """
+    names = [*pumps, *(name for name in stats.destinations if name not in pumps and _keeps(stats.destinations[name]))]
+    removed = DestinationStatus(State.REMOVED)
+    return Status(
+        version=version,
+        uptime_seconds=round(uptime, 3),
+        ready=ready,
+        queue=QueueState(stats.backend, stats.bytes, stats.max_bytes, stats.full),
+        destinations={
+            name: _destination(stats.destinations.get(name, Counters()), pumps.get(name, removed), now)
+            for name in names
+        },
+    )
+
+
+def _keeps(counters: Counters) -> bool:
+    return counters.queued > 0 or counters.dead > 0
+
+
+def _destination(counters: Counters, pump: DestinationStatus, now: float) -> DestinationState:
+    oldest = counters.oldest_accepted_at
+    return DestinationState(
+        state=pump.state,
+        accepted=counters.accepted,
+        queued=counters.queued,
+        delivered=counters.delivered,
+        dead=counters.dead,
+        dropped=counters.dropped,
+        # The wall clock may have been set back since.
+        oldest_age_seconds=None if oldest is None else round(max(0.0, now - oldest), 3),
+        attempts=pump.attempts,
+        next_attempt_in_seconds=_rounded(pump.next_attempt_in_seconds),
+        last_success=None if pump.last_success is None else utc(pump.last_success),
+        last_error=None if pump.last_error is None else _error(pump.last_error),
+    )
+
+
+def _error(error: LastError) -> ErrorState:
+    return ErrorState(utc(error.at), error.status, error.detail)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(max(0.0, seconds), 3)
+
+
+def utc(seconds: float) -> datetime:
+    """Return seconds since the epoch as a time in UTC, which msgspec writes as RFC 3339."""
+    return datetime.fromtimestamp(seconds, UTC)

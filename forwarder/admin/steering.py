@@ -1,0 +1,71 @@
+"""What the admin API asks of the daemon: the parts that the queue does not know.
+
+The daemon implements `Steering` over its pumps. A name that is passed in is always one of those
+that `status` returned; everything else is answered before the daemon is asked.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class State(enum.StrEnum):
+    """What a destination is doing."""
+
+    IDLE = "idle"
+    DELIVERING = "delivering"
+    BACKING_OFF = "backing_off"
+    """The last attempt was deferred; the next one waits for its time."""
+    HOLDING = "holding"
+    """The destination is misconfigured or does not know the key; nothing is dropped."""
+    PAUSED = "paused"
+    REMOVED = "removed"
+    """No longer configured, but the queue still keeps events or dead letters of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """The last attempt that did not deliver; `at` in seconds since the epoch."""
+
+    at: float
+    status: int | None
+    """The HTTP status, or None where no answer came."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationStatus:
+    """What the pump of one destination knows."""
+
+    state: State
+    attempts: int = 0
+    """Attempts since the last success; 0 while all goes well."""
+    next_attempt_in_seconds: float | None = None
+    last_success: float | None = None
+    """Seconds since the epoch."""
+    last_error: LastError | None = None
+
+
+class Steering(Protocol):
+    """The daemon, as the admin API sees it."""
+
+    async def status(self) -> Mapping[str, DestinationStatus]:
+        """Return what each configured destination is doing."""
+
+    def ready(self) -> str | None:
+        """Return None while events can be accepted, else the reason why not."""
+
+    async def flush(self, name: str) -> None:
+        """Attempt a delivery now: wait neither for a fuller batch nor for the back-off."""
+
+    async def pause(self, name: str) -> None:
+        """Stop delivering; events are still accepted and queued. Holds across restarts."""
+
+    async def resume(self, name: str) -> None:
+        """Deliver again after a pause, and at once where the destination is held."""
+
+    async def purge(self, name: str) -> int:
+        """Drop everything that waits, counted as dropped; return how many."""

@@ -1,0 +1,216 @@
+"""Ask the running daemon, at its admin address.
+
+Every command that looks at a queue or changes it goes through here: the daemon alone opens the
+queue. The address is `--admin`, else the first of `admin.listen` in the configuration. A
+configuration that cannot be used does not stand in the way of an address that is given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.client
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import click
+import msgspec
+
+from forwarder.admin.status import Status
+from forwarder.admin.steering import State
+from forwarder.cli.connection import HttpConnection, unreachable
+from forwarder.cli.options import config_option
+from forwarder.cli.text import printable
+from forwarder.config import Config, SettingError, load, parse_address, secret
+from forwarder.errors import ConfigError, EventError, ForwarderError, NegativeAnswerError, NotReachableError
+from forwarder.model import Address
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+T = TypeVar("T")
+
+# The longest silence that is still an answer on its way: a purge of millions of events is one transaction.
+_PATIENCE = 300.0
+_READ_BYTES = 64 * 1024
+# Where systemd puts the credentials of forwarder.service; the shell of an operator lacks the variable.
+_CREDENTIALS = {"CREDENTIALS_DIRECTORY": "/run/credentials/forwarder.service"}
+
+
+class Problem(msgspec.Struct):
+    """Problem details (RFC 9457) as the daemon sends them."""
+
+    detail: str = ""
+    type: str = ""
+    hint: str = ""
+    errors: list[EventError] = []
+
+
+def read_problem(body: bytes) -> Problem:
+    """Return the problem that a body describes; an empty one where it describes none."""
+    try:
+        return msgspec.json.decode(body, type=Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Problem()
+
+
+class AdminClient:
+    """The admin API of one daemon; every method raises NotReachableError or NegativeAnswerError."""
+
+    def __init__(self, address: Address, token: str | None = None) -> None:
+        self.address = address
+        self._headers = {"Host": "localhost", "User-Agent": "forwarder"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def ask(self, method: str, path: str, body: Any = None) -> bytes:
+        """Return the body of the answer."""
+        with self._answer(method, path, body) as answer:
+            return answer.read()
+
+    def lines(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Iterator[bytes]:
+        """Yield the lines of a streamed answer, without their newlines, as they come."""
+        rest = b""
+        with self._answer("GET", f"{path}?{urlencode(query)}" if query else path) as answer:
+            while piece := answer.read1(_READ_BYTES):
+                *lines, rest = (rest + piece).split(b"\n")
+                yield from lines
+
+    def status(self) -> Status:
+        """Return what the daemon is doing."""
+        return self.decode(self.ask("GET", "/v1/status"), Status)
+
+    def count(self, method: str, path: str, name: str, body: Any = None) -> int:
+        """Return the number that the answer gives under `name`."""
+        return self.decode(self.ask(method, path, body), dict[str, int])[name]
+
+    def destination(self, name: str | None, *, removed: bool = False) -> str:
+        """Return `name`, or the only destination where it is None; exits with code 2 where there are several.
+
+        `removed` says whether destinations that are no longer configured count.
+        """
+        if name is not None:
+            return name
+        found = self.status().destinations
+        names = sorted(at for at, state in found.items() if removed or state.state is not State.REMOVED)
+        if len(names) != 1:
+            raise usage(f"name one with --destination: {', '.join(names)}" if names else "there is no destination")
+        return names[0]
+
+    @contextlib.contextmanager
+    def _answer(self, method: str, path: str, body: Any = None) -> Iterator[http.client.HTTPResponse]:
+        connection = HttpConnection(self.address, timeout=_PATIENCE)
+        try:
+            connection.request(method, path, None if body is None else msgspec.json.encode(body), self._headers)
+            answer = connection.getresponse()
+            if not 200 <= answer.status < 300:
+                raise self._refusal(answer.status, answer.read())
+            yield answer
+        except (OSError, http.client.HTTPException) as error:
+            raise unreachable(self.address, error) from None
+        finally:
+            connection.close()
+
+    def _refusal(self, status: int, body: bytes) -> ForwarderError:
+        """Return the error that a negative answer stands for."""
+        problem = read_problem(body)
+        if not problem.type.startswith("urn:forwarder:"):
+            return self._stranger(f"it answered {status}")
+        kind = problem.type.rpartition(":")[2]
+        if kind == "unknown-destination":
+            # The name came from the command line.
+            raise usage(printable(problem.detail))
+        if status == 401:
+            return NegativeAnswerError(
+                f"{self.address}: {printable(problem.detail)}", status=status, hint="give the token: --token-file FILE"
+            )
+        return NegativeAnswerError(printable(problem.detail), status=status, hint=printable(problem.hint))
+
+    def decode(self, body: bytes, kind: type[T]) -> T:
+        """Return the answer as `kind`."""
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise self._stranger("its answer cannot be read") from None
+
+    def _stranger(self, reason: str) -> NotReachableError:
+        return NotReachableError(
+            f"{self.address} is not the admin address of a forwarder: {reason}",
+            hint="give the address under admin.listen of its configuration: --admin ADDRESS",
+        )
+
+
+def usage(message: str) -> click.UsageError:
+    """Return a usage error (exit code 2) of the command that is running."""
+    return click.UsageError(message, click.get_current_context(silent=True))
+
+
+def destination_path(name: str, rest: str) -> str:
+    """Return the path of a resource of a destination."""
+    return f"/v1/destinations/{quote(name, safe='')}/{rest}"
+
+
+def read_address(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Address | None:
+    """Read `unix:PATH` or `tcp:HOST:PORT` on the command line, as the callback of an option."""
+    try:
+        return None if value is None else parse_address(value)
+    except SettingError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def with_admin(command: Command) -> Command:
+    """Add the options that lead to the daemon; the command gets an `AdminClient` as its first argument."""
+
+    @config_option
+    @click.option(
+        "--admin",
+        callback=read_address,
+        metavar="ADDRESS",
+        help="The daemon's admin address, unix:PATH or tcp:HOST:PORT.",
+    )
+    @click.option(
+        "--token-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A file with the bearer token of that address.",
+    )
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any, config_path: Path | None, admin: Address | None, token_file: Path | None, **kwargs: Any
+    ) -> Any:
+        return command(find_admin(config_path, admin, token_file), *args, **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def find_admin(config_path: Path | None, address: Address | None, token_file: Path | None) -> AdminClient:
+    """Return the client for an address, or for the configured one. Raises ConfigError."""
+    config = load_config(config_path, needed=address is None)
+    listen = config.admin.listen if config else ()
+    if address is None:
+        if not listen:
+            raise usage("the configuration has no admin.listen; give --admin ADDRESS")
+        address = listen[0]
+    configured = config.admin.token_file if config and address in listen else None
+    return AdminClient(address, find_token(token_file, configured))
+
+
+def find_token(given: Path | None, configured: Path | None) -> str | None:
+    """Return the token of the file that was given, else of the configured one. Raises ConfigError.
+
+    A token is shown to the address that it was made for, and to no other: `configured` is None
+    for an address that the configuration does not name.
+    """
+    file = given or configured
+    return None if file is None else secret(file)
+
+
+def load_config(path: Path | None, *, needed: bool) -> Config | None:
+    """Return the configuration; None where it cannot be used but is not `needed`."""
+    try:
+        return load(path, {**_CREDENTIALS, **os.environ})
+    except ConfigError:
+        if needed:
+            raise
+        return None

@@ -1,0 +1,99 @@
+"""One HTTP connection to a local address, a unix socket or a TCP port, and why it failed if it did."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import http.client
+import os
+import pwd
+import socket
+from pathlib import Path
+
+from forwarder.errors import ForwarderError, NotReachableError
+from forwarder.model import Address
+
+# A local daemon accepts within milliseconds; the rest is patience with a machine under load.
+CONNECT_TIMEOUT = 5.0
+_DOWN = "is the daemon running? `systemctl status forwarder` says"
+
+
+class HttpConnection(http.client.HTTPConnection):
+    """An HTTP connection to an address; `timeout` bounds the wait for each piece of an answer, in seconds."""
+
+    def __init__(self, address: Address, *, timeout: float) -> None:
+        super().__init__(address.host or "localhost", address.port, timeout=timeout)
+        self._address = address
+        self._patience = timeout
+
+    def connect(self) -> None:
+        """Connect; raises OSError."""
+        self.sock = dial(self._address)
+        self.sock.settimeout(self._patience)
+
+
+def dial(address: Address) -> socket.socket:
+    """Return a socket that is connected to the address. Raises OSError."""
+    if address.path is None:
+        dialled = socket.create_connection((address.host, address.port), CONNECT_TIMEOUT)
+        # Requests are written whole, so nothing is gained by waiting for more.
+        dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return dialled
+    dialled = socket.socket(socket.AF_UNIX)
+    try:
+        dialled.settimeout(CONNECT_TIMEOUT)
+        dialled.connect(address.path)
+    except BaseException:
+        dialled.close()
+        raise
+    return dialled
+
+
+def unreachable(address: Address, error: OSError | http.client.HTTPException) -> ForwarderError:
+    """Say why an address does not answer, and what to do."""
+    if isinstance(error, TimeoutError):
+        return NotReachableError(f"{address} does not answer in time", hint=_DOWN)
+    code = error.errno if isinstance(error, OSError) else None
+    if code in {errno.EACCES, errno.EPERM} and address.path is not None:
+        return NotReachableError(f"{address}: permission denied", hint=_who_may(Path(address.path)))
+    if code == errno.ENOENT:
+        return NotReachableError(f"{address}: there is no such socket", hint=_DOWN)
+    if code == errno.ECONNREFUSED:
+        return NotReachableError(f"{address}: nobody listens there", hint=_DOWN)
+    if isinstance(error, socket.gaierror):
+        return NotReachableError(f"{address}: the host name cannot be resolved: {error.strerror}")
+    if isinstance(error, http.client.HTTPException | ConnectionError):
+        return NotReachableError(f"{address}: the connection broke before the answer was complete", hint=_DOWN)
+    return NotReachableError(f"{address}: {error.strerror or error}", hint=_DOWN)
+
+
+def _who_may(path: Path) -> str:
+    """Name the owner and the group of the first thing on the way that keeps us out."""
+    for part in [*reversed(path.parents), path]:
+        needed = os.W_OK if part == path else os.X_OK
+        if os.access(part, needed):
+            continue
+        try:
+            status = part.stat()
+        except OSError:
+            break
+        group = _name_of_group(status.st_gid)
+        return (
+            f"{part} belongs to user {_name_of_user(status.st_uid)} and group {group}: "
+            f"join the group (sudo usermod -aG {group} $USER, then log in again), or use sudo"
+        )
+    return "run the command as a user that may open the socket, or use sudo"
+
+
+def _name_of_user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _name_of_group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

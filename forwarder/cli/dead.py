@@ -1,0 +1,232 @@
+"""`forwarder dead`: the dead letters, events that were given up and are kept for a decision."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from forwarder.admin.dead import DeadLine
+from forwarder.cli.client import AdminClient, usage, with_admin
+from forwarder.cli.output import open_output
+from forwarder.cli.queue import agreed
+from forwarder.cli.text import clock, dead_letters, events, on_terminal, print_table, printable
+from forwarder.config import SettingError, parse_duration
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# What fits on a screen or three; a pipe gets everything.
+_SCREEN = 100
+_DETAIL = 60
+_COLUMNS = ("ID", "DIED", "DESTINATION", "REASON", "STATUS", "EVENT ID", "DETAIL")
+_RIGHT = frozenset({"ID", "STATUS"})
+
+
+def _read_duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Read a duration such as `36h` on the command line, as the callback of an option; returns seconds."""
+    try:
+        return None if value is None else parse_duration(value)
+    except SettingError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which dead letters a command is about; `older_than` in seconds."""
+
+    destination: str | None = None
+    ids: tuple[str, ...] = ()
+    reason: str | None = None
+    older_than: float | None = None
+
+    def query(self, limit: int | None = None) -> list[tuple[str, str]]:
+        """Return them as the parameters of a URL."""
+        single = {
+            "destination": self.destination,
+            "reason": self.reason,
+            "older_than": None if self.older_than is None else repr(self.older_than),
+            "limit": None if limit is None else str(limit),
+        }
+        query = [(name, value) for name, value in single.items() if value is not None]
+        return query + [("id", value) for value in self.ids]
+
+    def body(self, everything: bool) -> dict[str, Any]:
+        """Return them as the body of a request; exits with code 2 where they leave open what is meant."""
+        body: dict[str, Any] = {
+            "destination": self.destination,
+            "ids": list(self.ids) or None,
+            "reason": self.reason,
+            "older_than": self.older_than,
+        }
+        body = {name: value for name, value in body.items() if value is not None}
+        if not body and not everything:
+            raise usage("say which: --destination, --id, --reason or --older-than, or --all for every dead letter")
+        return body or {"all": True}
+
+    def __str__(self) -> str:
+        parts = [
+            f"of {self.destination}" if self.destination is not None else "",
+            f"with id {', '.join(self.ids)}" if self.ids else "",
+            f"with reason {self.reason}" if self.reason is not None else "",
+            f"older than {self.older_than:g}s" if self.older_than is not None else "",
+        ]
+        return printable(" ".join(["the dead letters", *filter(None, parts)])) if any(parts) else "all dead letters"
+
+
+def with_filters(command: Command) -> Command:
+    """Add the options that choose dead letters; the command gets them as `filters`."""
+
+    @click.option("--destination", "-d", metavar="NAME", help="Those of one destination.")
+    @click.option("--id", "ids", multiple=True, metavar="ID", help="A number or an eventId; may be repeated.")
+    @click.option("--reason", metavar="REASON", help="rejected, too_large, expired or damaged.")
+    @click.option(
+        "--older-than", callback=_read_duration, metavar="DURATION", help="Dead for longer, such as 36h or 7d."
+    )
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any,
+        destination: str | None,
+        ids: tuple[str, ...],
+        reason: str | None,
+        older_than: float | None,
+        **kwargs: Any,
+    ) -> Any:
+        return command(*args, filters=Filters(destination, ids, reason, older_than), **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+@click.group("dead", short_help="List, replay, export or purge dead letters.")
+def dead_group() -> None:
+    """The dead letters: events that were given up, kept until they are replayed or purged."""
+
+
+@dead_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print everything about each, one JSON object a line.")
+@click.option("--limit", type=click.IntRange(min=1), help=f"How many; on a terminal {_SCREEN} if not given.")
+@with_filters
+@with_admin
+def list_command(admin: AdminClient, filters: Filters, as_json: bool, limit: int | None) -> None:
+    """List dead letters, the oldest first."""
+    if limit is None and on_terminal() and not as_json:
+        limit = _SCREEN
+    # One more than is shown tells whether there are more.
+    lines = admin.lines("/v1/dead", filters.query(None if limit is None else limit + 1))
+    first = next(lines, None)
+    if first is None:
+        click.echo(_nothing(filters), err=True)
+        return
+    lines = chain([first], lines)
+    shown = islice(lines, limit)
+    if as_json:
+        for line in shown:
+            click.echo(line)
+    else:
+        print_table(_COLUMNS, (_row(admin.decode(line, DeadLine)) for line in shown), right=_RIGHT)
+    if next(lines, None) is not None:
+        click.echo(f"there are more than these {limit:,}", err=True)
+
+
+@dead_group.command()
+@click.option(
+    "--id", "ids", multiple=True, required=True, metavar="ID", help="A number or an eventId; may be repeated."
+)
+@with_admin
+@click.pass_context
+def show(ctx: click.Context, admin: AdminClient, ids: tuple[str, ...]) -> None:
+    """Show everything about a dead letter, the event included. Exits with 1 if there is no such dead letter."""
+    found = 0
+    for line in admin.lines("/v1/dead", Filters(ids=ids).query()):
+        click.echo("\n" * bool(found) + _describe(admin.decode(line, DeadLine)))
+        found += 1
+    if not found:
+        click.echo(_nothing(Filters(ids=ids)), err=True)
+        ctx.exit(1)
+
+
+@dead_group.command()
+@click.option("--all", "everything", is_flag=True, help="Every dead letter, where no filter is given.")
+@with_filters
+@with_admin
+def replay(admin: AdminClient, filters: Filters, everything: bool) -> None:
+    """Put dead letters back at the end of their queues, to be delivered again."""
+    replayed = admin.count("POST", "/v1/dead/replay", "replayed", filters.body(everything))
+    click.echo(f"{dead_letters(replayed)} put back into the queue" if replayed else _nothing(filters))
+
+
+@dead_group.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE, when complete.")
+@click.option("--full", is_flag=True, help="With the reason and everything else, not the events alone.")
+@with_filters
+@with_admin
+def export(admin: AdminClient, filters: Filters, output: Path | None, full: bool) -> None:
+    """Write the events of dead letters, one a line; `forwarder send` reads such a file."""
+    written = damaged = 0
+    with open_output(output) as stream:
+        for line in admin.lines("/v1/dead", filters.query()):
+            letter = admin.decode(line, DeadLine)
+            if letter.event_base64 is not None and not full:
+                damaged += 1
+                continue
+            stream.write((line if full else bytes(letter.event)) + b"\n")
+            written += 1
+    click.echo(f"{events(written)} exported" if written or damaged else _nothing(filters), err=True)
+    if damaged:
+        click.echo(f"{events(damaged)} left out: not JSON any more; --full exports what is left of them", err=True)
+
+
+@dead_group.command()
+@click.option("--all", "everything", is_flag=True, help="Every dead letter, where no filter is given.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_filters
+@with_admin
+@click.pass_context
+def purge(ctx: click.Context, admin: AdminClient, filters: Filters, everything: bool, yes: bool) -> None:
+    """Drop dead letters for good. They are counted as dropped."""
+    body = filters.body(everything)
+    if not agreed(f"Drop {filters}, for good?", yes):
+        ctx.exit(1)
+    dropped = admin.count("POST", "/v1/dead/purge", "dropped", body)
+    click.echo(f"{dead_letters(dropped)} dropped" if dropped else _nothing(filters))
+
+
+def _nothing(filters: Filters) -> str:
+    return "there are no dead letters" if filters == Filters() else f"nothing matched {filters}"
+
+
+def _row(letter: DeadLine) -> tuple[str, ...]:
+    detail = printable(letter.detail)
+    return (
+        str(letter.id),
+        clock(letter.died_at),
+        printable(letter.destination),
+        printable(letter.reason),
+        "-" if letter.status is None else str(letter.status),
+        printable(letter.event_id),
+        detail if len(detail) <= _DETAIL else detail[: _DETAIL - 1] + "…",
+    )
+
+
+def _describe(letter: DeadLine) -> str:
+    """Return a dead letter as lines of text."""
+    fields = {
+        "id": str(letter.id),
+        "destination": letter.destination,
+        "event id": letter.event_id,
+        "reason": letter.reason,
+        "status": "-" if letter.status is None else str(letter.status),
+        "detail": letter.detail,
+        "accepted": clock(letter.accepted_at),
+        "died": clock(letter.died_at),
+    }
+    lines = [f"{name + ':':<13}{printable(value)}" for name, value in fields.items()]
+    if letter.event_base64 is not None:
+        return "\n".join([*lines, "event:       damaged, here as base64", letter.event_base64])
+    event = msgspec.json.format(bytes(letter.event), indent=2).decode()
+    return "\n".join([*lines, "event:", *map(printable, event.split("\n"))])

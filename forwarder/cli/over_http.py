@@ -1,0 +1,166 @@
+"""Send events over the HTTP intake, so that bad ones do not hold back the good ones around them.
+
+A request is accepted or refused as a whole. What a refusal names is left out and the rest is sent
+again; where it names nothing, the request is halved until the bad event stands alone. Nothing of
+a refused request was stored, so sending it again makes no duplicates.
+"""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+
+from forwarder.cli.client import Problem, read_problem
+from forwarder.cli.connection import HttpConnection, unreachable
+from forwarder.cli.feed import Feed
+from forwarder.cli.source import Chunk, Source
+from forwarder.cli.tally import Tally
+from forwarder.cli.text import printable
+from forwarder.errors import ForwarderError, NegativeAnswerError
+from forwarder.model import Address
+
+_MAX_EVENTS = 1000
+_MAX_BYTES = 4 * 1024 * 1024
+# An accept waits for the disk; a machine under load may take its time.
+_PATIENCE = 60.0
+# A server may close a connection that is idle. Before it does, we open a new one.
+_MAX_IDLE = 5.0
+# Retry-After comes from elsewhere: more than a minute's wait, in seconds, is not believed.
+_MAX_RETRY_AFTER = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """Events of one request: their numbers and their lines, in order."""
+
+    numbers: list[int]
+    lines: list[bytes]
+
+    def halves(self) -> tuple[Lot, Lot]:
+        """Return the first and the second half."""
+        middle = len(self.numbers) // 2
+        return (
+            Lot(self.numbers[:middle], self.lines[:middle]),
+            Lot(self.numbers[middle:], self.lines[middle:]),
+        )
+
+    def without(self, indexes: Set[int]) -> Lot:
+        """Return the events whose index, from 0, is not among these."""
+        kept = [index for index in range(len(self.numbers)) if index not in indexes]
+        return Lot([self.numbers[index] for index in kept], [self.lines[index] for index in kept])
+
+
+class HttpSender:
+    """One connection to an HTTP intake."""
+
+    def __init__(self, address: Address, token: str | None, source: Source, tally: Tally) -> None:
+        self._address = address
+        self._source = source
+        self._tally = tally
+        self._connection = HttpConnection(address, timeout=_PATIENCE)
+        self._used = time.monotonic()
+        self._headers = {"Host": "localhost", "User-Agent": "forwarder", "Content-Type": "application/x-ndjson"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def send(self, feed: Feed) -> None:
+        """Send everything that the feed gives; returns when all of it is stored or refused.
+
+        Raises NotReachableError or NegativeAnswerError.
+        """
+        try:
+            while (chunk := feed.next_chunk()) is not None:
+                for lot in lots(chunk):
+                    self._settle(lot)
+                last = chunk.first + chunk.events - 1
+                self._source.forget(last + 1)
+        finally:
+            self._connection.close()
+
+    def _settle(self, lot: Lot) -> None:
+        """Send a lot until each of its events is stored or refused."""
+        last = lot.numbers[-1]
+        left = [lot]
+        while left:
+            lot = left.pop()
+            self._tally.settle(lot.numbers[0] - 1)
+            left.extend(part for part in self._try(lot) if part.numbers)
+        self._tally.settle(last)
+
+    def _try(self, lot: Lot) -> list[Lot]:
+        """Send a lot; return what of it has to be sent again, the later part first."""
+        status, problem = self._post(lot)
+        if status == 202:
+            self._tally.store(len(lot.numbers))
+            return []
+        if status not in {400, 413, 422}:
+            raise NegativeAnswerError(
+                f"{self._address} answered {status}: {printable(problem.detail) or 'without a word'}",
+                status=status,
+                hint="give the token: --token-file FILE" if status == 401 else printable(problem.hint),
+            )
+        named = {error.index: error for error in problem.errors if 0 <= error.index < len(lot.numbers)}
+        if named:
+            for index, error in sorted(named.items()):
+                words = f"{error.field}: {error.message}" if error.field else error.message
+                self._tally.refuse(self._source.place(lot.numbers[index]), status, words)
+            return [lot.without(named.keys())]
+        if len(lot.numbers) == 1:
+            self._tally.refuse(self._source.place(lot.numbers[0]), status, problem.detail)
+            return []
+        first, second = lot.halves()
+        return [second, first]
+
+    def _post(self, lot: Lot) -> tuple[int, Problem]:
+        """Send one request, again and again while the daemon asks for patience; return what it answers."""
+        body = b"".join(lot.lines)
+        while True:
+            status, retry_after, answer = self._request(body)
+            problem = read_problem(answer)
+            if status not in {429, 503}:
+                self._tally.wait("")
+                return status, problem
+            self._tally.wait(f"{problem.detail or status}; trying again every {retry_after:g}s")
+            time.sleep(retry_after)
+
+    def _request(self, body: bytes) -> tuple[int, float, bytes]:
+        if time.monotonic() - self._used > _MAX_IDLE:
+            self._connection.close()
+        try:
+            self._connection.request("POST", "/v1/events", body, self._headers)
+            answer = self._connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._broken(error) from None
+        self._used = time.monotonic()
+        return answer.status, seconds_of(answer.getheader("Retry-After")), content
+
+    def _broken(self, error: OSError | http.client.HTTPException) -> ForwarderError:
+        """Say that nothing answers, or if events were stored already, where it broke off."""
+        if self._tally.settled == 0:
+            return unreachable(self._address, error)
+        return self._tally.lost(self._address, self._source.place)
+
+
+def lots(chunk: Chunk) -> Iterator[Lot]:
+    """Yield the events of a chunk in lots that one request may hold; an event over the limit goes alone."""
+    numbers: list[int] = []
+    lines: list[bytes] = []
+    held = 0
+    for number, line in enumerate(chunk.data.split(b"\n")[:-1], chunk.first):
+        if lines and (len(lines) == _MAX_EVENTS or held + len(line) >= _MAX_BYTES):
+            yield Lot(numbers, lines)
+            numbers, lines, held = [], [], 0
+        numbers.append(number)
+        lines.append(line + b"\n")
+        held += len(line) + 1
+    yield Lot(numbers, lines)
+
+
+def seconds_of(retry_after: str | None) -> float:
+    """Return the seconds of a Retry-After (RFC 9110 §10.2.3), a second where it gives none."""
+    if retry_after is None or not retry_after.isascii() or not retry_after.isdigit():
+        return 1.0
+    return min(max(1.0, float(retry_after[:9])), _MAX_RETRY_AFTER)

@@ -1,0 +1,170 @@
+"""Send events over the stream socket, and count the acks that come back meanwhile.
+
+The daemon settles lines in order: `{"ack": N}` says that the first N lines are stored or refused,
+`{"refused": N, ...}` comes before the ack that covers line N. What it does not take yet stays with
+us: writing waits while its side of the socket is full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+
+import msgspec
+
+from forwarder.cli.connection import dial, unreachable
+from forwarder.cli.feed import Feed
+from forwarder.cli.source import Chunk, Source
+from forwarder.cli.tally import Tally
+from forwarder.cli.text import printable
+from forwarder.errors import NegativeAnswerError, NotReachableError
+from forwarder.model import Address
+
+# The first event goes alone, so that it can be sent again where an HTTP server answers. That comes
+# at once; what is silent for longer, in seconds, is a stream whose queue is full.
+_FIRST_ANSWER = 2.0
+# So long without an ack, in seconds, is worth a word to whoever watches.
+_SLOW = 3.0
+_MAX_ANSWER_BYTES = 1024 * 1024
+
+
+class SpeaksHttpError(Exception):
+    """What answers is an HTTP server; nothing was stored, and the feed is back at its start."""
+
+
+class Answer(msgspec.Struct):
+    """A line from the daemon: an ack or a refusal."""
+
+    ack: int | None = None
+    refused: int | None = None
+    status: int = 0
+    detail: str = ""
+
+
+class StreamSender:
+    """One connection; raises NotReachableError, NegativeAnswerError or SpeaksHttpError."""
+
+    def __init__(self, address: Address, token: str | None, source: Source, tally: Tally) -> None:
+        self._address = address
+        self._token = token
+        self._source = source
+        self._tally = tally
+        self._sent = 0
+        self._first: Chunk | None = None
+        self._answered = asyncio.Event()
+        # Numbers of refused events that no ack has covered yet.
+        self._refused: deque[int] = deque()
+
+    async def send(self, feed: Feed) -> None:
+        """Send everything that the feed gives; returns when all of it is stored or refused."""
+        try:
+            reader, writer = await asyncio.open_connection(sock=dial(self._address), limit=_MAX_ANSWER_BYTES)
+        except OSError as error:
+            raise unreachable(self._address, error) from None
+        reading = asyncio.ensure_future(self._read(reader, feed))
+        writing = asyncio.ensure_future(self._write(writer, feed))
+        try:
+            complete = await self._both(reading, writing)
+        finally:
+            reading.cancel()
+            writing.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        if not complete or self._tally.settled < self._sent:
+            raise self._tally.lost(self._address, self._source.place)
+
+    async def _both(self, reading: asyncio.Future[None], writing: asyncio.Future[None]) -> bool:
+        """Wait for both sides; return whether everything was written and the answers came to their end."""
+        await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+        complete = writing.done()
+        try:
+            if writing.done():
+                await writing
+        except ConnectionError:
+            # The daemon may have said why before it hung up.
+            complete = False
+        try:
+            await reading
+        except ConnectionError:
+            complete = False
+        return complete
+
+    async def _write(self, writer: asyncio.StreamWriter, feed: Feed) -> None:
+        if self._token is not None and not self._address.is_unix:
+            # The line with the token is no event and is not counted; a unix socket wants none.
+            writer.write(msgspec.json.encode({"token": self._token}) + b"\n")
+        alone = True
+        while True:
+            await feed.wait()
+            chunk = feed.next_chunk()
+            if chunk is None:
+                break
+            if alone:
+                chunk, rest = chunk.split(1)
+                self._first = chunk
+                if rest:
+                    feed.put_back(rest)
+            writer.write(chunk.data)
+            self._sent += chunk.events
+            await writer.drain()
+            if alone:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._answered.wait(), _FIRST_ANSWER)
+                alone = False
+        writer.write_eof()
+
+    async def _read(self, reader: asyncio.StreamReader, feed: Feed) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_SLOW):
+                    line = await reader.readline()
+            except TimeoutError:
+                if self._sent > self._tally.settled:
+                    self._tally.wait("the daemon takes no more events just now; its queue may be full")
+                continue
+            except ValueError:
+                raise self._stranger() from None
+            if not line:
+                return
+            if line.startswith(b"HTTP/") and self._first is not None and self._sent == self._first.events:
+                feed.put_back(self._first)
+                raise SpeaksHttpError
+            self._heed(line)
+            self._answered.set()
+
+    def _heed(self, line: bytes) -> None:
+        """Take an ack or a refusal into account."""
+        try:
+            answer = msgspec.json.decode(line, type=Answer)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise self._stranger() from None
+        if answer.refused:
+            self._refused.append(answer.refused)
+            self._tally.refuse(self._source.place(answer.refused), answer.status, answer.detail)
+        elif answer.ack is None or answer.ack > self._sent:
+            raise self._denied(answer) if answer.detail else self._stranger()
+        elif answer.ack > self._tally.settled:
+            self._settle(answer.ack)
+
+    def _settle(self, event: int) -> None:
+        refused = 0
+        while self._refused and self._refused[0] <= event:
+            self._refused.popleft()
+            refused += 1
+        self._tally.wait("")
+        self._tally.store(event - self._tally.settled - refused)
+        self._tally.settle(event)
+        self._source.forget(event + 1)
+
+    def _denied(self, answer: Answer) -> NegativeAnswerError:
+        hint = "give the token: --token-file FILE" if answer.status == 401 else ""
+        return NegativeAnswerError(f"{self._address}: {printable(answer.detail)}", status=answer.status, hint=hint)
+
+    def _stranger(self) -> NotReachableError:
+        return NotReachableError(
+            f"{self._address} is not a stream socket of a forwarder",
+            hint="for the HTTP intake, give --to http+unix:PATH or --to http://HOST:PORT",
+        )

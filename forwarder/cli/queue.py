@@ -1,0 +1,116 @@
+"""`forwarder queue`: look into the queue of a destination, and steer it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from forwarder.cli.client import AdminClient, destination_path, usage, with_admin
+from forwarder.cli.output import open_output
+from forwarder.cli.text import events, on_terminal, printable
+
+destination_option = click.option(
+    "--destination", "-d", metavar="NAME", help="Which destination; may be left out where there is only one."
+)
+
+
+@click.group("queue")
+def queue_group() -> None:
+    """Look into the queue of a destination, and steer it."""
+
+
+@queue_group.command()
+@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="How many events.")
+@destination_option
+@with_admin
+def peek(admin: AdminClient, destination: str | None, limit: int) -> None:
+    """Print the oldest queued events, one a line, without taking them."""
+    name = admin.destination(destination, removed=True)
+    found = 0
+    for line in admin.lines(destination_path(name, "queue"), [("limit", str(limit))]):
+        found += 1
+        # A terminal must not be steered by what an event holds; a program gets the event as it is.
+        click.echo(printable(line.decode(errors="replace")) if on_terminal() else line)
+    if not found:
+        click.echo(f"{name}: nothing is queued", err=True)
+
+
+@queue_group.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE, when complete.")
+@destination_option
+@with_admin
+def export(admin: AdminClient, destination: str | None, output: Path | None) -> None:
+    """Write all queued events, oldest first, one a line, without taking them.
+
+    `forwarder send` reads such a file.
+    """
+    name = admin.destination(destination, removed=True)
+    written = 0
+    with open_output(output) as stream:
+        for line in admin.lines(destination_path(name, "queue")):
+            stream.write(line + b"\n")
+            written += 1
+    click.echo(f"{name}: {events(written)} exported", err=True)
+
+
+@queue_group.command()
+@destination_option
+@with_admin
+def flush(admin: AdminClient, destination: str | None) -> None:
+    """Attempt a delivery now, without waiting for a fuller batch or for the back-off."""
+    _steer(admin, destination, "flush", "attempting a delivery now")
+
+
+@queue_group.command()
+@destination_option
+@with_admin
+def pause(admin: AdminClient, destination: str | None) -> None:
+    """Stop delivering. Events are still accepted and queued, also after a restart."""
+    _steer(admin, destination, "pause", "paused")
+
+
+@queue_group.command()
+@destination_option
+@with_admin
+def resume(admin: AdminClient, destination: str | None) -> None:
+    """Deliver again after a pause, and at once where the destination is held."""
+    _steer(admin, destination, "resume", "resumed")
+
+
+def _steer(admin: AdminClient, destination: str | None, verb: str, done: str) -> None:
+    name = admin.destination(destination)
+    admin.ask("POST", destination_path(name, verb))
+    click.echo(f"{name}: {done}")
+
+
+@queue_group.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@destination_option
+@with_admin
+@click.pass_context
+def purge(ctx: click.Context, admin: AdminClient, destination: str | None, yes: bool) -> None:
+    """Drop all queued events of a destination for good. They are counted as dropped.
+
+    What is being sent at this moment is not dropped.
+    """
+    name = admin.destination(destination, removed=True)
+    state = admin.status().destinations.get(name)
+    queued = f"the {events(state.queued)} queued" if state else "everything queued"
+    if not agreed(f"Drop {queued} for {name}, for good?", yes):
+        ctx.exit(1)
+    dropped = admin.count("DELETE", destination_path(name, "queue"), "dropped")
+    click.echo(f"{name}: {events(dropped)} dropped")
+
+
+def agreed(question: str, yes: bool) -> bool:
+    """Ask unless `yes`; exits with code 2 where there is nobody to ask."""
+    if yes:
+        return True
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise usage("this drops events for good and there is no terminal to ask on; give --yes")
+    if click.confirm(question, err=True):
+        return True
+    click.echo("nothing was dropped", err=True)
+    return False

@@ -1,0 +1,158 @@
+"""`forwarder send`: hand events to the daemon, and wait until they are stored."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from forwarder.cli.client import find_token, load_config, usage
+from forwarder.cli.feed import Feed
+from forwarder.cli.options import config_option
+from forwarder.cli.over_http import HttpSender
+from forwarder.cli.over_stream import SpeaksHttpError, StreamSender
+from forwarder.cli.progress import show_progress
+from forwarder.cli.source import MAX_LINE, Source
+from forwarder.cli.tally import Tally
+from forwarder.cli.text import events, printable
+from forwarder.config import Config, SettingError, parse_address
+from forwarder.errors import ForwarderError, InputOutputError
+from forwarder.model import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where events are sent, and how."""
+
+    address: Address
+    http: bool
+    token: str | None
+
+
+@click.command("send", short_help="Send events, and wait until they are stored.")
+@click.argument("file", default="-")
+@click.option(
+    "--to",
+    metavar="ADDRESS",
+    help="unix:PATH or tcp:HOST:PORT, http+unix:PATH or http://HOST:PORT.  [default: from the configuration]",
+)
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), metavar="FILE", help="A file with the bearer token of the intake."
+)
+@config_option
+@click.pass_context
+def send_command(
+    ctx: click.Context, file: str, to: str | None, token_file: Path | None, config_path: Path | None
+) -> None:
+    """Send events from FILE, or from standard input, and wait until they are stored.
+
+    FILE holds a JSON object, an array of objects, or newline-delimited JSON of any size. Lines, and
+    the events of an array, are counted from 1.
+
+    Exits with 0 if every event was accepted, with 1 if some were refused, and with 69 if the
+    daemon cannot be reached or the connection is lost.
+    """
+    config = load_config(config_path, needed=to is None)
+    target = find_target(config, to, token_file)
+    tally = Tally()
+    source = Source(
+        lambda place, detail: tally.refuse(place, 413, detail),
+        max_line=max(MAX_LINE, config.ingest.max_event_bytes if config else 0),
+    )
+    try:
+        with _open(file) as descriptor:
+            feed = Feed(descriptor, source)
+            with show_progress(tally, feed):
+                _send(target, feed, source, tally)
+    except (ForwarderError, OSError, KeyboardInterrupt):
+        _report_refusals(tally)
+        if tally.settled:
+            following = source.place(tally.settled + 1)
+            click.echo(f"{events(tally.stored)} stored durably, {following} comes next", err=True)
+        raise
+    _report_refusals(tally)
+    refused = f", {tally.refused:,} refused" if tally.refused else ""
+    click.echo(f"{events(tally.stored)} accepted{refused}" if tally.stored or refused else "0 events")
+    if tally.refused:
+        ctx.exit(1)
+
+
+def find_target(config: Config | None, to: str | None, token_file: Path | None) -> Target:
+    """Return where to send: what `to` says, else the first configured stream address, else the first of HTTP."""
+    stream = config.ingest.stream.listen if config else ()
+    http = config.ingest.http.listen if config else ()
+    if to is None:
+        # A configuration without any address of the intake is refused when it is loaded.
+        address, is_http = (stream[0], False) if stream else (http[0], True)
+    else:
+        address, is_http = parse_target(to)
+    is_http = is_http or address in http
+    # A stream at a unix socket wants no token, so that nobody needs to be able to read one.
+    wants = address in http or (address in stream and not address.is_unix)
+    configured = config.ingest.token_file if config and wants else None
+    return Target(address, is_http, find_token(token_file, configured))
+
+
+def parse_target(text: str) -> tuple[Address, bool]:
+    """Return an address, and whether it was said to be HTTP. Exits with code 2 where it is neither."""
+    try:
+        if text.startswith("http+unix:"):
+            return parse_address(text.removeprefix("http+")), True
+        if not text.startswith(("http://", "https://")):
+            return parse_address(text), False
+        url = urlsplit(text)
+        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+        address = parse_address(f"tcp:{host or ''}:{url.port or 80}")
+    except (SettingError, ValueError) as error:
+        raise usage(f"--to: {error}") from None
+    if url.scheme == "https" or url.path not in {"", "/"} or url.query or url.fragment or url.username:
+        raise usage(f"--to: `{text}` is not http://HOST:PORT; the path is always /v1/events, and TLS is not spoken")
+    return address, True
+
+
+@contextlib.contextmanager
+def _open(file: str) -> Iterator[int]:
+    """Yield the descriptor to read from. Raises InputOutputError."""
+    if file == "-":
+        # None where the caller closed it (`<&-`).
+        if sys.stdin is None:
+            raise InputOutputError("standard input is closed", hint="name a FILE, or pipe the events in")
+        yield sys.stdin.fileno()
+        return
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InputOutputError(f"{file}: {error.strerror}") from None
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _send(target: Target, feed: Feed, source: Source, tally: Tally) -> None:
+    # What cannot be read is said before anybody is connected to, and nothing needs no connection.
+    first = feed.next_chunk()
+    if first is None:
+        return
+    feed.put_back(first)
+    if not target.http:
+        try:
+            asyncio.run(StreamSender(target.address, target.token, source, tally).send(feed))
+            return
+        except SpeaksHttpError:
+            pass
+    HttpSender(target.address, target.token, source, tally).send(feed)
+
+
+def _report_refusals(tally: Tally) -> None:
+    for refusal in tally.refusals:
+        click.echo(f"{refusal.place}: {refusal.status} {printable(refusal.detail)}", err=True)
+    if tally.refused > len(tally.refusals):
+        click.echo(f"and {tally.refused - len(tally.refusals):,} more refused", err=True)

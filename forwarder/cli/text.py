@@ -1,0 +1,113 @@
+"""How values are written for people: durations, sizes, tables, and text from elsewhere.
+
+What a destination answered or a producer sent may hold control characters that would steer the
+terminal; `printable` shows them as escapes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+import click
+
+# The columns of plain output are as wide as these rows need; wider values further down stick out.
+_SAMPLE = 1000
+
+
+def printable(text: str) -> str:
+    """Return the text on one line, each control or other invisible character as `\\uXXXX`."""
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    # As JSON writes it, beyond the basic plane in two halves (RFC 8259 §7), so that JSON stays JSON.
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def duration(seconds: float) -> str:
+    """Return a duration with its two largest units: `3h 12min`, `45s`, `0.3s`."""
+    # From there on, one decimal would be rounded up to 10.0.
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    first = next(at for at, (count, _) in enumerate(parts) if count)
+    return " ".join(f"{count}{unit}" for count, unit in parts[first : first + 2] if count)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in the unit that leaves few digits: `512 B`, `1.5 MiB`."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def ago(moment: datetime, now: datetime | None = None) -> str:
+    """Return how long ago something was: `2min 5s ago`."""
+    passed = ((now or datetime.now(UTC)) - moment).total_seconds()
+    return f"{duration(max(0.0, passed))} ago"
+
+
+def clock(moment: datetime) -> str:
+    """Return a moment to the second, in UTC, as RFC 3339 writes it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def events(count: int) -> str:
+    """Return `1 event` or `1,204 events`."""
+    return f"{count:,} event" if count == 1 else f"{count:,} events"
+
+
+def dead_letters(count: int) -> str:
+    """Return `1 dead letter` or `1,204 dead letters`."""
+    return f"{count:,} dead letter" if count == 1 else f"{count:,} dead letters"
+
+
+def on_terminal() -> bool:
+    """Return whether somebody reads what is printed; standard output is None where the caller closed it."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:
+    """Print rows: a table on a terminal, aligned plain columns elsewhere; `right` names right-aligned columns.
+
+    Plain rows are printed as they come, however many there are.
+    """
+    if on_terminal():
+        _print_rich(columns, rows, right)
+        return
+    for line in _plain(columns, rows, right):
+        click.echo(line)
+
+
+def _print_rich(columns: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[str]) -> None:
+    # Loading rich takes longer than most commands; without a terminal it is not needed.
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def _plain(columns: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[str]) -> Iterator[str]:
+    rest = iter(rows)
+    sample = [columns, *itertools.islice(rest, _SAMPLE)]
+    widths = [max(len(row[at]) for row in sample) for at in range(len(columns))]
+    for row in itertools.chain(sample, rest):
+        cells = (
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(columns, row, widths, strict=True)
+        )
+        yield "  ".join(cells).rstrip()

@@ -1,0 +1,88 @@
+"""The document of `GET /v1/status`."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forwarder.admin.status import build_status
+from forwarder.admin.steering import DestinationStatus, LastError, State
+from forwarder.model import Counters, QueueStats
+
+NOW = 1_700_000_000.0
+
+
+def build(counters: dict[str, Counters], pumps: dict[str, DestinationStatus], ready: bool = True) -> dict[str, object]:
+    stats = QueueStats("sqlite", 10, 100, False, None, counters)
+    status = build_status(stats, pumps, version="1.2.3", uptime=12.3456, ready=ready, now=NOW)
+    document: dict[str, object] = msgspec.json.decode(msgspec.json.encode(status))
+    return document
+
+
+def test_exact_shape() -> None:
+    """The answer has exactly the documented members, with durations in seconds and times as RFC 3339 in UTC."""
+    pump = DestinationStatus(State.BACKING_OFF, 3, 4.56789, NOW - 60, LastError(NOW - 1.5, 503, "busy"))
+    counters = Counters(10, 4, 3, 2, 1, oldest_accepted_at=NOW - 7.25)
+    assert build({"main": counters}, {"main": pump}) == {
+        "version": "1.2.3",
+        "uptime_seconds": 12.346,
+        "ready": True,
+        "queue": {"backend": "sqlite", "bytes": 10, "max_bytes": 100, "full": False},
+        "destinations": {
+            "main": {
+                "state": "backing_off",
+                "accepted": 10,
+                "queued": 4,
+                "delivered": 3,
+                "dead": 2,
+                "dropped": 1,
+                "oldest_age_seconds": 7.25,
+                "attempts": 3,
+                "next_attempt_in_seconds": 4.568,
+                "last_success": "2023-11-14T22:12:20Z",
+                "last_error": {"at": "2023-11-14T22:13:18.500000Z", "status": 503, "detail": "busy"},
+            }
+        },
+    }
+
+
+def test_configured_but_never_used() -> None:
+    """A destination that the queue does not know yet is listed with an account of zeros."""
+    destinations = build({}, {"new": DestinationStatus(State.IDLE)})["destinations"]
+    assert isinstance(destinations, dict)
+    assert destinations["new"]["accepted"] == 0
+    assert destinations["new"]["oldest_age_seconds"] is None
+
+
+def test_removed() -> None:
+    """What is no longer configured is listed as removed while it keeps events or dead letters, and not longer."""
+    counters = {
+        "queued": Counters(accepted=1, queued=1),
+        "dead": Counters(accepted=1, dead=1),
+        "empty": Counters(accepted=1, delivered=1),
+    }
+    destinations = build(counters, {})["destinations"]
+    assert isinstance(destinations, dict)
+    assert {name: state["state"] for name, state in destinations.items()} == {"queued": "removed", "dead": "removed"}
+
+
+def test_clock_set_back() -> None:
+    """An event that seems to come from the future has the age 0, and a time that has passed is due now."""
+    pump = DestinationStatus(State.IDLE, next_attempt_in_seconds=-2.0)
+    destinations = build({"main": Counters(1, 1, oldest_accepted_at=NOW + 100)}, {"main": pump})["destinations"]
+    assert isinstance(destinations, dict)
+    assert destinations["main"]["oldest_age_seconds"] == 0.0
+    assert destinations["main"]["next_attempt_in_seconds"] == 0.0
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 2**62)] * 4), min_size=1, max_size=5))
+def test_accounts_are_passed_on(parts: list[tuple[int, int, int, int]]) -> None:
+    """The counters are those of the queue, so that accepted equals the sum of the others."""
+    counters = {f"d{at}": Counters(sum(part), *part) for at, part in enumerate(parts)}
+    destinations = build(counters, {name: DestinationStatus(State.IDLE) for name in counters})["destinations"]
+    assert isinstance(destinations, dict)
+    for at, part in enumerate(parts):
+        state = destinations[f"d{at}"]
+        assert (state["queued"], state["delivered"], state["dead"], state["dropped"]) == part
+        assert state["accepted"] == sum(part)

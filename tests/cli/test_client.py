@@ -1,0 +1,228 @@
+"""How commands find the daemon, and what is said when they do not."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.admin.memory import served_in_thread
+from tests.cli.console import run
+
+
+@contextmanager
+def answering(path: Path, answer: bytes) -> Iterator[str]:
+    """Listen at a unix socket and give every connection the same answer."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    server.listen()
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"unix:{path}"
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join(10)
+
+
+def config(tmp_path: Path, admin: str) -> Path:
+    file = tmp_path / "forwarder.yaml"
+    file.write_text(
+        "destinations: {main: {url: 'https://example.com/put', signing: {key_file: /k.pem}}}\n"
+        f"ingest: {{stream: {{listen: ['unix:{tmp_path}/s.sock']}}, http: {{listen: ['unix:{tmp_path}/h.sock']}}}}\n"
+        f"admin: {admin}\n"
+    )
+    return file
+
+
+def secret_file(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "token"
+    file.write_text(text)
+    file.chmod(0o600)
+    return file
+
+
+def test_address_from_the_configuration(tmp_path: Path) -> None:
+    """Without --admin, the first admin address of the configuration is asked."""
+    with served_in_thread(tmp_path, "main") as served:
+        file = config(tmp_path, f"{{listen: ['{served.address}']}}")
+        assert run("queue", "flush", "-c", str(file)).code == 0
+        assert served.daemon.told == [("flush", "main")]
+
+
+def test_no_address(tmp_path: Path) -> None:
+    """A configuration without an admin address, and no --admin, is a usage error that says so."""
+    ended = run("status", "-c", str(config(tmp_path, "{listen: []}")))
+    assert ended.code == 2
+    assert "--admin ADDRESS" in ended.err
+
+
+def test_broken_configuration(tmp_path: Path) -> None:
+    """A configuration that cannot be used stops a command only if its address is needed."""
+    file = tmp_path / "broken.yaml"
+    file.write_text("destinations: 7\n")
+    assert run("status", "-c", str(file)).code == 78
+    with served_in_thread(tmp_path, "main") as served:
+        assert run("status", "-c", str(file), "--admin", str(served.address)).code == 0
+
+
+def test_token_of_the_configuration(tmp_path: Path) -> None:
+    """The configured token goes to the configured address, over TCP as well."""
+    token = secret_file(tmp_path, "s3cret\n")
+    with served_in_thread(tmp_path, "main", token="s3cret", tcp=True) as served:
+        file = config(tmp_path, f"{{listen: ['{served.address}'], token_file: {token}}}")
+        assert run("status", "-c", str(file)).code == 0
+        assert run("status", "-c", str(file), "--admin", str(served.address)).code == 0
+
+
+def test_token_goes_nowhere_else(tmp_path: Path) -> None:
+    """The configured token is not shown to an address that the configuration does not name."""
+    token = secret_file(tmp_path, "s3cret")
+    file = config(tmp_path, f"{{listen: ['unix:{tmp_path}/other.sock'], token_file: {token}}}")
+    with served_in_thread(tmp_path, "main", token="s3cret") as served:
+        ended = run("status", "-c", str(file), "--admin", str(served.address))
+        assert ended.code == 1
+        assert "a bearer token is required" in ended.err
+        assert "hint: give the token: --token-file FILE" in ended.err
+        assert run("status", "--admin", str(served.address), "--token-file", str(token)).code == 0
+
+
+def test_unreadable_token(tmp_path: Path) -> None:
+    """A token file that is not there is named, with the exit code of a configuration error."""
+    ended = run("status", "--admin", "unix:/nowhere", "--token-file", str(tmp_path / "nope"))
+    assert ended.code == 78
+    assert f"{tmp_path}/nope" in ended.err
+
+
+def test_credentials_of_the_service(tmp_path: Path) -> None:
+    """A path below $CREDENTIALS_DIRECTORY, which no shell has, does not keep an operator out."""
+    with served_in_thread(tmp_path, "main") as served:
+        file = config(tmp_path, f"{{listen: ['{served.address}']}}")
+        file.write_text(file.read_text().replace("/k.pem", "'${CREDENTIALS_DIRECTORY}/key.pem'"))
+        assert run("status", "-c", str(file)).code == 0
+
+
+def test_no_socket(tmp_path: Path) -> None:
+    """Where there is no socket, the address is named and the next step is to look at the service."""
+    ended = run("status", "--admin", f"unix:{tmp_path}/admin.sock")
+    assert ended.code == 69
+    assert ended.err == (
+        f"forwarder: unix:{tmp_path}/admin.sock: there is no such socket\n"
+        "hint: is the daemon running? `systemctl status forwarder` says\n"
+    )
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    """A socket that a dead daemon left behind, and a closed port, are told apart from a missing socket."""
+    stale = socket.socket(socket.AF_UNIX)
+    stale.bind(str(tmp_path / "admin.sock"))
+    stale.close()
+    ended = run("status", "--admin", f"unix:{tmp_path}/admin.sock")
+    assert (ended.code, "nobody listens there" in ended.err) == (69, True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    ended = run("status", "--admin", f"tcp:127.0.0.1:{port}")
+    assert (ended.code, "nobody listens there" in ended.err) == (69, True)
+
+
+def test_host_is_not_resolved() -> None:
+    """A host name that does not exist is said to be the reason."""
+    ended = run("status", "--admin", "tcp:nothing.invalid:7711")
+    assert ended.code == 69
+    assert "nothing.invalid" in ended.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not open the socket")
+@pytest.mark.parametrize(("folder_mode", "kept_out_by"), [(0o755, "a.sock"), (0o700, "run")])
+def test_permission_denied(tmp_path: Path, folder_mode: int, kept_out_by: str) -> None:
+    """Whoever may not open the socket is told what keeps them out, and to which user and group it belongs."""
+    for part in (tmp_path, *tmp_path.parents[:2]):
+        part.chmod(0o755)
+    (tmp_path / "run").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "run" / "a.sock"))
+        server.listen()
+        (tmp_path / "run" / "a.sock").chmod(0o660)
+        (tmp_path / "run").chmod(folder_mode)
+        ended = run_as_nobody("status", "--admin", f"unix:{tmp_path}/run/a.sock")
+    assert ended.startswith(f"69 forwarder: unix:{tmp_path}/run/a.sock: permission denied\nhint: ")
+    assert f"{kept_out_by} belongs to user root and group root: join the group" in ended
+
+
+def run_as_nobody(*args: str) -> str:
+    """Run a command in a child that has given up its rights; return its exit code and standard error."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        ended = run(*args)
+        os.write(theirs, f"{ended.code} {ended.err}".encode())
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    return text
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+)
+def test_another_server(tmp_path: Path, answer: bytes) -> None:
+    """An address at which something else answers is said to be the wrong one."""
+    with answering(tmp_path / "a.sock", answer) as address:
+        ended = run("status", "--admin", address)
+    assert ended.code == 69
+    assert "is not the admin address of a forwarder" in ended.err
+    assert "hint: give the address under admin.listen" in ended.err
+
+
+@pytest.mark.parametrize("answer", [b"", b"nonsense\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{}"])
+def test_broken_answer(tmp_path: Path, answer: bytes) -> None:
+    """A connection that breaks in an answer is not reachable, and never a traceback."""
+    with answering(tmp_path / "a.sock", answer) as address:
+        ended = run("status", "--admin", address)
+    assert ended.code == 69
+    assert "the connection broke before the answer was complete" in ended.err
+
+
+def test_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that accepts the connection and says nothing is given up in the end."""
+    monkeypatch.setattr("forwarder.cli.client._PATIENCE", 0.1)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "a.sock"))
+        server.listen()
+        ended = run("status", "--admin", f"unix:{tmp_path}/a.sock")
+    assert ended.code == 69
+    assert "does not answer in time" in ended.err
+
+
+def test_bad_address() -> None:
+    """An address that is none is a usage error with the right form."""
+    ended = run("status", "--admin", "/run/x.sock")
+    assert ended.code == 2
+    assert "Write unix:/run/x.sock" in ended.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,37 +23,52 @@ _RESTART_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A pump that runs, and for what."""
+
+    outlet: Outlet
+    pump: Pump
+    task: asyncio.Task[None]
+
+
 class Outlets:
     """One pump for each configured destination; `forwarder.admin.steering.Steering` over them."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._pumps: dict[str, Pump] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, _Running] = {}
+        # Those of pumps that were replaced and finish what they are sending, too.
+        self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = asyncio.Event()
 
     # --- life ----------------------------------------------------------------------------------
 
     async def apply(self, outlets: dict[str, Outlet]) -> None:
-        """Start a pump for each of these destinations, in place of the pumps that run now.
+        """Run a pump for each of these destinations; one about which nothing has changed goes on.
 
         A pump that is replaced finishes what it is sending; only then does the new one start, so
         no batch is sent by both and order holds.
         """
         paused = {name: found.paused for name, found in (await self._queue.stats()).destinations.items()}
-        before, self._tasks, self._pumps = (self._pumps, self._tasks), {}, {}
-        for name, pump in before[0].items():
-            pump.retire()
-            if name not in outlets:
-                log.warning("destination.removed", destination=name, hint="what is queued for it is kept")
+        for name in self._running.keys() - outlets.keys():
+            self._running.pop(name).pump.retire()
+            log.warning("destination.removed", destination=name, hint="what is queued for it is kept")
         for name, outlet in outlets.items():
-            pump = Pump(
-                name, outlet.config, self._queue, outlet.client, outlet.signer.sign, paused=paused.get(name, False)
+            before = self._running.get(name)
+            if before is not None and before.outlet.is_same(outlet):
+                continue
+            if before is not None:
+                before.pump.retire()
+            signer, was_paused = outlet.signer, paused.get(name, False)
+            pump = Pump(name, outlet.config, self._queue, outlet.client, signer.sign, paused=was_paused)
+            task = asyncio.create_task(
+                self._run(name, pump, outlet, before.task if before is not None else None), name=f"pump-{name}"
             )
-            self._pumps[name] = pump
-            self._tasks[name] = asyncio.create_task(
-                self._run(name, pump, outlet, before[1].get(name)), name=f"pump-{name}"
-            )
+            self._running[name] = _Running(outlet, pump, task)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            log.info("destination.started", destination=name, alg=signer.alg, key=signer.thumbprint)
 
     async def _run(self, name: str, pump: Pump, outlet: Outlet, previous: asyncio.Task[None] | None) -> None:
         """Run a pump once the one before it has ended, and again should it ever fail."""
@@ -78,11 +94,11 @@ class Outlets:
     async def drain(self, timeout: float) -> None:
         """Deliver what waits for up to `timeout` seconds, then let go; what is left stays queued."""
         self.begin_stop()
-        for pump in self._pumps.values():
-            pump.stop()
+        for running in self._running.values():
+            running.pump.stop()
         if not self._tasks:
             return
-        _done, late = await asyncio.wait(self._tasks.values(), timeout=timeout)
+        _done, late = await asyncio.wait(self._tasks, timeout=timeout)
         for task in late:
             task.cancel()
         if late:
@@ -93,7 +109,7 @@ class Outlets:
 
     async def status(self) -> Mapping[str, DestinationStatus]:
         """Return what each configured destination is doing."""
-        return {name: _status_of(pump) for name, pump in self._pumps.items()}
+        return {name: _status_of(running.pump) for name, running in self._running.items()}
 
     def ready(self) -> str | None:
         """Return None while events can be accepted, else the reason why not."""
@@ -101,21 +117,21 @@ class Outlets:
 
     async def flush(self, name: str) -> None:
         """Attempt a delivery now: wait neither for a fuller batch nor for the back-off."""
-        self._pumps[name].flush()
+        self._running[name].pump.flush()
 
     async def pause(self, name: str) -> None:
         """Stop delivering; holds across restarts."""
         await self._queue.set_paused(name, True)
-        self._pumps[name].pause()
+        self._running[name].pump.pause()
 
     async def resume(self, name: str) -> None:
         """Deliver again after a pause, and at once where the destination is held."""
         await self._queue.set_paused(name, False)
-        self._pumps[name].resume()
+        self._running[name].pump.resume()
 
     async def purge(self, name: str) -> int:
         """Drop everything that waits, counted as dropped; return how many."""
-        return await self._pumps[name].purge()
+        return await self._running[name].pump.purge()
 
 
 def _status_of(pump: Pump) -> DestinationStatus:

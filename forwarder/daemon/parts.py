@@ -6,9 +6,10 @@ all of it or changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from forwarder.config import Config, DestinationConfig, secret
 from forwarder.delivery.attempt import Client
@@ -16,6 +17,9 @@ from forwarder.envelope import Envelope
 from forwarder.errors import ConfigError, ForwarderError, Problem
 from forwarder.queue.base import Share
 from forwarder.signing import Signer
+
+Files = tuple[tuple[Path, tuple[int, ...] | None], ...]
+"""Files with what tells one version of them from another; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,12 @@ class Outlet:
     config: DestinationConfig
     signer: Signer
     client: Client
+    files: Files
+    """The key and whatever else was read for it, as it was then."""
+
+    def is_same(self, other: Outlet) -> bool:
+        """Whether nothing about the destination has changed."""
+        return self.config == other.config and self.files == other.files
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,16 @@ class Parts:
     outlets: dict[str, Outlet]
     ingest_token: str | None
     admin_token: str | None
+    token_files: Files
+
+    @property
+    def files(self) -> Files:
+        """The keys, tokens and certificates that were read, as they were then."""
+        return self.token_files + tuple(file for outlet in self.outlets.values() for file in outlet.files)
+
+    def files_now(self) -> Files:
+        """The same files as they are now."""
+        return look_at(path for path, _ in self.files)
 
     @classmethod
     def build(cls, config: Config) -> Parts:
@@ -45,16 +65,20 @@ class Parts:
         outlets: dict[str, Outlet] = {}
         for name, destination in config.destinations.items():
             with _collecting(problems, f"destinations.{name}.signing"):
-                signer, client = load_signer(destination), Client(name, destination)
-                outlets[name] = Outlet(destination, signer, client)
+                # Looked at first: what changes while it is read counts as changed afterwards.
+                files = look_at(_files_of(destination))
+                outlets[name] = Outlet(destination, load_signer(destination), Client(name, destination), files)
         tokens: dict[str, str | None] = {"ingest": None, "admin": None}
+        token_files = look_at([config.ingest.token_file, config.admin.token_file])
         for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
             if file is not None:
                 with _collecting(problems, f"{section}.token_file"):
                     tokens[section] = secret(file)
         if problems:
             raise ConfigError(problems)
-        return cls(config, envelope_of(config), shares_of(config), outlets, tokens["ingest"], tokens["admin"])
+        return cls(
+            config, envelope_of(config), shares_of(config), outlets, tokens["ingest"], tokens["admin"], token_files
+        )
 
 
 @contextmanager
@@ -66,6 +90,26 @@ def _collecting(problems: list[Problem], path: str) -> Iterator[None]:
         problems.extend(error.problems)
     except ForwarderError as error:
         problems.append(Problem(path, "", error.message, error.hint))
+
+
+def look_at(paths: Iterable[Path | None]) -> Files:
+    """Return what tells one version of these files from another: a replaced file has another inode or time."""
+    found: list[tuple[Path, tuple[int, ...] | None]] = []
+    for path in paths:
+        if path is None:
+            continue
+        try:
+            status = path.stat()
+        except OSError:
+            found.append((path, None))
+        else:
+            found.append((path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode)))
+    return tuple(found)
+
+
+def _files_of(config: DestinationConfig) -> list[Path | None]:
+    tls = config.tls
+    return [config.signing.key_file, config.signing.passphrase_file, tls.ca_file, tls.cert_file, tls.key_file]
 
 
 def load_signer(config: DestinationConfig) -> Signer:

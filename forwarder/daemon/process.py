@@ -33,6 +33,9 @@ from forwarder.systemd import Notifier, listening_sockets
 # Seconds between two looks at the state that systemd shows, where there is no watchdog.
 _STATUS_SECONDS = 10.0
 
+# Seconds between two looks at the files of keys, tokens and certificates.
+_LOOK_AT_FILES_SECONDS = 2.0
+
 log = structlog.get_logger(__name__)
 
 Load = Callable[[], Config]
@@ -43,6 +46,9 @@ def run(parts: Parts, load: Load) -> None:
 
     Raises QueueLockedError, StorageError or ListenError where it cannot start.
     """
+    import sys
+
+    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_live(parts, load))
 
@@ -50,11 +56,11 @@ def run(parts: Parts, load: Load) -> None:
 async def _live(parts: Parts, load: Load) -> None:
     config = parts.config
     notifier = Notifier(os.environ)
-    stop = _signals()
+    stop, reload = _signals()
     async with await SqliteQueue.open(config.queue.path, max_bytes=config.queue.max_bytes) as queue:
         daemon = Daemon(parts, queue)
         await daemon.start()
-        reloading = asyncio.create_task(_reload_on_signal(daemon, load, notifier), name="reload")
+        reloading = asyncio.create_task(_reload_when_wanted(daemon, load, reload, notifier), name="reload")
         watching = asyncio.create_task(_report(queue, daemon, notifier), name="report")
         notifier.send("READY=1", f"STATUS=Listening at {daemon.listening()}")
         log.info("forwarder.started", version=__version__, queue=str(config.queue.path), listening=daemon.listening())
@@ -67,9 +73,12 @@ async def _live(parts: Parts, load: Load) -> None:
     log.info("forwarder.stopped")
 
 
-def _signals() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set; a second one of them leaves at once."""
-    stop = asyncio.Event()
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Return two events: SIGTERM and SIGINT set the first, SIGHUP the second.
+
+    A second SIGTERM or SIGINT leaves at once.
+    """
+    stop, reload = asyncio.Event(), asyncio.Event()
 
     def on_signal(number: signal.Signals) -> None:
         if stop.is_set():
@@ -79,14 +88,15 @@ def _signals() -> asyncio.Event:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
-    return stop
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
+    return stop, reload
 
 
 class Daemon:
     """Everything that runs for one queue."""
 
     def __init__(self, parts: Parts, queue: Queue) -> None:
-        self._parts = parts
+        self.parts = parts
         self._queue = queue
         self._intake = Intake(queue, parts.envelope)
         self.outlets = Outlets(queue)
@@ -95,34 +105,33 @@ class Daemon:
 
     async def start(self) -> None:
         """Start to deliver, then to accept. Raises ListenError."""
-        for name in await self._queue.configure(self._parts.shares):
+        for name in await self._queue.configure(self.parts.shares):
             log.warning("destination.not_configured", destination=name, hint="its events are kept; configure it again")
-        for warning in self._parts.config.warnings():
+        for warning in self.parts.config.warnings():
             log.warning("config.warning", detail=warning)
-        await self.outlets.apply(self._parts.outlets)
+        await self.outlets.apply(self.parts.outlets)
         try:
-            await self._inlets.apply(self._parts)
+            await self._inlets.apply(self.parts)
         except BaseException:
             await self.outlets.drain(0.0)
             raise
 
     async def reload(self, parts: Parts) -> None:
         """Put another configuration in place. Raises ForwarderError, having changed nothing."""
-        before, after = self._parts.config.queue, parts.config.queue
+        before, after = self.parts.config.queue, parts.config.queue
         for name in ("backend", "path", "max_bytes"):
             if getattr(before, name) != getattr(after, name):
                 raise ConfigError([Problem("the queue", f"queue.{name}", "changes only at a start", "Restart.")])
-        # New addresses may fail to open, so they go first; they serve the old rules for a moment.
-        await self._queue.configure(self._parts.shares | parts.shares)
+        # New addresses may fail to open, so they go first; for a moment they serve the old rules.
         await self._inlets.apply(parts)
-        self._intake.envelope = parts.envelope
         await self._queue.configure(parts.shares)
+        self._intake.envelope = parts.envelope
         await self.outlets.apply(parts.outlets)
-        self._parts = parts
+        self.parts = parts
 
     async def stop(self) -> None:
         """Accept nothing more, deliver what waits within `shutdown_timeout`, and let go."""
-        deadline = asyncio.get_running_loop().time() + self._parts.config.shutdown_timeout
+        deadline = asyncio.get_running_loop().time() + self.parts.config.shutdown_timeout
         self.outlets.begin_stop()
         await self._inlets.close("http", "stream")
         self._intake.close()
@@ -134,26 +143,41 @@ class Daemon:
         return ", ".join(str(found) for kind in ("http", "stream") for found in self._inlets.addresses(kind))
 
 
-async def _reload_on_signal(daemon: Daemon, load: Load, notifier: Notifier) -> None:
-    """Reload at each SIGHUP; on any error the old configuration goes on."""
-    wanted = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, wanted.set)
+async def _reload_when_wanted(daemon: Daemon, load: Load, wanted: asyncio.Event, notifier: Notifier) -> None:
+    """Reload when `wanted` is set, and when a key, a token or a certificate was replaced.
+
+    Only a signal reads the configuration again: a file that is just being edited is nobody's wish.
+    """
+    tried = daemon.parts.files
     while True:
-        await wanted.wait()
-        wanted.clear()
-        notifier.send("RELOADING=1", f"MONOTONIC_USEC={_monotonic_usec()}")
-        try:
-            await daemon.reload(await asyncio.to_thread(lambda: Parts.build(load())))
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("reload.refused", problem=str(problem), hint="the old configuration goes on")  # noqa: TRY400
-        except ForwarderError as error:
-            log.error("reload.refused", problem=error.message, hint=error.hint)  # noqa: TRY400
-        except Exception:
-            log.exception("reload.failed", hint="the old configuration goes on as far as it was not replaced")
-        else:
-            log.info("reload.done", listening=daemon.listening())
-        notifier.send("READY=1", f"STATUS=Listening at {daemon.listening()}")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(wanted.wait(), _LOOK_AT_FILES_SECONDS)
+        if wanted.is_set():
+            wanted.clear()
+            notifier.send("RELOADING=1", f"MONOTONIC_USEC={_monotonic_usec()}")
+            await _reload(daemon, load)
+            notifier.send("READY=1", f"STATUS=Listening at {daemon.listening()}")
+        found = await asyncio.to_thread(daemon.parts.files_now)
+        # What was refused is not tried again before it changes again.
+        if found not in (daemon.parts.files, tried):
+            tried = found
+            await _reload(daemon, lambda: daemon.parts.config)
+
+
+async def _reload(daemon: Daemon, load: Load) -> None:
+    """Read and check everything, then put it in place; on any error the old configuration goes on."""
+    hint = "the old configuration goes on"
+    try:
+        await daemon.reload(await asyncio.to_thread(lambda: Parts.build(load())))
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("reload.refused", problem=str(problem), hint=hint)  # noqa: TRY400 - the problem says it all
+    except ForwarderError as error:
+        log.error("reload.refused", problem=f"{error.message}. {error.hint}", hint=hint)  # noqa: TRY400 - as above
+    except Exception:
+        log.exception("reload.failed", hint=hint)
+    else:
+        log.info("reload.done", listening=daemon.listening())
 
 
 def _monotonic_usec() -> int:

@@ -84,7 +84,9 @@ def singles(path: Path, count: int, *, connections: int) -> Sent:
 
 
 def _request(body: bytes) -> bytes:
-    head = f"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    head = (
+        f"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    )
     return f"{head}\r\n\r\n".encode() + body
 
 
@@ -147,7 +149,9 @@ def paced(path: Path, count: int, *, rate: float) -> Sent:
     return Sent(wall, time.time(), latencies)
 
 
-def in_process(act: object, *args: object, **kwargs: object) -> tuple[multiprocessing.Process, multiprocessing.Queue[Sent]]:
+def in_process(
+    act: object, *args: object, **kwargs: object
+) -> tuple[multiprocessing.Process, multiprocessing.Queue[Sent]]:
     """Run a generator in a process of its own; its result comes through the queue."""
     results: multiprocessing.Queue[Sent] = multiprocessing.Queue()
     process = multiprocessing.Process(target=_run, args=(results, act, args, kwargs), daemon=True)
@@ -155,7 +159,9 @@ def in_process(act: object, *args: object, **kwargs: object) -> tuple[multiproce
     return process, results
 
 
-def _run(results: multiprocessing.Queue[Sent], act: object, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+def _run(
+    results: multiprocessing.Queue[Sent], act: object, args: tuple[object, ...], kwargs: dict[str, object]
+) -> None:
     results.put(act(*args, **kwargs))  # type: ignore[operator]
 
 

@@ -13,6 +13,7 @@ from jwcrypto import jwk, jws
 
 from forwarder.model import Address
 from forwarder.receiver import Receiver
+from forwarder.signing import Signer, generate_key
 from tests.integration.process import Forwarder, events, numbers
 
 LOCAL = Address(host="127.0.0.1", port=0)
@@ -299,3 +300,28 @@ async def test_reload(tmp_path: Path) -> None:
         await forwarder.post(events(5, 5, eventType="other"))
         await receiver.wait_stored(15, 30)
         assert (await forwarder.account("second"))["accepted"] == 5
+
+
+async def test_a_key_is_rotated_by_replacing_its_file(tmp_path: Path) -> None:
+    """A new key file is picked up without a signal; nothing is lost or dead, and a broken one changes nothing."""
+    forwarder, receiver = receiver_for(tmp_path / "f")
+    new_key = tmp_path / "new.pem"
+    new_key.touch(mode=0o600)
+    new_key.write_bytes(generate_key(2048))
+    public = [forwarder.signer.public("pem"), Signer.load(new_key).public("pem")]
+    receiver = Receiver(LOCAL, public_keys=public)
+    async with receiver, point(forwarder, receiver):
+        forwarder.key_file.write_bytes(b"nonsense")
+        await forwarder.until(lambda: forwarder.logged("reload.refused"))
+        await forwarder.post(events(0, 10))
+        await forwarder.settled()
+        new_key.replace(forwarder.key_file)
+        await forwarder.until(lambda: forwarder.logged("reload.done"))
+        await forwarder.post(events(10, 10))
+        account = await forwarder.settled()
+        started = [line["key"] for line in forwarder.logged("destination.started")]
+    assert (account["delivered"], account["dead"]) == (20, 0)
+    assert len(started) == 2
+    assert len(set(started)) == 2
+    assert len(forwarder.logged("reload.refused")) == 1
+    assert list(numbers(receiver.events)) == list(range(20))

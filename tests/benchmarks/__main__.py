@@ -1,0 +1,235 @@
+"""Run every benchmark and print one table; each figure stands beside its floor of the same run.
+
+    python -m tests.benchmarks                 # everything, some minutes
+    python -m tests.benchmarks --only stream   # one kind
+    python -m tests.benchmarks --json          # for machines
+
+Absolute figures say more about the machine than about the forwarder; the ratios are the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks import floors, load
+from tests.integration.process import Forwarder, request
+
+PORT = 7799
+
+
+@dataclass
+class Row:
+    """One result: a figure with its unit, its floor where there is one, and what else was seen."""
+
+    name: str
+    figure: float
+    unit: str
+    floor: float | None = None
+    floor_name: str = ""
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        return self.figure / self.floor if self.floor else None
+
+
+class Bench:
+    """The benchmarks; `scale` multiplies the numbers of events."""
+
+    def __init__(self, folder: Path, scale: float) -> None:
+        self.folder = folder
+        self.scale = scale
+        self.rows: list[Row] = []
+
+    def count(self, events: int) -> int:
+        return max(1000, int(events * self.scale) // 1000 * 1000)
+
+    @contextlib.asynccontextmanager
+    async def running(self, *, faults: str = "", receive: bool = True, **settings: Any) -> AsyncIterator[Forwarder]:
+        """Run a forwarder and a receiver that counts, each in a process of its own."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as name:
+            folder = Path(name)
+            forwarder = Forwarder(folder / "f", f"http://127.0.0.1:{PORT}/put", destinations={"main": settings})
+            forwarder.config["destinations"]["main"]["retry"] = {"initial": "50ms", "max": "500ms"}
+            (folder / "key.pub").write_text(forwarder.signer.public("pem"), encoding="utf-8")
+            async with forwarder:
+                with self.receiver(folder, faults) if receive else contextlib.nullcontext():
+                    yield forwarder
+
+    @contextlib.contextmanager
+    def receiver(self, folder: Path, faults: str) -> Any:
+        command = [sys.executable, "-m", "forwarder", "receiver", "--quiet", "--keep", "counts"]
+        command += ["--listen", f"tcp:127.0.0.1:{PORT}", "--public-key", str(folder / "key.pub"), "--faults", faults]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                yield process
+            finally:
+                process.terminate()
+
+    async def throughput(
+        self, name: str, act: Callable[..., load.Sent], events: int, floor: float, floor_name: str, **how: Any
+    ) -> None:
+        """Send events and wait until the last is delivered."""
+        async with self.running() as forwarder:
+            await _warm(forwarder)
+            assert forwarder.process is not None
+            pid = forwarder.process.pid
+            before = load.cpu_seconds(pid)
+            _process, results = load.in_process(act, forwarder.folder / _socket(act), events, **how)
+            sent = await asyncio.to_thread(results.get, True, 300)
+            await _delivered(forwarder, events)
+            seconds = time.time() - sent.began
+            cpu = (load.cpu_seconds(pid) - before) / events * 1e6
+            accepted = events / (sent.accepted - sent.began)
+            note = f"accepted {accepted:,.0f}/s, {cpu:.1f} µs CPU an event, peak {load.peak_memory(pid) >> 20} MiB"
+            self.rows.append(Row(name, events / seconds, "events/s", floor, floor_name, note))
+
+    async def latency(self, commit: float) -> None:
+        """Accept latency of single posts at 500 a second, from the moment each was meant to be sent."""
+        async with self.running() as forwarder:
+            await _warm(forwarder)
+            path = forwarder.folder / "http.sock"
+            _process, results = load.in_process(load.paced, path, int(self.count(5000)), rate=500.0)
+            sent = await asyncio.to_thread(results.get, True, 300)
+            found = sorted(sent.latencies)
+            for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
+                value = found[min(len(found) - 1, int(len(found) * share))]
+                self.rows.append(
+                    Row(f"accept latency {name}, 500 singles/s", value * 1e3, "ms", commit * 1e3, "one commit")
+                )
+
+    async def distance(self, milliseconds: int, in_flight: int) -> None:
+        """Drain a backlog to a destination that is so far away."""
+        batches = 20 if milliseconds else 100
+        faults = f"slow:{milliseconds / 1000},loop" if milliseconds else ""
+        async with self.running(faults=faults, in_flight=in_flight, receive=False) as forwarder:
+            await _send(forwarder, batches * 1000)
+            with self.receiver(forwarder.folder.parent, faults):
+                began = time.time()
+                await forwarder.admin("POST", "/v1/destinations/main/flush")
+                await _delivered(forwarder, batches * 1000)
+                rate = batches / (time.time() - began)
+            best = in_flight * 1000 / milliseconds if milliseconds else None
+            name = f"destination {milliseconds} ms away, in_flight {in_flight}"
+            self.rows.append(Row(name, rate, "batches/s", best, "in_flight / distance"))
+
+    async def depth(self, events: int) -> None:
+        """Queue up against a destination that is down, then drain: memory at each end, and the speed of draining."""
+        async with self.running(receive=False) as forwarder:
+            begin = forwarder.rss()
+            await _send(forwarder, events)
+            queued = forwarder.rss()
+            with self.receiver(forwarder.folder.parent, ""):
+                began = time.time()
+                await forwarder.admin("POST", "/v1/destinations/main/flush")
+                await _delivered(forwarder, events)
+                rate = events / (time.time() - began)
+            assert forwarder.process is not None
+            peak = load.peak_memory(forwarder.process.pid)
+            note = f"resident: {begin >> 20} MiB at the start, {queued >> 20} with {events:,} queued, peak {peak >> 20}"
+            self.rows.append(Row(f"draining a backlog of {events:,}", rate, "events/s", note=note))
+
+
+def _socket(act: Callable[..., load.Sent]) -> str:
+    return "stream.sock" if act is load.stream else "http.sock"
+
+
+async def _warm(forwarder: Forwarder) -> None:
+    await request(forwarder.folder / "http.sock", "GET", "/healthz")
+
+
+async def _send(forwarder: Forwarder, events: int) -> None:
+    _process, results = load.in_process(load.stream, forwarder.folder / "stream.sock", events)
+    await asyncio.to_thread(results.get, True, 600)
+
+
+async def _delivered(forwarder: Forwarder, events: int) -> None:
+    async def all_delivered() -> bool:
+        return bool((await forwarder.account())["delivered"] >= events)
+
+    await forwarder.until(all_delivered, 600)
+
+
+async def _run(bench: Bench, only: str) -> None:
+    wanted = {"stream", "arrays", "single", "latency", "distance", "depth"} if only == "all" else {only}
+    with tempfile.TemporaryDirectory(dir=bench.folder) as name:
+        folder = Path(name)
+        sqlite_1000, commit = await floors.storing(folder, events=1000)
+        if wanted & {"stream", "arrays"}:
+            bench.rows.append(Row("floor: checking alone", floors.decoding(), "events/s"))
+            signer = Forwarder(folder / "key", "http://127.0.0.1:1/put").signer
+            bench.rows.append(Row("floor: signing alone", floors.signing(signer), "events/s"))
+            bench.rows.append(Row("floor: SQLite alone, 1,000 a commit", sqlite_1000, "events/s"))
+        if "stream" in wanted:
+            await bench.throughput("stream", load.stream, bench.count(600_000), sqlite_1000, "SQLite alone")
+        if "arrays" in wanted:
+            for size, connections in ((1000, 4), (100, 16)):
+                floor, _ = await floors.storing(folder, events=size * connections)
+                await bench.throughput(
+                    f"HTTP arrays of {size:,}",
+                    load.arrays,
+                    bench.count(size * 600),
+                    floor,
+                    "SQLite alone",
+                    size=size,
+                    connections=connections,
+                )
+        if "single" in wanted:
+            count = bench.count(40_000)
+            bare = floors.bare_handler(folder, count)
+            await bench.throughput(
+                "HTTP, one event a request", load.singles, count, bare, "bare handler", connections=64
+            )
+        if "latency" in wanted:
+            _rate, commit = await floors.storing(folder, events=1)
+            await bench.latency(commit)
+        if "distance" in wanted:
+            for milliseconds in (0, 20, 200):
+                for in_flight in (1, 4):
+                    await bench.distance(milliseconds, in_flight)
+        if "depth" in wanted:
+            for events in (100_000, 500_000):
+                await bench.depth(bench.count(events))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Benchmarks of the forwarder.")
+    parser.add_argument(
+        "--only", default="all", choices=["all", "stream", "arrays", "single", "latency", "distance", "depth"]
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the numbers of events")
+    parser.add_argument("--folder", type=Path, default=Path.cwd(), help="where queues are put: the disk to measure")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    words = parser.parse_args()
+    bench = Bench(words.folder, words.scale)
+    # uvloop and plain asyncio give the same result here: nothing of the load runs in this process.
+    asyncio.run(_run(bench, words.only))
+    if words.json:
+        print(json.dumps([{**asdict(row), "ratio": row.ratio} for row in bench.rows], indent=1))  # noqa: T201
+        return
+    table = Table()
+    for column in ("benchmark", "figure", "floor", "ratio", "seen"):
+        table.add_column(column, justify="left" if column in {"benchmark", "seen"} else "right")
+    for row in bench.rows:
+        floor = f"{row.floor:,.1f} {row.floor_name}" if row.floor else ""
+        ratio = f"{row.ratio:.2f}" if row.ratio else ""
+        table.add_row(row.name, f"{row.figure:,.1f} {row.unit}", floor, ratio, row.note)
+    Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    main()

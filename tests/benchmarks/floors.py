@@ -1,0 +1,113 @@
+"""What the machine can do at most in this run: each part of the work done alone, with nothing around it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import uvloop
+from aiohttp import web
+
+from forwarder.delivery.batching import payload
+from forwarder.envelope import Envelope
+from forwarder.model import Limits, Segment
+from forwarder.queue import admission
+from forwarder.queue.base import Share
+from forwarder.queue.database import open_database
+from forwarder.queue.sizes import wal_bytes
+from forwarder.queue.store import Store
+from forwarder.queue.take import take
+from forwarder.signing import Signer
+from tests.benchmarks import load
+
+_ARRAY = 1000
+
+
+def _lines() -> bytes:
+    return b"".join(load.event(number) + b"\n" for number in range(_ARRAY))
+
+
+def _rate(act: Callable[[], object], events: int, seconds: float = 1.0) -> float:
+    """Return events a second of `act`, which handles `events` at a time."""
+    act()
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        act()
+        count += events
+    return count / (time.perf_counter() - began)
+
+
+def decoding() -> float:
+    """Return events a second that are checked and routed, on one core."""
+    return _rate(partial(Envelope(routes={"main": {}}).sift, _lines()), _ARRAY)
+
+
+def signing(signer: Signer) -> float:
+    """Return events a second that are joined and signed in batches of 1,000, on one core."""
+    data = _lines()
+    return _rate(lambda: signer.sign(payload(data)), _ARRAY)
+
+
+async def storing(folder: Path, *, events: int) -> tuple[float, float]:
+    """Return events a second through SQLite alone, and the median seconds of a commit.
+
+    The queue's own file, pragmas and statements, without an event loop: each `events` are appended
+    and committed, taken, and settled and committed.
+    """
+    data = b"".join(load.event(number) + b"\n" for number in range(events))
+    segment = Segment("main", events, data)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        reserve = wal_bytes(4 << 30)
+        connection = await open_database(Path(name) / "queue.db", wal_bytes=reserve)
+
+        def work(db: sqlite3.Connection) -> tuple[float, float]:
+            store = Store(db, max_bytes=4 << 30, wal_bytes=reserve)
+            store.transact([lambda s: s.configure({"main": Share()})])
+            commits: list[float] = []
+
+            def cycle() -> None:
+                began = time.perf_counter()
+                store.transact([lambda s: admission.append(s, [segment])])
+                commits.append(time.perf_counter() - began)
+                batch = take(store, "main", Limits(events, 1 << 30))
+                assert batch is not None
+                store.transact([lambda s: s.settle(batch, None)])
+
+            return _rate(cycle, events), statistics.median(commits)
+
+        try:
+            return await connection.run(work)
+        finally:
+            await connection.close()
+
+
+def bare_handler(folder: Path, count: int) -> float:
+    """Return requests a second of an aiohttp handler that does nothing but read the body, same load."""
+    path = folder / "bare.sock"
+    process = multiprocessing.Process(target=_serve, args=(str(path),), daemon=True)
+    process.start()
+    try:
+        while not path.exists():
+            time.sleep(0.01)
+        load.singles(path, count // 4, connections=64)
+        sent = load.singles(path, count, connections=64)
+        return count / (sent.accepted - sent.began)
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(path: str) -> None:
+    async def handle(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(status=202)
+
+    app = web.Application()
+    app.router.add_post("/v1/events", handle)
+    web.run_app(app, path=path, print=None, access_log=None, loop=uvloop.new_event_loop())

@@ -178,6 +178,10 @@ class StorageError(UnavailableError):
     retry_after = 10
 
 
+class DamagedError(StorageError):
+    """The queue file cannot be read as one. It is set aside and rebuilt from what can be read."""
+
+
 class ShuttingDownError(UnavailableError):
     """The daemon is stopping; send again once it is back."""
 

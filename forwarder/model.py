@@ -124,7 +124,7 @@ def nth_line(data: bytes, count: int) -> int:
 
 
 class Outcome(enum.Enum):
-    """What came of one attempt (DESIGN: one attempt, one outcome)."""
+    """What came of one attempt; each attempt has exactly one."""
 
     DELIVERED = "delivered"
     DEFERRED = "deferred"

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from forwarder.cli.client import CREDENTIALS
 from forwarder.cli.options import config_option
 from forwarder.config import Config, DestinationConfig, format_size, load, secret
 from forwarder.daemon.parts import load_signer
@@ -37,7 +38,7 @@ def check_command(config_path: Path | None, remote: bool) -> None:
 
     Exits with 0 if the daemon can start, 1 if a check failed, 78 if the configuration cannot be read.
     """
-    config = load(config_path, os.environ)
+    config = load(config_path, {**CREDENTIALS, **os.environ})
     failed = 0
     for verdict, words in _checks(config, remote=remote):
         click.echo(f"{verdict:<4}  {words}")

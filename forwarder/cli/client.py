@@ -35,7 +35,7 @@ T = TypeVar("T")
 _PATIENCE = 300.0
 _READ_BYTES = 64 * 1024
 # Where systemd puts the credentials of forwarder.service; the shell of an operator lacks the variable.
-_CREDENTIALS = {"CREDENTIALS_DIRECTORY": "/run/credentials/forwarder.service"}
+CREDENTIALS = {"CREDENTIALS_DIRECTORY": "/run/credentials/forwarder.service"}
 
 
 class Problem(msgspec.Struct):
@@ -209,7 +209,7 @@ def find_token(given: Path | None, configured: Path | None) -> str | None:
 def load_config(path: Path | None, *, needed: bool) -> Config | None:
     """Return the configuration; None where it cannot be used but is not `needed`."""
     try:
-        return load(path, {**_CREDENTIALS, **os.environ})
+        return load(path, {**CREDENTIALS, **os.environ})
     except ConfigError:
         if needed:
             raise

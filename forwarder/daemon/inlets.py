@@ -16,6 +16,7 @@ from aiohttp import web
 
 from forwarder.admin.api import AdminApi
 from forwarder.daemon.parts import Parts
+from forwarder.errors import ListenError
 from forwarder.ingest.access import Access
 from forwarder.ingest.http import HttpIntake
 from forwarder.ingest.intake import Intake
@@ -26,6 +27,7 @@ from forwarder.model import Address
 log = structlog.get_logger(__name__)
 
 Key = tuple[str, Address]
+_KINDS = ("http", "stream", "admin")
 
 
 @dataclass(slots=True)
@@ -57,7 +59,10 @@ class _Rule:
 
 
 class Inlets:
-    """Everything that is listened at. `passed` are sockets from systemd with their names: http, stream, admin."""
+    """Everything that is listened at. `passed` are sockets from systemd with their names: http, stream, admin.
+
+    Raises ListenError for a socket with another name: nobody knows what it was meant for.
+    """
 
     def __init__(self, parts: Parts, intake: Intake, admin: AdminApi, passed: list[tuple[str, socket.socket]]) -> None:
         self._admin = admin
@@ -65,6 +70,11 @@ class Inlets:
         self.stream = StreamIntake(intake, max_event_bytes=parts.config.ingest.max_event_bytes)
         self._passed: dict[Key, Listener] = {}
         for name, sock in passed:
+            if name not in _KINDS:
+                raise ListenError(
+                    f"the service manager passed a socket with the name {name!r}",
+                    hint=f"set FileDescriptorName= in the socket unit to one of {', '.join(_KINDS)}",
+                )
             listener = adopt(sock)
             self._passed[name, listener.address] = listener
         self._open: dict[Key, _Open] = {}

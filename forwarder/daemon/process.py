@@ -19,6 +19,7 @@ import structlog
 import uvloop
 
 from forwarder import __version__
+from forwarder import log as log_to
 from forwarder.admin.api import AdminApi
 from forwarder.config import Config
 from forwarder.daemon.inlets import Inlets
@@ -127,6 +128,7 @@ class Daemon:
         await self._queue.configure(parts.shares)
         self._intake.envelope = parts.envelope
         await self.outlets.apply(parts.outlets)
+        log_to.configure(parts.config.log.level, parts.config.log.format)
         self.parts = parts
 
     async def stop(self) -> None:

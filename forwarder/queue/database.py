@@ -9,11 +9,13 @@ SQLite calls damaged, is renamed to `….damaged-TIME` and a new one is begun; n
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import files
@@ -23,7 +25,8 @@ from typing import Any, TypeVar
 import aiosqlite
 import structlog
 
-from forwarder.errors import DiskFullError, QueueLockedError, StorageError, UnavailableError
+from forwarder.errors import DamagedError, DiskFullError, QueueLockedError, StorageError, UnavailableError
+from forwarder.queue.salvage import salvage
 from forwarder.queue.sizes import PAGE_BYTES
 
 # "FwdQ": tells a queue from any other SQLite file (https://sqlite.org/pragma.html#pragma_application_id).
@@ -47,17 +50,20 @@ class Connection(aiosqlite.Connection):
     """
 
     async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `job` with the raw connection on the connection's thread; sqlite3's operational errors are mapped."""
+        """Run `job` with the raw connection on the connection's thread; sqlite3's errors are mapped."""
         try:
             result: T = await self._execute(partial(job, self._conn))  # type: ignore[no-untyped-call]
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             raise map_error(error) from error
         return result
 
 
 def map_error(error: sqlite3.Error) -> UnavailableError:
     """Return the error of ours for one of SQLite's (https://sqlite.org/rescode.html)."""
-    code = getattr(error, "sqlite_errorcode", None)
+    # The lower byte of an extended code is the primary one.
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    if isinstance(error, ForeignFileError) or code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return DamagedError(f"the queue file is damaged: {error}")
     if code == sqlite3.SQLITE_FULL:
         return DiskFullError("the disk of the queue is full", hint="free space on it; no restart is needed")
     name = getattr(error, "sqlite_errorname", None)
@@ -117,34 +123,45 @@ def folder_error(folder: Path, error: OSError) -> StorageError:
         errno.ENOENT: f"create it: mkdir -p {folder}",
         errno.EACCES: f"let this user (uid {os.getuid()}) write there: chown {os.getuid()} {folder}",
     }.get(error.errno or 0, "")
-    return StorageError(f"the queue's folder {folder} cannot be used: {error.strerror}", hint=hint)
+    return StorageError(f"{folder} cannot be used for the queue: {error.strerror}", hint=hint)
 
 
 async def open_database(path: Path, *, wal_bytes: int) -> Connection:
-    """Open or begin the queue's file; a damaged one is set aside first.
+    """Open or begin the queue's file.
 
-    Raises StorageError or DiskFullError where the system does not let us.
+    Raises DamagedError for a file that is no queue, or that SQLite cannot read; StorageError or
+    DiskFullError where the system does not let us.
     """
-    prepare = partial(_prepare, wal_bytes=wal_bytes)
+    return await _connect(path, partial(_prepare, wal_bytes=wal_bytes))
+
+
+async def rebuild_database(path: Path, *, wal_bytes: int, reason: str) -> Connection:
+    """Set a damaged file aside, begin a new one, and put into it what can be read of the old one."""
+    aside = await asyncio.to_thread(set_aside, path)
+    connection = await open_database(path, wal_bytes=wal_bytes)
     try:
-        return await _connect(path, prepare)
-    except sqlite3.DatabaseError as error:
-        aside = set_aside(path)
-        reason, hint = str(error), "a new queue was begun; keep the file"
-        log.error("queue.set_aside", reason=reason, file=str(aside), hint=hint)  # noqa: TRY400
-    return await _connect(path, prepare)
+        found = await connection.run(partial(salvage, aside))
+    except BaseException:
+        await connection.close()
+        raise
+    log.error("queue.set_aside", reason=reason, file=str(aside), **asdict(found), hint="a new queue was begun")
+    return connection
 
 
 async def _connect(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> Connection:
     def connector() -> sqlite3.Connection:
+        # Events are nobody else's business; SQLite gives its log the mode of its file.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         # Transactions are begun and committed by our own statements only.
         return sqlite3.connect(path, isolation_level=None, cached_statements=64)
 
     connection = Connection(connector, 64)
     try:
         await connection
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         raise map_error(error) from error
+    except OSError as error:
+        raise folder_error(path, error) from error
     try:
         await connection.run(prepare)
     except BaseException:

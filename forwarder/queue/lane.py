@@ -128,7 +128,7 @@ class Lane:
             for start, stop in self.held.gaps(first, end):
                 part = size * (stop - start) // events
                 self.push(Entry(row, start, start - position, stop - start, part, accepted_at, float("-inf")))
-        self.next_position = until
+        self.next_position = max(self.next_position, until)
 
     def waiting(self) -> int:
         """Return how many events wait and are not held."""

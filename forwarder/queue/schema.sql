@@ -31,7 +31,7 @@ CREATE TABLE segment (
   events      INTEGER NOT NULL,
   size        INTEGER NOT NULL,  -- bytes of data
   accepted_at REAL    NOT NULL,  -- seconds since the epoch
-  checksum    INTEGER NOT NULL,  -- CRC-32 of data
+  checksum    INTEGER NOT NULL,  -- CRC-32 of data, seeded with (id xor events)
   data        BLOB    NOT NULL
 ) STRICT;
 

@@ -10,6 +10,7 @@ queued.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -21,12 +22,12 @@ from typing import Any
 
 import structlog
 
-from forwarder.errors import DiskFullError, ForwarderError, ShuttingDownError, StorageError
+from forwarder.errors import DamagedError, DiskFullError, ForwarderError, ShuttingDownError, StorageError
 from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, QueueStats, Segment
 from forwarder.queue import admission, dead, views, waiting
 from forwarder.queue.base import Pending, Share
 from forwarder.queue.commit import GroupCommit, Operation
-from forwarder.queue.database import Connection, InstanceLock, folder_error, map_error, open_database
+from forwarder.queue.database import Connection, InstanceLock, folder_error, map_error, open_database, rebuild_database
 from forwarder.queue.sizes import wal_bytes
 from forwarder.queue.store import Store, unhold
 from forwarder.queue.take import take
@@ -35,6 +36,8 @@ from forwarder.queue.take import take
 # hands back, so that no commit waits long for it.
 _KEEP_FREE_BYTES = 16 * 1024 * 1024
 _VACUUM_PAGES = 256
+# A disk with so much room, in bytes, is not full.
+_ROOM_BYTES = 64 * 1024 * 1024
 # Seconds between attempts to write to a storage that fails.
 _RETRY_SECONDS = 1.0
 
@@ -56,7 +59,8 @@ class _Snapshot:
 class SqliteQueue:
     """`forwarder.queue.base.Queue` on SQLite. Use `async with await SqliteQueue.open(…)`."""
 
-    def __init__(self, connection: Connection, store: Store, lock: InstanceLock) -> None:
+    def __init__(self, path: Path, connection: Connection, store: Store, lock: InstanceLock) -> None:
+        self._path = path
         self._connection = connection
         self._store = store
         self._lock = lock
@@ -84,17 +88,11 @@ class SqliteQueue:
         lock = InstanceLock(path)
         lock.acquire()
         try:
-            reserve = wal_bytes(max_bytes)
-            connection = await open_database(path, wal_bytes=reserve)
-            try:
-                store = await connection.run(partial(Store, max_bytes=max_bytes, wal_bytes=reserve))
-            except BaseException:
-                await connection.close()
-                raise
+            connection, store = await _open_store(path, max_bytes)
         except BaseException:
             lock.release()
             raise
-        return cls(connection, store, lock)
+        return cls(path, connection, store, lock)
 
     async def __aenter__(self) -> SqliteQueue:
         self._commit.start()
@@ -124,12 +122,38 @@ class SqliteQueue:
 
     async def _run(self, group: Sequence[Operation[Store]]) -> list[Any]:
         try:
-            results, snapshot = await self._connection.run(partial(self._job, group))
+            try:
+                results, snapshot = await self._connection.run(partial(self._job, group))
+                if snapshot.failure is not None and self._failing is None:
+                    await self._look_for_damage(snapshot.failure)
+            except DamagedError as error:
+                await self._rebuild(error)
+                results, snapshot = await self._connection.run(partial(self._job, group))
+        except ForwarderError as error:
+            return [error] * len(group)
         except Exception as error:  # a bug: every caller is told, and the loop lives on
             log.exception("queue.job_failed")
             return [error] * len(group)
         self._publish(snapshot)
         return results
+
+    async def _look_for_damage(self, failure: ForwarderError) -> None:
+        """Raise DamagedError where the disk is called full, but it is the file's list of free pages that is damaged."""
+        free = await asyncio.to_thread(lambda: shutil.disk_usage(self._path.parent).free)
+        if isinstance(failure, DiskFullError) and free > _ROOM_BYTES:
+            found = await self._connection.run(lambda db: db.execute("PRAGMA quick_check(1)").fetchone()[0])
+            if found != "ok":
+                raise DamagedError(f"the queue file is damaged: {found}")
+
+    async def _rebuild(self, error: DamagedError) -> None:
+        """Go on with a new file that has what could be read of the damaged one. What is held stays held."""
+        before = self._store
+        with suppress(sqlite3.Error):
+            await self._connection.close()
+        self._connection, self._store = await _rebuilt_store(self._path, before.max_bytes, error.message)
+        for name, lane in before.lanes.items():
+            if name in self._store.lanes:
+                self._store.lanes[name].held, self._store.lanes[name].share = lane.held, lane.share
 
     def _job(self, group: Sequence[Operation[Store]], _db: sqlite3.Connection) -> tuple[list[Any], _Snapshot]:
         """Do a group's work, on the connection's thread."""
@@ -140,6 +164,8 @@ class SqliteQueue:
             done: list[Any]
             try:
                 done = store.transact([group[index].act for index in writes])
+            except DamagedError:
+                raise
             except (DiskFullError, StorageError) as error:
                 done, failure = [error] * len(writes), error
             for index, result in zip(writes, done, strict=True):
@@ -191,7 +217,8 @@ class SqliteQueue:
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
 
     # --- the contract --------------------------------------------------------------------------
 
@@ -255,8 +282,10 @@ class SqliteQueue:
             self._enough.pop(destination, None)
         else:
             self._enough[destination] = enough
+        # Not `wait_for`: up to Python 3.11 it loses a cancellation that comes with the wake-up.
         with suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await event.wait()
         event.clear()
 
     def wake(self, destination: str) -> None:
@@ -266,7 +295,8 @@ class SqliteQueue:
     async def wait_space(self, timeout: float) -> None:
         """Return when space may have become free, or after `timeout` seconds."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._space.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._space.wait()
 
     async def expire(self, destination: str, accepted_before: float, burial: Burial) -> int:
         """Move what waits and was accepted before that time to the dead letters; return how many."""
@@ -339,13 +369,39 @@ class SqliteQueue:
 
 
 def _attempt(act: Callable[[Store], Any], store: Store) -> Any:
-    """Run a read; return its result, or its error as a value."""
+    """Run a read; return its result, or its error as a value. Raises DamagedError."""
     try:
         return act(store)
     except sqlite3.Error as error:
-        return map_error(error)
+        mapped = map_error(error)
+        if isinstance(mapped, DamagedError):
+            raise mapped from error
+        return mapped
+    except DamagedError:
+        raise
     except ForwarderError as error:
         return error
+
+
+async def _open_store(path: Path, max_bytes: int) -> tuple[Connection, Store]:
+    """Open a queue's file; one that is damaged is set aside and rebuilt."""
+    try:
+        return await _loaded(await open_database(path, wal_bytes=wal_bytes(max_bytes)), max_bytes)
+    except DamagedError as error:
+        return await _rebuilt_store(path, max_bytes, error.message)
+
+
+async def _rebuilt_store(path: Path, max_bytes: int, reason: str) -> tuple[Connection, Store]:
+    return await _loaded(await rebuild_database(path, wal_bytes=wal_bytes(max_bytes), reason=reason), max_bytes)
+
+
+async def _loaded(connection: Connection, max_bytes: int) -> tuple[Connection, Store]:
+    try:
+        store = await connection.run(partial(Store, max_bytes=max_bytes, wal_bytes=wal_bytes(max_bytes)))
+    except BaseException:
+        await connection.close()
+        raise
+    return connection, store
 
 
 def _is_enough(pending: Pending | None, enough: Limits | None) -> bool:

@@ -210,7 +210,8 @@ class Store:
         ledger, now = self.ledger(name), time()
         position, row = ledger.tail, ledger.base + ledger.tail
         self._db.execute(
-            "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?)", (row, events, len(data), now, zlib.crc32(data), data)
+            "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?)",
+            (row, events, len(data), now, checksum(row, events, data), data),
         )
         ledger.tail += events
         ledger.bytes += stored_bytes(len(data))
@@ -267,11 +268,18 @@ class Store:
             "SELECT id FROM segment WHERE id <= ? AND id >= ? ORDER BY id DESC LIMIT 1",
             (ledger.base + position, ledger.base),
         ).fetchone()
-        return self._db.execute(
+        rows = self._db.execute(
             "SELECT id, events, size, accepted_at FROM segment WHERE id >= ? AND id < ? AND id + events > ?"
             " ORDER BY id LIMIT ?",
-            (first[0] if first else ledger.base, ledger.base + ledger.tail, ledger.base + position, limit),
+            (first[0] if first else ledger.base, ledger.base + ledger.tail, ledger.base + position, limit + 1),
         ).fetchall()
+        # A number of events that is damaged must not reach into the next row.
+        ends = [*(row[0] for row in rows[1:]), ledger.base + ledger.tail]
+        return [
+            (row, min(events, end - row), size, accepted_at)
+            for (row, events, size, accepted_at), end in zip(rows, ends, strict=False)
+            if min(events, end - row) > 0
+        ][:limit]
 
     # --- read ----------------------------------------------------------------------------------
 
@@ -280,10 +288,10 @@ class Store:
         found: bytes = self._db.execute("SELECT data FROM segment WHERE id = ?", (row,)).fetchone()[0]
         return found
 
-    def rows_of(self, first: int, last: int) -> Iterable[tuple[int, int, bytes]]:
-        """Yield number, checksum and data of the rows from `first` to `last`."""
+    def rows_of(self, first: int, last: int) -> Iterable[tuple[int, int, int, bytes]]:
+        """Yield number, events, checksum and data of the rows from `first` to `last`."""
         return self._db.execute(
-            "SELECT id, checksum, data FROM segment WHERE id BETWEEN ? AND ? ORDER BY id", (first, last)
+            "SELECT id, events, checksum, data FROM segment WHERE id BETWEEN ? AND ? ORDER BY id", (first, last)
         )
 
     def look_ahead(self, lane: Lane) -> None:
@@ -291,11 +299,12 @@ class Store:
         while not lane.ahead and not lane.is_complete:
             ledger = lane.ledger
             rows = self.rows_from(ledger, lane.next_position, LOOK_AHEAD // 16)
+            before = lane.next_position
             for row in rows:
                 self._lose(lane, lane.next_position, row[0] - ledger.base)
                 lane.see(*row)
-            if not rows:
-                self._lose(lane, lane.next_position, ledger.tail)
+            if lane.next_position == before:
+                self._lose(lane, before, ledger.tail)
                 lane.next_position = ledger.tail
 
     def _lose(self, lane: Lane, first: int, until: int) -> None:
@@ -347,3 +356,8 @@ def unhold(lane: Lane, batch: Batch) -> None:
     """Forget that the events of a batch are held."""
     for part in batch.slices:
         lane.held.remove(part.position, part.position + part.events)
+
+
+def checksum(row: int, events: int, data: bytes) -> int:
+    """Return the CRC-32 of a row: of its data, its number and its events."""
+    return zlib.crc32(data, (row ^ events) & 0xFFFFFFFF)

@@ -7,12 +7,11 @@ does not match its checksum is never handed out: its events go to the dead lette
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import replace
 
 from forwarder.model import Batch, Limits, Slice, nth_line
 from forwarder.queue.lane import Entry, Lane
-from forwarder.queue.store import Store
+from forwarder.queue.store import Store, checksum
 
 # Up to this many rows are read one by one, more of them as a range of row numbers.
 _SINGLE_READS = 4
@@ -82,8 +81,8 @@ def _read(store: Store, lane: Lane, group: list[Entry]) -> dict[int, bytes]:
         return found
     spans = [(row, row) for row in missing] if len(missing) <= _SINGLE_READS else [(missing[0], missing[-1])]
     for span in spans:
-        for row, checksum, data in store.rows_of(*span):
-            if row in wanted and zlib.crc32(data) == checksum:
+        for row, events, expected, data in store.rows_of(*span):
+            if row in wanted and checksum(row, events, data) == expected:
                 found[row] = data  # noqa: PERF403 - rows are streamed
     return found
 

@@ -28,7 +28,7 @@ def rows_waiting(store: Store, name: str, limit: int, accepted_before: float | N
             if accepted_before is not None and row[3] >= accepted_before:
                 return list(lane.ahead)
             lane.see(*row)
-        if not rows:
+        if not rows or rows[-1][0] + rows[-1][1] <= at:
             break
         at = rows[-1][0] + rows[-1][1]
     return list(lane.ahead)

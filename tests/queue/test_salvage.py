@@ -1,0 +1,177 @@
+"""A damaged queue file: set aside, rebuilt from what can be read, every account still adding up."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from forwarder.errors import QueueLockedError
+from forwarder.model import Burial, DeadFilter, Limits
+from forwarder.queue.base import Share
+from forwarder.queue.sqlite import SqliteQueue
+from tests.queue.test_conformance import account, drain, segment
+
+PAGE = 16 * 1024
+EVENTS = 2000
+
+
+async def opened(path: Path) -> SqliteQueue:
+    queue = await (await SqliteQueue.open(path, max_bytes=64 << 20)).__aenter__()
+    await queue.configure({"main": Share()})
+    return queue
+
+
+async def filled(path: Path) -> None:
+    """Write a queue with EVENTS events in 200 segments of more than a page each, and ten dead letters."""
+    queue = await opened(path)
+    await queue.append([segment(0, 10)])
+    batch = await queue.next_batch("main", Limits(10, 1 << 20))
+    assert batch is not None
+    await queue.settle(batch, Burial("rejected", 400, "no"))
+    for first in range(0, EVENTS, 10):
+        await queue.append([segment(first, 10, filler=2000)])
+    await queue.close()
+
+
+def aside(path: Path) -> list[Path]:
+    return [found for found in path.parent.iterdir() if ".damaged-" in found.name]
+
+
+async def check_account(path: Path, *, least: int) -> None:
+    """Open a damaged queue: it starts, delivers what it kept in order, and accounts for the rest."""
+    queue = await opened(path)
+    delivered = await drain(queue)
+    assert delivered == sorted(set(delivered))
+    assert len(delivered) >= least
+    found = await account(queue)
+    assert found.queued == 0
+    await queue.append([segment(9000, 5)])
+    assert await drain(queue) == list(range(9000, 9005))
+    await queue.close()
+
+
+async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    """Another file of that name is kept under a name that says so, and a new queue is begun."""
+    path = tmp_path / "queue.db"
+    path.write_bytes(b"this is somebody's letter\n" * 1000)
+    await check_account(path, least=0)
+    [kept] = aside(path)
+    assert kept.read_bytes().startswith(b"this is somebody's letter")
+
+
+async def test_a_database_of_another_program(tmp_path: Path) -> None:
+    """A SQLite database that is no queue is not written to."""
+    path = tmp_path / "queue.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE recipes (name)")
+    other.close()
+    await check_account(path, least=0)
+    assert len(aside(path)) == 1
+
+
+async def test_a_newer_schema(tmp_path: Path) -> None:
+    """A queue of a newer version is set aside, and the events that this version can read are kept."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with sqlite3.connect(path) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    await check_account(path, least=EVENTS)
+    assert len(aside(path)) == 1
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+async def test_a_truncated_file(tmp_path: Path, share: float) -> None:
+    """Of a file that was cut off, the segments before the cut are kept, and the others counted."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with path.open("r+b") as file:
+        file.truncate(int(path.stat().st_size * share) // PAGE * PAGE)
+    await check_account(path, least=0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_overwritten_pages(tmp_path: Path, seed: int) -> None:
+    """Pages of nonsense anywhere cost at most what was on them; the queue starts and adds up."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    chance = random.Random(seed)
+    pages = path.stat().st_size // PAGE
+    with path.open("r+b") as file:
+        for page in chance.sample(range(pages), 3):
+            file.seek(page * PAGE)
+            file.write(chance.randbytes(PAGE))
+    await check_account(path, least=0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_flipped_bits(tmp_path: Path, seed: int) -> None:
+    """No flipped bit is ever delivered: a segment that does not match its checksum goes to the dead letters."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    chance = random.Random(seed)
+    with path.open("r+b") as file:
+        for _ in range(20):
+            at = chance.randrange(2 * PAGE, path.stat().st_size)
+            file.seek(at)
+            byte = file.read(1)[0]
+            file.seek(at)
+            file.write(bytes([byte ^ 1 << chance.randrange(8)]))
+    await check_account(path, least=EVENTS // 2)
+
+
+async def test_damage_found_while_it_runs(tmp_path: Path) -> None:
+    """Damage that shows only when a row is read is mended without a restart; what was taken stays taken."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    size = path.stat().st_size
+    queue = await opened(path)
+    held = await queue.next_batch("main", Limits(10, 1 << 20))
+    assert held is not None
+    with path.open("r+b") as file:
+        file.seek(size // 2 // PAGE * PAGE)
+        file.write(b"\xff" * PAGE * 4)
+        file.truncate(size * 3 // 4 // PAGE * PAGE)
+    rest = await drain(queue)
+    assert rest == sorted(set(rest))
+    assert 0 not in rest
+    await queue.settle(held)
+    found = await account(queue)
+    assert found.queued == 0
+    assert found.delivered == len(rest) + 10
+    assert found.dropped + found.dead + found.delivered == found.accepted
+    await queue.close()
+
+
+async def test_dead_letters_are_kept(tmp_path: Path) -> None:
+    """Dead letters are carried over as well."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with sqlite3.connect(path) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    queue = await opened(path)
+    assert len([letter async for letter in queue.dead_letters(DeadFilter())]) == 10
+    assert (await account(queue)).dead == 10
+    await queue.close()
+
+
+async def test_a_missing_log(tmp_path: Path) -> None:
+    """Without the write-ahead log of a process that was killed, the file is as at its last checkpoint."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    path.with_name("queue.db-wal").write_bytes(b"left over" * 5000)
+    await check_account(path, least=EVENTS)
+
+
+async def test_the_lock_outlives_the_damage(tmp_path: Path) -> None:
+    """While a damaged file is being replaced, no second instance gets in."""
+    path = tmp_path / "queue.db"
+    path.write_bytes(b"nonsense" * 10000)
+    queue = await opened(path)
+    with pytest.raises(QueueLockedError):
+        await SqliteQueue.open(path, max_bytes=64 << 20)
+    await queue.close()

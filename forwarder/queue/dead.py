@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from forwarder.model import DeadFilter, DeadLetter
 from forwarder.queue.sizes import stored_bytes
 from forwarder.queue.store import Store
 
-# Dead letters that one step reads, replays or drops: bounds memory and the size of a transaction.
+# Dead letters that one step reads, replays or drops, and bytes of their events: bounds memory and
+# the size of a transaction.
 STEP_LETTERS = 256
+STEP_BYTES = 4 * 1024 * 1024
 
 _COLUMNS = "dead.id, name, event_id, reason, status, detail, accepted_at, died_at, event"
 
@@ -21,8 +24,9 @@ def _where(wanted: DeadFilter) -> tuple[str, list[Any]]:
         values.append(wanted.destination)
     if wanted.ids:
         numbers = [int(word) for word in wanted.ids if word.isascii() and word.isdigit() and len(word) < 19]
-        terms.append(f"(dead.id IN ({_marks(numbers)}) OR event_id IN ({_marks(wanted.ids)}))")
-        values += [*numbers, *wanted.ids]
+        # As JSON, since SQLite takes only so many values; an id may be any text that people type.
+        terms.append("(dead.id IN (SELECT value FROM json_each(?)) OR event_id IN (SELECT value FROM json_each(?)))")
+        values += [json.dumps(numbers), json.dumps(wanted.ids)]
     if wanted.reason is not None:
         terms.append("reason = ?")
         values.append(wanted.reason)
@@ -36,15 +40,23 @@ def _marks(values: object) -> str:
     return ", ".join("?" * len(values))  # type: ignore[arg-type]
 
 
-def find(store: Store, wanted: DeadFilter, after: int, limit: int) -> list[DeadLetter]:
-    """Return the first `limit` dead letters with a number above `after`."""
+def find(store: Store, wanted: DeadFilter, after: int, limit: int, *, with_event: bool = False) -> list[DeadLetter]:
+    """Return the first dead letters with a number above `after`: up to `limit`, fewer where they are large."""
     where, values = _where(wanted)
-    rows = store.query(
+    if with_event:
+        where += " AND event != x''"
+    rows = store.rows(
         f"SELECT {_COLUMNS} FROM dead JOIN destination ON destination.id = dead.destination"  # noqa: S608 - no values
         f" WHERE dead.id > ? AND {where} ORDER BY dead.id LIMIT ?",
         (after, *values, limit),
     )
-    return [DeadLetter(*row) for row in rows]
+    letters, size = list[DeadLetter](), 0
+    for row in rows:
+        letters.append(DeadLetter(*row))
+        size += len(letters[-1].event)
+        if size >= STEP_BYTES:
+            break
+    return letters
 
 
 def replay(store: Store, wanted: DeadFilter) -> int:
@@ -52,7 +64,7 @@ def replay(store: Store, wanted: DeadFilter) -> int:
 
     What is damaged beyond reading has no event to send and stays.
     """
-    letters = [letter for letter in find(store, wanted, 0, STEP_LETTERS) if letter.event]
+    letters = find(store, wanted, 0, STEP_LETTERS, with_event=True)
     by_destination: dict[str, list[DeadLetter]] = {}
     for letter in letters:
         by_destination.setdefault(letter.destination, []).append(letter)

@@ -31,7 +31,7 @@ class Ranges:
         return Ranges(self)
 
     def add(self, first: int, until: int) -> tuple[int, int]:
-        """Add a run; return the run that it became a part of."""
+        """Add a run, which is not empty; return the run that it became a part of."""
         low = bisect_left(self._untils, first)
         high = bisect_right(self._firsts, until)
         if low < high:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -74,6 +75,7 @@ class SqliteQueue:
         self._closing = asyncio.Event()
         self._failing: str | None = None
         self._upkeep_task: asyncio.Task[None] | None = None
+        self._released: deque[Batch] = deque()
 
     @classmethod
     async def open(cls, path: Path, *, max_bytes: int) -> SqliteQueue:
@@ -159,6 +161,8 @@ class SqliteQueue:
         """Do a group's work, on the connection's thread."""
         store, failure = self._store, None
         results: list[Any] = [None] * len(group)
+        while self._released:
+            _give_back(store, self._released.popleft())
         writes = [index for index, operation in enumerate(group) if operation.is_write]
         if writes:
             done: list[Any]
@@ -262,14 +266,10 @@ class SqliteQueue:
 
     def release(self, batch: Batch) -> None:
         """Give a held batch back; its events are handed out again, in their old places."""
-
-        def act(store: Store) -> None:
-            lane = store.lanes[batch.destination]
-            unhold(lane, batch)
-            lane.look_again()
-
+        # The next job begins with it: a purge or an expiry that comes after must find these events.
+        self._released.append(batch)
         with suppress(ShuttingDownError):
-            self._commit.submit(act, is_write=False)
+            self._commit.submit(lambda _store: None, is_write=False)
 
     def pending(self, destination: str) -> Pending:
         """Return what waits for a destination."""
@@ -349,7 +349,7 @@ class SqliteQueue:
             )
             for letter in letters:
                 yield letter
-            if len(letters) < step:
+            if not letters:
                 return
             after = letters[-1].id
             left = None if left is None else left - len(letters)
@@ -366,6 +366,12 @@ class SqliteQueue:
         """Return the counters of every destination that the queue knows, and its size."""
         stats: QueueStats = await self._commit.submit(views.stats, is_write=False)
         return replace(stats, failing=self._failing)
+
+
+def _give_back(store: Store, batch: Batch) -> None:
+    lane = store.lanes[batch.destination]
+    unhold(lane, batch)
+    lane.look_again()
 
 
 def _attempt(act: Callable[[Store], Any], store: Store) -> Any:

@@ -46,6 +46,7 @@ class Store:
         self.capacity = max_bytes - wal_bytes
         self.lanes: dict[str, Lane] = {}
         self._changed: dict[str, Ledger] = {}
+        self._new: list[str] = []
         self.after: list[Callable[[], None]] = []
         self.appended: dict[str, list[Segment]] = {}
         self.appended_bytes = 0
@@ -82,6 +83,9 @@ class Store:
     def _undo(self) -> None:
         self._changed.clear()
         self.after.clear()
+        for name in self._new:
+            del self.lanes[name]
+        self._new.clear()
         self.appended.clear()
         self.appended_bytes = 0
         if self._db.in_transaction:
@@ -91,6 +95,7 @@ class Store:
         for name, ledger in self._changed.items():
             self.lanes[name].ledger = ledger
         self._changed.clear()
+        self._new.clear()
         for act in self.after:
             act()
         self.after.clear()
@@ -122,6 +127,10 @@ class Store:
         """Run a statement and return its rows."""
         return self._db.execute(statement, values).fetchall()
 
+    def rows(self, statement: str, values: Sequence[Any]) -> Iterable[Any]:
+        """Run a statement and yield its rows, read one by one."""
+        return self._db.execute(statement, values)
+
     def ledger(self, name: str) -> Ledger:
         """Return the ledger of a destination, to be changed by the running transaction."""
         ledger = self._changed.get(name)
@@ -152,6 +161,7 @@ class Store:
         for name in shares.keys() - self.lanes.keys():
             found = self._db.execute("INSERT INTO destination (name) VALUES (?) RETURNING id", (name,)).fetchone()
             self.lanes[name] = Lane(Ledger(found[0], name))
+            self._new.append(name)
         for name, lane in self.lanes.items():
             lane.share = shares.get(name, Share())
         return [
@@ -288,6 +298,12 @@ class Store:
         found: bytes = self._db.execute("SELECT data FROM segment WHERE id = ?", (row,)).fetchone()[0]
         return found
 
+    def lines_of(self, entry: Entry) -> bytes:
+        """Return the lines of an entry, whatever its row looks like: exactly as many as it has events."""
+        found = self._db.execute("SELECT data FROM segment WHERE id = ?", (entry.row,)).fetchone()
+        lines = (found[0] if found else b"").split(b"\n")[entry.skip : entry.skip + entry.events]
+        return b"".join(line + b"\n" for line in [*lines, *[b""] * (entry.events - len(lines))])
+
     def rows_of(self, first: int, last: int) -> Iterable[tuple[int, int, int, bytes]]:
         """Yield number, events, checksum and data of the rows from `first` to `last`."""
         return self._db.execute(
@@ -333,14 +349,12 @@ class Store:
 
     def give_up(self, lane: Lane, entry: Entry) -> None:
         """Bury the events of a row that does not match its checksum, as far as its lines can be told apart."""
-        found = self._db.execute("SELECT data FROM segment WHERE id = ?", (entry.row,)).fetchone()
-        lines = (found[0] if found else b"").split(b"\n")[entry.skip : entry.skip + entry.events]
-        lines += [b""] * (entry.events - len(lines))
+        data = self.lines_of(entry)
 
         def write(_store: Store) -> None:
             ledger = self.ledger(lane.ledger.name)
             burial = Burial("damaged", detail="the segment does not match its checksum")
-            self.bury(ledger, b"\n".join([*lines, b""]), entry.accepted_at, burial)
+            self.bury(ledger, data, entry.accepted_at, burial)
             self.mark_settled(ledger, entry.position, entry.position + entry.events)
 
         self.transact([write])

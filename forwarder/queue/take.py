@@ -23,6 +23,21 @@ def take(store: Store, destination: str, limits: Limits) -> Batch | None:
     An event that alone is over `limits.max_bytes` makes a batch of its own.
     """
     lane = store.lanes[destination]
+    try:
+        slices, data = _choose_events(store, lane, limits)
+    except BaseException:
+        # What was chosen is in no batch and not in the look-ahead any more.
+        lane.look_again()
+        raise
+    if not slices:
+        return None
+    for part in slices:
+        lane.held.add(part.position, part.position + part.events)
+    return Batch(destination, tuple(slices), data)
+
+
+def _choose_events(store: Store, lane: Lane, limits: Limits) -> tuple[list[Slice], bytes]:
+    """Take events off the look-ahead and read them; damaged ones are buried on the way."""
     slices: list[Slice] = []
     pieces: list[bytes] = []
     # An array of n events has n - 1 commas and two brackets: a byte more than n lines.
@@ -52,11 +67,7 @@ def take(store: Store, destination: str, limits: Limits) -> Batch | None:
                 lane.kept_row = entry.row, found[entry.row]
                 is_full = True
                 break
-    if not slices:
-        return None
-    for part in slices:
-        lane.held.add(part.position, part.position + part.events)
-    return Batch(destination, tuple(slices), pieces[0] if len(pieces) == 1 else b"".join(pieces))
+    return slices, pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _choose(lane: Lane, events: int, room: int) -> list[Entry]:

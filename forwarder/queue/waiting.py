@@ -13,8 +13,9 @@ from forwarder.queue.lane import Entry, Lane
 from forwarder.queue.sizes import stored_bytes
 from forwarder.queue.store import Store
 
-# Rows that one step handles.
+# Rows that one step handles, and bytes of events that it reads.
 STEP_ROWS = 64
+STEP_BYTES = 4 * 1024 * 1024
 
 
 def rows_waiting(store: Store, name: str, limit: int, accepted_before: float | None = None) -> list[Entry]:
@@ -70,10 +71,12 @@ def purge(store: Store, name: str) -> int:
 def expire(store: Store, name: str, accepted_before: float, burial: Burial) -> int:
     """Write: bury some of what waits and is older; return how many events, 0 when nothing is left."""
     ledger = store.ledger(name)
-    entries = rows_waiting(store, name, STEP_ROWS, accepted_before)
-    for entry in entries:
-        lines = store.data_of(entry.row).split(b"\n")[entry.skip : entry.skip + entry.events]
-        store.bury(ledger, b"\n".join([*lines, b""]), entry.accepted_at, burial)
+    events = size = 0
+    for entry in rows_waiting(store, name, STEP_ROWS, accepted_before):
+        if size >= STEP_BYTES:
+            break
+        store.bury(ledger, store.lines_of(entry), entry.accepted_at, burial)
         store.mark_settled(ledger, entry.position, entry.position + entry.events)
         store.after.append(store.lanes[name].look_again)
-    return sum(entry.events for entry in entries)
+        events, size = events + entry.events, size + entry.size
+    return events

@@ -1,0 +1,97 @@
+"""A store of the queue that is driven without an event loop, in memory or in a file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from forwarder.model import Batch, Burial, DeadFilter, Limits, Segment
+from forwarder.queue import admission, dead, waiting
+from forwarder.queue.base import Share
+from forwarder.queue.database import schema_sql
+from forwarder.queue.sizes import PAGE_BYTES
+from forwarder.queue.store import Store, unhold
+from forwarder.queue.take import take
+
+PLENTY = Limits(100_000, 1 << 30)
+
+
+class Desk:
+    """Calls to a store, each write in a transaction of its own."""
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        max_bytes: int = 64 << 20,
+        wal_bytes: int = 0,
+        shares: dict[str, Share] | None = None,
+    ) -> None:
+        self.db = sqlite3.connect(path or ":memory:", isolation_level=None)
+        # What these tests kill are transactions, not machines.
+        for pragma in (f"page_size = {PAGE_BYTES}", "auto_vacuum = INCREMENTAL", "synchronous = OFF"):
+            self.db.execute(f"PRAGMA {pragma}")
+        if not self.db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            self.db.executescript(schema_sql())
+        self.store = Store(self.db, max_bytes=max_bytes, wal_bytes=wal_bytes)
+        self.write(lambda store: store.configure(shares or {"main": Share()}))
+
+    def close(self) -> None:
+        self.db.close()
+
+    def write(self, act: Callable[[Store], Any]) -> Any:
+        """Do one write; return its result, or raise what it refused with."""
+        [result] = self.store.transact([act])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def all_steps(self, step: Callable[[Store], int]) -> int:
+        """Repeat a bounded write until it finds nothing more to do."""
+        total = 0
+        while count := self.write(step):
+            total += count
+        return total
+
+    def append(self, *segments: Segment) -> None:
+        self.write(lambda store: admission.append(store, segments))
+
+    def take(self, limits: Limits = PLENTY, name: str = "main") -> Batch | None:
+        return take(self.store, name, limits)
+
+    def settle(self, batch: Batch, burial: Burial | None = None) -> None:
+        self.write(lambda store: store.settle(batch, burial))
+
+    def release(self, batch: Batch) -> None:
+        lane = self.store.lanes[batch.destination]
+        unhold(lane, batch)
+        lane.look_again()
+
+    def purge(self, name: str = "main") -> int:
+        return self.all_steps(lambda store: waiting.purge(store, name))
+
+    def expire(self, before: float, burial: Burial, name: str = "main") -> int:
+        return self.all_steps(lambda store: waiting.expire(store, name, before, burial))
+
+    def replay(self, wanted: DeadFilter) -> int:
+        return self.all_steps(lambda store: dead.replay(store, wanted))
+
+    def purge_dead(self, wanted: DeadFilter) -> int:
+        return self.all_steps(lambda store: dead.purge(store, wanted))
+
+    def column(self, statement: str, *values: object) -> list[Any]:
+        """Return the first column of what a statement finds."""
+        return [row[0] for row in self.db.execute(statement, values)]
+
+
+def lines(data: bytes) -> list[bytes]:
+    """Return the events of a batch or a segment."""
+    return data.split(b"\n")[:-1]
+
+
+def segment_of(events: Iterable[bytes], name: str = "main") -> Segment:
+    """Return a segment of these events."""
+    found = list(events)
+    return Segment(name, len(found), b"".join(event + b"\n" for event in found))

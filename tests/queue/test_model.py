@@ -1,0 +1,285 @@
+"""The store against a plain list: order, accounts, and every event in exactly one place, after every step."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from forwarder.errors import StorageError
+from forwarder.model import Batch, Burial, DeadFilter, Limits
+from forwarder.queue import views
+from forwarder.queue.base import Share
+from forwarder.queue.sizes import stored_bytes
+from forwarder.queue.store import Store
+from tests.queue.stores import Desk, lines, segment_of
+
+NAMES = ("a", "b")
+REJECTED = Burial("rejected", 400, "no")
+EXPIRED = Burial("expired")
+
+names = st.sampled_from(NAMES)
+# Small events, and some that take pages of their own.
+sizes = st.lists(st.one_of(st.integers(0, 60), st.integers(0, 20_000)), min_size=1, max_size=12)
+limits = st.builds(Limits, st.integers(1, 15), st.integers(1, 30_000))
+
+
+@dataclass(eq=False)
+class Event:
+    """An event of the model."""
+
+    line: bytes
+    at: float
+    is_held: bool = False
+
+
+@dataclass
+class Books:
+    """What the model knows of one destination."""
+
+    queued: list[Event] = field(default_factory=list)
+    dead: list[tuple[bytes, Burial]] = field(default_factory=list)
+    accepted: int = 0
+    delivered: int = 0
+    dropped: int = 0
+
+    def waiting(self) -> list[Event]:
+        return [event for event in self.queued if not event.is_held]
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Drives a store on a real file; the clock moves when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.patch = pytest.MonkeyPatch()
+        self.now = 1000.0
+        self.patch.setattr("forwarder.queue.store.time", lambda: self.now)
+        self.number = 0
+        self.books = {name: Books() for name in NAMES}
+        self.held: list[tuple[Batch, list[Event]]] = []
+
+    @initialize(ahead=st.sampled_from([16, 32, 4096]))
+    def open(self, ahead: int) -> None:
+        """A short look-ahead is left soon, a long one never."""
+        self.patch.setattr("forwarder.queue.lane.LOOK_AHEAD", ahead)
+        self.patch.setattr("forwarder.queue.store.LOOK_AHEAD", ahead)
+        self.desk = self.new_desk()
+
+    def new_desk(self) -> Desk:
+        return Desk(Path(self.folder.name) / "queue.db", shares=dict.fromkeys(NAMES, Share()))
+
+    def teardown(self) -> None:
+        self.desk.close()
+        self.patch.undo()
+        self.folder.cleanup()
+
+    # --- what comes in -------------------------------------------------------------------------
+
+    def new_events(self, fillers: list[int]) -> list[bytes]:
+        found = []
+        for filler in fillers:
+            found.append(b'{"eventId":"%d","x":"%b"}' % (self.number, b"x" * filler))
+            self.number += 1
+        return found
+
+    def appended(self, name: str, found: list[bytes]) -> None:
+        books = self.books[name]
+        books.queued += [Event(line, self.now) for line in found]
+        books.accepted += len(found)
+
+    @rule(name=names, fillers=sizes)
+    def append(self, name: str, fillers: list[int]) -> None:
+        found = self.new_events(fillers)
+        self.desk.append(segment_of(found, name))
+        self.appended(name, found)
+
+    @rule(parts=st.lists(st.tuples(names, sizes), min_size=2, max_size=6))
+    def append_together(self, parts: list[tuple[str, list[int]]]) -> None:
+        """Several requests in one transaction, each for one destination or for both."""
+        segments = [segment_of(self.new_events(fillers), name) for name, fillers in parts]
+        half = len(segments) // 2
+        self.desk.store.transact(
+            [lambda store: store.append(segments[:half]), lambda store: store.append(segments[half:])]
+        )
+        for segment in segments:
+            self.appended(segment.destination, lines(segment.data))
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 10.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    # --- what is handed out --------------------------------------------------------------------
+
+    @rule(name=names, wanted=limits)
+    def take(self, name: str, wanted: Limits) -> None:
+        """The oldest events that are not held, as many as fit, at least one."""
+        expected: list[Event] = []
+        size = 1
+        for event in self.books[name].waiting():
+            size += len(event.line) + 1
+            if expected and (len(expected) == wanted.max_events or size > wanted.max_bytes):
+                break
+            expected.append(event)
+        batch = self.desk.take(wanted, name)
+        assert (lines(batch.data) if batch else []) == [event.line for event in expected]
+        if batch is not None:
+            assert batch.events == len(expected)
+            assert [part.accepted_at for part in batch.slices for _ in range(part.events)] == [e.at for e in expected]
+            for event in expected:
+                event.is_held = True
+            self.held.append((batch, expected))
+
+    def pick(self, data: Any) -> tuple[Batch, list[Event]]:
+        found: tuple[Batch, list[Event]] = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        return found
+
+    def gone(self, name: str, found: list[Event]) -> None:
+        leaving = set(map(id, found))
+        self.books[name].queued = [event for event in self.books[name].queued if id(event) not in leaving]
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), burial=st.sampled_from([None, None, REJECTED]))
+    def settle(self, data: Any, burial: Burial | None) -> None:
+        batch, found = self.pick(data)
+        self.desk.settle(batch, burial)
+        books = self.books[batch.destination]
+        self.gone(batch.destination, found)
+        if burial is None:
+            books.delivered += len(found)
+        else:
+            books.dead += [(event.line, burial) for event in found]
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def release(self, data: Any) -> None:
+        batch, found = self.pick(data)
+        self.desk.release(batch)
+        for event in found:
+            event.is_held = False
+
+    @precondition(lambda self: any(len(found) > 1 for _, found in self.held))
+    @rule(data=st.data())
+    def split(self, data: Any) -> None:
+        batch, found = data.draw(st.sampled_from([held for held in self.held if len(held[1]) > 1]))
+        self.held = [held for held in self.held if held[0] is not batch]
+        count = data.draw(st.integers(1, len(found) - 1))
+        left, right = batch.split(count)
+        assert (left.events, right.events) == (count, len(found) - count)
+        self.held += [(left, found[:count]), (right, found[count:])]
+
+    # --- other ways out ------------------------------------------------------------------------
+
+    @rule(name=names, age=st.sampled_from([0.0, 0.5, 5.0]))
+    def expire(self, name: str, age: float) -> None:
+        before = self.now - age
+        old = [event for event in self.books[name].waiting() if event.at < before]
+        assert self.desk.expire(before, EXPIRED, name) == len(old)
+        self.gone(name, old)
+        self.books[name].dead += [(event.line, EXPIRED) for event in old]
+
+    @rule(name=names)
+    def purge(self, name: str) -> None:
+        found = self.books[name].waiting()
+        assert self.desk.purge(name) == len(found)
+        self.gone(name, found)
+        self.books[name].dropped += len(found)
+
+    @rule(name=names, reason=st.sampled_from([None, "rejected", "expired", "damaged"]))
+    def replay(self, name: str, reason: str | None) -> None:
+        books = self.books[name]
+        found = [line for line, burial in books.dead if reason in {None, burial.reason}]
+        assert self.desk.replay(DeadFilter(destination=name, reason=reason)) == len(found)
+        books.dead = [(line, burial) for line, burial in books.dead if reason not in {None, burial.reason}]
+        books.queued += [Event(line, self.now) for line in found]
+
+    @rule(name=names, reason=st.sampled_from([None, "rejected"]))
+    def purge_dead(self, name: str, reason: str | None) -> None:
+        books = self.books[name]
+        left = [(line, burial) for line, burial in books.dead if reason not in {None, burial.reason}]
+        count = len(books.dead) - len(left)
+        assert self.desk.purge_dead(DeadFilter(destination=name, reason=reason)) == count
+        books.dead, books.dropped = left, books.dropped + count
+
+    # --- trouble -------------------------------------------------------------------------------
+
+    @rule(name=names, fillers=sizes)
+    def fail(self, name: str, fillers: list[int]) -> None:
+        """A transaction that fails leaves no trace: neither of what came, nor of what was settled with it."""
+
+        def broken(_store: Store) -> None:
+            raise sqlite3.OperationalError("the disk is gone")
+
+        def act(store: Store) -> None:
+            store.append([segment_of([b"{}"] * len(fillers), name)])
+            if self.held:
+                store.settle(self.held[0][0], REJECTED)
+
+        with pytest.raises(StorageError):
+            self.desk.store.transact([act, broken])
+
+    @rule()
+    def reopen(self) -> None:
+        """A process that dies loses what it held back to the queue, and nothing else."""
+        self.desk.close()
+        self.desk = self.new_desk()
+        for _, found in self.held:
+            for event in found:
+                event.is_held = False
+        self.held.clear()
+
+    # --- what always holds ---------------------------------------------------------------------
+
+    @invariant()
+    def accounts_add_up(self) -> None:
+        for name, books in self.books.items():
+            found = views.counters(self.desk.store, name)
+            assert found.accepted == found.queued + found.delivered + found.dead + found.dropped
+            assert (found.accepted, found.queued) == (books.accepted, len(books.queued))
+            assert (found.delivered, found.dead, found.dropped) == (books.delivered, len(books.dead), books.dropped)
+            assert found.oldest_accepted_at == (books.queued[0].at if books.queued else None)
+
+    @invariant()
+    def sizes_add_up(self) -> None:
+        for name, lane in self.desk.store.lanes.items():
+            ledger = lane.ledger
+            rows = self.desk.column("SELECT size FROM segment WHERE id >> 48 = ?", ledger.id)
+            assert ledger.bytes == sum(map(stored_bytes, rows))
+            letters = self.desk.column("SELECT length(event) FROM dead WHERE destination = ?", ledger.id)
+            assert ledger.dead_bytes == sum(map(stored_bytes, letters))
+            if not self.books[name].queued:
+                assert not rows
+
+    @invariant()
+    def everything_is_where_it_belongs(self) -> None:
+        for name, books in self.books.items():
+            position, found = 0, list[bytes]()
+            while (step := views.lines_from(self.desk.store, name, position)) is not None:
+                found += step[0]
+                position = step[1]
+            assert found == [event.line for event in books.queued]
+            letters = self.desk.column(
+                "SELECT event FROM dead JOIN destination ON destination.id = destination WHERE name = ? ORDER BY dead.id",
+                name,
+            )
+            assert letters == [line for line, _ in books.dead]
+
+    @invariant()
+    def what_waits_is_known(self) -> None:
+        for name, books in self.books.items():
+            pending, waits = self.desk.store.lanes[name].pending(), books.waiting()
+            assert pending.events == len(waits)
+            assert pending.bytes <= sum(len(event.line) + 1 for event in waits)
+            assert bool(pending.bytes) == bool(waits)
+
+
+TestStoreMachine = StoreMachine.TestCase
+TestStoreMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,13 +1,15 @@
 """One attempt: send a signed batch to the destination's URL and say what it answered.
 
-Redirects are not followed, proxies of the environment are not used, and of an answer only the
-start is read. A status that has arrived counts, whatever happens to the rest of the answer.
+Redirects are not followed, proxies of the environment are not used, cookies are not kept, and of an
+answer only the start is read. A status that has arrived counts, whatever happens to the rest of the
+answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from types import TracebackType
@@ -15,13 +17,18 @@ from typing import Self
 
 import aiohttp
 from aiohttp import hdrs
+from multidict import CIMultiDict
 
 from forwarder import __version__
 from forwarder.config import DestinationConfig, TlsConfig
+from forwarder.delivery.detail import Details
 from forwarder.errors import ConfigError, Problem
 
-# As much of an answer as is kept with a dead letter and shown to people, in bytes.
-_DETAIL_BYTES = 512
+# As much of an answer as is read: more than is kept of it, as a connection can be used again only
+# after the whole answer was read, and most answers are shorter.
+_READ_BYTES = 16 * 1024
+# Seconds for which the rest of an answer is waited for when its status is known.
+_READ_SECONDS = 1.0
 # Seconds an idle connection is kept; shorter than what common servers and proxies keep theirs
 # (nginx: 75), so that it is us who closes and not a request that finds it closed.
 _KEEP_ALIVE = 15.0
@@ -44,7 +51,8 @@ def tls_context(tls: TlsConfig, path: str) -> ssl.SSLContext:
         raise _tls_error(path, "ca_file", f"{tls.ca_file} cannot be used: {error}", "a PEM file") from error
     if tls.cert_file is not None:
         try:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
+            # Without a password OpenSSL would ask for one on the terminal, and wait.
+            context.load_cert_chain(tls.cert_file, tls.key_file, password="")
         except (OSError, ssl.SSLError) as error:
             words = f"{tls.cert_file} and {tls.key_file} cannot be used: {error}"
             raise _tls_error(path, "cert_file", words, "a PEM certificate and its unencrypted key") from error
@@ -64,19 +72,26 @@ class Client:
         self._timeout = aiohttp.ClientTimeout(total=config.timeout)
         self._in_flight = config.in_flight
         self._context = tls_context(config.tls, f"destinations.{name}.tls")
-        self._headers = {
-            hdrs.CONTENT_TYPE: "application/jose",
-            hdrs.ACCEPT: "application/json",
-            hdrs.USER_AGENT: f"event-forwarder/{__version__}",
-            **config.headers,
-        }
+        self._details = Details(config)
+        self._headers = CIMultiDict(
+            {
+                hdrs.CONTENT_TYPE: "application/jose",
+                hdrs.ACCEPT: "application/json",
+                # A compressed answer could be of any size once it is unpacked.
+                hdrs.ACCEPT_ENCODING: "identity",
+                hdrs.USER_AGENT: f"event-forwarder/{__version__}",
+            }
+        )
+        self._headers.update(config.headers)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(
             ssl=self._context, limit=self._in_flight, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=60
         )
-        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout, auto_decompress=True)
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+        )
         return self
 
     async def __aexit__(
@@ -93,26 +108,28 @@ class Client:
             async with self._session.post(
                 self._url, data=BytesIO(body), headers=self._headers, allow_redirects=False, proxy=self._proxy
             ) as response:
-                return Answer(response.status, await _start_of(response), response.headers.get(hdrs.RETRY_AFTER))
+                return await self._read(response)
         except TimeoutError:
             return Answer(None, f"no answer within {self._timeout.total:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Answer(None, _words(error))
+            return Answer(None, self._details.of_error(error))
+
+    async def _read(self, response: aiohttp.ClientResponse) -> Answer:
+        start = await _start_of(response)
+        if response.status // 100 == 2:
+            return Answer(response.status, "")
+        if response.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+            start = b""
+        detail = self._details.of_answer(response.status, response.reason, start)
+        return Answer(response.status, detail, response.headers.get(hdrs.RETRY_AFTER))
 
 
-async def _start_of(response: aiohttp.ClientResponse) -> str:
-    """Return the start of an answer's body as one line; what cannot be read is left out."""
-    if response.status // 100 == 2:
-        return ""
-    try:
-        start = await response.content.read(_DETAIL_BYTES)
-    except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError):
-        start = b""
-    text = " ".join(start.decode(errors="replace").split())
-    return f"{response.status} {response.reason or ''}".strip() + (f": {text}" if text else "")
-
-
-def _words(error: Exception) -> str:
-    """Say what went wrong on the way; some errors of aiohttp carry no text."""
-    text = str(error).strip()
-    return text or type(error).__name__
+async def _start_of(response: aiohttp.ClientResponse) -> bytes:
+    """Return the start of an answer's body; what cannot be read in a moment is left out."""
+    start = bytearray()
+    # The status counts, so an answer that breaks off or is late is as good as a short one.
+    with suppress(aiohttp.ClientError, OSError, TimeoutError):
+        async with asyncio.timeout(_READ_SECONDS):
+            while len(start) < _READ_BYTES and (more := await response.content.read(_READ_BYTES)):
+                start += more
+    return bytes(start)

@@ -26,7 +26,8 @@ class Backoff:
         exponent = (failures - 1) * math.log(self.multiplier)
         if exponent >= math.log(self.max / self.initial):
             return self.max
-        return self.initial * math.exp(exponent)
+        # Rounding could lift it above what it must not exceed.
+        return min(self.max, self.initial * math.exp(exponent))
 
     def delay(self, failures: int, *, retry_after: float | None, random: float) -> float:
         """Return the seconds to wait; `random` is from 0 to 1."""

@@ -19,13 +19,6 @@ def seconds_until_due(pending: Pending, limits: Limits, max_age: float, now: flo
     return max(0.0, pending.since + max_age - now)
 
 
-def smaller(limits: Limits, other: Limits | None) -> Limits:
-    """Return limits that keep both."""
-    if other is None:
-        return limits
-    return Limits(min(limits.max_events, other.max_events), min(limits.max_bytes, other.max_bytes))
-
-
 def payload(data: bytes, *, as_object: bool = False) -> bytes:
     """Return the JSON that is sent: an array of the events in `data`, a line each.
 

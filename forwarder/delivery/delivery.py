@@ -1,14 +1,18 @@
 """One batch on its way to the destination, in parts where it has to be.
 
-The parts that are not settled are kept in order, the oldest on top: a batch that is rejected or too
-large is halved, and the left half goes first, so events are delivered in order but for those that
-die. Whatever is not settled when a delivery ends goes back to the queue.
+The parts that are not settled are kept in order, the oldest on top: a batch that is rejected is
+halved, one that is too large is cut to a size that may pass, and the first part goes first, so
+events are delivered in order but for those that die. A part that was tried stays as it is until it
+is settled, so a retry sends the same bytes. Whatever is not settled in the end goes back to the
+queue.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from operator import itemgetter
 from typing import assert_never
 
 import structlog
@@ -19,19 +23,22 @@ from forwarder.delivery.batching import events_within
 from forwarder.delivery.guard import Verdict
 from forwarder.delivery.link import Link
 from forwarder.delivery.responses import outcome_of
-from forwarder.model import Batch, Burial, Limits, Outcome
+from forwarder.errors import DiskFullError, StorageError
+from forwarder.model import Batch, Burial, Outcome
 from forwarder.queue.base import Queue
 
 log = structlog.get_logger(__name__)
 
 
 class Delivery:
-    """The way of one batch. `sign` returns the signed payload of a batch."""
+    """The way of one batch: `prepare` it, `run` it, and in any case `give_back` what is left.
+
+    `sign` returns the signed payload of a batch.
+    """
 
     def __init__(
         self,
         batch: Batch,
-        body: bytes,
         *,
         config: DestinationConfig,
         queue: Queue,
@@ -46,41 +53,57 @@ class Delivery:
         self._link = link
         self._sign = sign
         self._work = [batch]
+        self._limits = link.limits()
         self._suspects: list[tuple[Batch, Burial]] = []
-        self._signed = (batch, body)
-        self._was_too_large = False
+        self._signed: tuple[Batch, bytes] | None = None
+        self._failures_before = 0
+        self.is_answered = False
+        """Whether all of it was answered, and only settlements are left."""
 
-    async def run(self) -> bool:
-        """Send until all is settled; return False if something was given back to the queue."""
-        try:
-            while self._work and await self._link.gate.may_send():
-                part = self._next_part()
-                answer = await self._send(part)
-                if not await self._act(part, answer):
-                    break
-        finally:
-            left = [*self._work, *(suspect for suspect, _ in self._suspects)]
-            for batch in left:
-                self._queue.release(batch)
-        return not left
+    async def prepare(self) -> bytes:
+        """Sign the first part, unless that is done; return what is to be sent."""
+        part = self._next_part()
+        if self._signed is None or self._signed[0] is not part:
+            self._signed = (part, await self._sign(part))
+        return self._signed[1]
+
+    async def run(self) -> None:
+        """Send until all is settled, or until the rest is to be given back."""
+        while self._work:
+            body = await self.prepare()
+            if not await self._link.gate.may_send():
+                return
+            if not await self._act(self._work[-1], await self._send(body)):
+                return
+
+    def give_back(self) -> bool:
+        """Give what is not settled back to the queue; return whether there was any."""
+        self._clear_suspects()
+        for part in self._work:
+            self._queue.release(part)
+        had_any = bool(self._work)
+        self._work.clear()
+        return had_any
 
     def _next_part(self) -> Batch:
-        """Return the oldest part, cut to the size that the destination is known to take."""
-        part = self._work[-1]
-        count = events_within(part.data, self._link.limits()) if self._was_too_large else part.events
-        if count < part.events:
-            self._work[-1:] = reversed(part.split(count))
+        """Return the oldest part, cut to what the destination is thought to take."""
+        part, limits = self._work[-1], self._limits
+        if part.events > 1 and (part.events > limits.max_events or len(part.data) >= limits.max_bytes):
+            count = events_within(part.data, limits)
+            if count < part.events:
+                self._work[-1:] = reversed(part.split(count))
         return self._work[-1]
 
-    async def _send(self, part: Batch) -> Answer:
-        if self._signed[0] is not part:
-            self._signed = (part, await self._sign(part))
+    async def _send(self, body: bytes) -> Answer:
+        self._failures_before = self._link.failures
         self._link.attempts += 1
         with self._link.gate.sending():
-            return await self._client.send(self._signed[1])
+            return await self._client.send(body)
+
+    # --- what the answers ask for --------------------------------------------------------------
 
     async def _act(self, part: Batch, answer: Answer) -> bool:
-        """Do what the answer asks for; return whether to go on with this batch."""
+        """Do what an answer asks for; return whether to go on with this batch."""
         outcome = outcome_of(answer.status, self._config.responses)
         if outcome is not Outcome.DELIVERED:
             self._link.failed(answer)
@@ -88,63 +111,95 @@ class Delivery:
             case Outcome.DELIVERED:
                 await self._delivered(part)
             case Outcome.DEFERRED:
-                self._log("batch.deferred", part, answer, retry_in=round(self._link.defer(answer), 3))
+                seconds = self._link.defer(answer, self._failures_before)
+                self._log("batch.deferred", part, answer, retry_in=round(seconds, 3))
                 await self._give_up_old()
             case Outcome.HELD:
-                self._log("batch.held", part, answer, retry_in=self._link.hold())
+                self._log("batch.held", part, answer, retry_in=self._link.hold(self._failures_before))
                 await self._give_up_old()
             case Outcome.TOO_LARGE:
-                self._was_too_large = True
-                await self._halve_or(part, answer, "too_large")
+                return self._cut(part, answer) or await self._refused(part, answer, "too_large")
             case Outcome.REJECTED:
-                return await self._rejected(part, answer)
+                return self._halve(part, answer) or await self._refused(part, answer, "rejected")
             case _:
                 assert_never(outcome)
         return True
 
     async def _delivered(self, part: Batch) -> None:
-        if self._was_too_large:
-            self._link.remember_size(Limits(part.events, len(part.data) + 1))
-        self._link.guard.delivered()
+        self._link.capacity.passed(part.events, len(part.data) + 1)
         if self._link.succeeded():
             log.info("destination.recovered", destination=self._name)
         log.debug("batch.delivered", destination=self._name, events=part.events, bytes=len(part.data))
         self._work.pop()
-        # Something behind them went through, so those that were rejected were bad.
-        suspects, self._suspects = self._suspects, []
-        await asyncio.gather(
-            *(self._queue.settle(suspect, burial) for suspect, burial in suspects), self._queue.settle(part)
-        )
+        if not self._work:
+            self.is_answered = True
+            self._link.gate.answered()
+        await self._queue.settle(part)
+        await self._bury_suspects()
 
-    async def _rejected(self, part: Batch, answer: Answer) -> bool:
-        if part.events > 1:
-            await self._halve_or(part, answer, "rejected")
-            return True
-        verdict = self._link.guard.rejected()
-        if verdict is Verdict.BURY:
-            await self._bury(part, answer, "rejected")
-            return True
-        if verdict is Verdict.SUSPECT:
-            self._suspects.append((self._work.pop(), Burial("rejected", answer.status, answer.detail)))
-            if self._work:
-                return True
-        self._link.guard.held()
-        hint = "mend the destination, then: forwarder queue resume"
-        self._log("batch.held", part, answer, retry_in=self._link.hold(), reason="everything is rejected", hint=hint)
-        return False
+    async def _bury_suspects(self) -> None:
+        """Bury those that were rejected: something behind them went through, so they were bad."""
+        for burial, found in groupby(self._suspects.copy(), key=itemgetter(1)):
+            alike = [suspect for suspect, _ in found]
+            # Each is gone from here before it is settled, so it is never settled and given back.
+            del self._suspects[: len(alike)]
+            log.warning("events.dead", destination=self._name, events=len(alike), **asdict(burial))
+            await self._queue.settle(_joined(alike), burial)
 
-    async def _halve_or(self, part: Batch, answer: Answer, reason: str) -> None:
-        """Halve a part; a single event is buried."""
+    def _cut(self, part: Batch, answer: Answer) -> bool:
+        """Learn from a part that was too large; return False for a single event, which cannot be cut."""
         if part.events == 1:
-            await self._bury(part, answer, reason)
-            return
+            return False
+        self._link.capacity.too_large(part.events, len(part.data) + 1)
+        self._limits = self._link.limits()
+        log.info(
+            "batch.too_large",
+            destination=self._name,
+            events=part.events,
+            bytes=len(part.data),
+            status=answer.status,
+            next_events=self._limits.max_events,
+            next_bytes=self._limits.max_bytes,
+        )
+        return True
+
+    def _halve(self, part: Batch, answer: Answer) -> bool:
+        """Halve a part; return False for a single event."""
+        if part.events == 1:
+            return False
         log.debug("batch.halved", destination=self._name, events=part.events, status=answer.status)
         self._work[-1:] = reversed(part.split(part.events // 2))
+        return True
 
-    async def _bury(self, part: Batch, answer: Answer, reason: str) -> None:
-        self._log("event.dead", part, answer, reason=reason)
-        self._work.pop()
-        await self._queue.settle(part, Burial(reason, answer.status, answer.detail))
+    async def _refused(self, part: Batch, answer: Answer, reason: str) -> bool:
+        """Bury a single event that was refused, if that is to be believed; return whether to go on."""
+        burial = Burial(reason, answer.status, answer.detail)
+        match self._link.guard.rejected():
+            case Verdict.BURY:
+                self._log("event.dead", part, answer, reason=reason)
+                self._work.pop()
+                await self._queue.settle(part, burial)
+                return True
+            case Verdict.SUSPECT:
+                self._suspects.append((self._work.pop(), burial))
+                if self._work:
+                    return True
+            case Verdict.HOLD:
+                pass
+        self._link.guard.held()
+        hint = "mend the destination, then: forwarder queue resume"
+        seconds = self._link.hold(self._failures_before)
+        self._log("batch.held", part, answer, retry_in=seconds, reason="everything is refused", hint=hint)
+        self._clear_suspects()
+        await self._give_up_old()
+        return False
+
+    def _clear_suspects(self) -> None:
+        """Put those that were rejected back to where they were: it is not known that they are bad."""
+        self._work += [suspect for suspect, _ in reversed(self._suspects)]
+        self._suspects.clear()
+
+    # --- age -----------------------------------------------------------------------------------
 
     async def _give_up_old(self) -> None:
         """Bury what is older than `give_up_after`: here, and what waits in the queue behind it."""
@@ -159,7 +214,11 @@ class Delivery:
                 self._work[-1:] = reversed(self._work[-1].split(count))
             await self._queue.settle(self._work.pop(), burial)
             expired += count
-        expired += await self._queue.expire(self._name, before, burial)
+        try:
+            expired += await self._queue.expire(self._name, before, burial)
+        except (DiskFullError, StorageError) as failure:
+            # They expire with the next attempt after the storage works again.
+            log.warning("events.not_expired", destination=self._name, reason=failure.message, hint=failure.hint)
         if expired:
             log.error("events.expired", destination=self._name, events=expired, hint="see forwarder dead list")
 
@@ -167,6 +226,12 @@ class Delivery:
         log.warning(
             what, destination=self._name, events=part.events, status=answer.status, detail=answer.detail, **more
         )
+
+
+def _joined(parts: Sequence[Batch]) -> Batch:
+    """Return parts of one batch as one, so that they are settled in one go."""
+    slices = tuple(run for part in parts for run in part.slices)
+    return Batch(parts[0].destination, slices, b"".join(part.data for part in parts))
 
 
 def _accepted_before(batch: Batch, before: float) -> int:

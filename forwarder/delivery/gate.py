@@ -39,7 +39,11 @@ class Gate:
         self._recalls = 0
         self._sending = 0
         self.holders = 0
-        """Batches that are held on their way: signed, waiting, or being sent."""
+        """Batches that are held on their way: being taken or signed, waiting, or being sent."""
+        self.under_way = 0
+        """Deliveries that have begun and are not answered yet."""
+        self.unsettled = 0
+        """Deliveries that have begun and not ended."""
         self.is_draining = False
         self.wants_all = False
         """Whether what waits is to be sent without waiting for more."""
@@ -61,14 +65,15 @@ class Gate:
     # --- told by deliveries --------------------------------------------------------------------
 
     def close_for(self, seconds: float, *, held: bool) -> None:
-        """Let nobody send for so long."""
-        self._not_before = monotonic() + seconds
-        self._is_held = held
-        self.wants_all = False
+        """Let nobody send for so long, and for as long as another delivery has said before; end a drain."""
+        until = monotonic() + seconds
+        if until >= self._not_before:
+            self._not_before, self._is_held = until, held
+        self.wants_all = self.is_draining
+        self._is_retired = self._is_retired or self.is_draining
         self._notify()
 
-    def open(self) -> None:
-        """Let everybody send again."""
+    def _open(self) -> None:
         self._not_before = 0.0
         self._is_held = False
 
@@ -81,6 +86,26 @@ class Gate:
         finally:
             self._sending -= 1
 
+    def took(self) -> None:
+        """Take note that a batch is being taken."""
+        self.holders += 1
+
+    def began(self) -> None:
+        """Take note that a delivery begins."""
+        self.under_way += 1
+        self.unsettled += 1
+
+    def answered(self) -> None:
+        """Take note that a delivery has nothing more to send; the next one may begin while it is settled."""
+        self.under_way -= 1
+        self._notify()
+
+    def ended(self, *, was_answered: bool) -> None:
+        """Take note that a delivery has ended."""
+        self.under_way -= not was_answered
+        self.unsettled -= 1
+        self.left()
+
     def left(self) -> None:
         """Take note that a batch is no longer held."""
         self.holders -= 1
@@ -90,7 +115,7 @@ class Gate:
 
     def flush(self) -> None:
         """Open, and send what waits at once."""
-        self.open()
+        self._open()
         self.wants_all = True
         self._notify()
 
@@ -100,7 +125,7 @@ class Gate:
 
     def resume(self) -> None:
         self._is_paused = False
-        self.open()
+        self._open()
         self._notify()
 
     def drain(self) -> None:
@@ -109,7 +134,7 @@ class Gate:
         self._notify()
 
     def retire(self) -> None:
-        """Send nothing more at all; what is being sent is finished."""
+        """Begin nothing more; what is being sent is finished."""
         self._is_retired = self.is_draining = True
         self._notify()
 
@@ -134,27 +159,44 @@ class Gate:
 
     async def may_take(self) -> bool:
         """Return True once a batch may be taken, False when there will be no more."""
-        while self._is_retired or self._is_paused or self._recalls or self._not_before > monotonic():
+        while self._is_called_back or self._not_before > monotonic():
             if self.is_draining:
                 return False
             await self._wait(self.next_attempt_in or _LOOK_AGAIN)
         return True
 
+    async def may_begin(self, in_flight: int) -> bool:
+        """Return True once fewer deliveries are under way, False when a batch that was taken is to be given back.
+
+        Only one delivery more may be without its settlement: that bounds what a crash can send twice.
+        """
+        while not self._is_called_back:
+            if self.under_way < in_flight and self.unsettled <= in_flight:
+                return True
+            await self._wait(_LOOK_AGAIN)
+        return False
+
     async def may_send(self) -> bool:
-        """Return True once a held batch may be sent, False when it is to be given back."""
-        while True:
-            if self._is_retired or self._is_paused or self._recalls:
-                return False
+        """Return True once a batch may be sent, False when it is to be given back."""
+        while not self._is_called_back:
             left = self._not_before - monotonic()
             if left <= 0:
                 return True
             if self.is_draining:
                 return False
             await self._wait(left)
+        return False
+
+    @property
+    def _is_called_back(self) -> bool:
+        """Whether nobody may hold a batch that is not being sent."""
+        return self._is_retired or self._is_paused or self._recalls > 0
 
     async def _wait(self, seconds: float) -> None:
+        # Not `wait_for`: up to Python 3.11 it loses a cancellation that comes with the wake-up.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), min(seconds, _LOOK_AGAIN))
+            async with asyncio.timeout(min(seconds, _LOOK_AGAIN)):
+                await self._changed.wait()
 
     def _notify(self) -> None:
         self._changed.set()

@@ -1,4 +1,4 @@
-"""What is known of a destination between two attempts: its gate, its record, and the size it takes."""
+"""What is known of a destination between two attempts: its gate, its record, its guard, and the size it takes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from forwarder.config import DestinationConfig
 from forwarder.delivery.attempt import Answer
 from forwarder.delivery.backoff import Backoff
-from forwarder.delivery.batching import smaller
+from forwarder.delivery.capacity import Capacity
 from forwarder.delivery.gate import Gate
 from forwarder.delivery.guard import Guard
 from forwarder.delivery.responses import parse_retry_after
 from forwarder.model import Limits
 
-# Seconds for which the size that passed after a 413 is remembered; then larger batches are tried again.
-_REMEMBER_SIZE = 3600.0
+# Bytes of events that may be taken at once while a long run of bad events is suspected: bounds memory.
+_REACH_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +41,42 @@ class Link:
         self.last_error: LastError | None = None
         self._retry = config.retry
         self._backoff = Backoff(config.retry.initial, config.retry.max, config.retry.multiplier)
-        self._limits = Limits(config.batch.max_events, config.batch.max_bytes)
-        self._passed: Limits | None = None
-        self._passed_until = 0.0
         self._wall_offset = time.time() - time.monotonic()
+        self.capacity = Capacity(Limits(config.batch.max_events, config.batch.max_bytes))
 
     def limits(self) -> Limits:
-        """Return the most that a batch may hold now."""
-        if self._passed is not None and time.monotonic() > self._passed_until:
-            self._passed = None
-        return smaller(self._limits, self._passed)
+        """Return the most that a batch may hold that is sent now."""
+        return self.capacity.limits
 
-    def remember_size(self, passed: Limits) -> None:
-        """Keep batches to a size that the destination took after it had called one too large."""
-        self._passed = passed
-        self._passed_until = time.monotonic() + _REMEMBER_SIZE
+    def reach(self) -> Limits:
+        """Return the most that may be taken from the queue for one delivery, which sends it in parts.
+
+        It is more than `limits` only while bad events are suspected: to clear up what they are, the
+        destination must take an event behind them, which may be batches away.
+        """
+        limits = self.limits()
+        if not self.guard.budget:
+            return limits
+        return Limits(max(limits.max_events, self.guard.budget + 1), max(limits.max_bytes, _REACH_BYTES))
 
     def succeeded(self) -> bool:
-        """Take note of a delivery; return whether it ended a row of failures."""
+        """Take note of a delivery; return whether it ended a row of failures.
+
+        The gate stays as it is: if another delivery has closed it meanwhile, that wait still holds.
+        """
         recovered = self.failures > 0
         self.failures = 0
         self.last_success = time.time()
-        self.gate.open()
+        self.guard.delivered()
         return recovered
 
     def failed(self, answer: Answer) -> None:
         """Take note of what the destination said instead of taking a batch."""
         self.last_error = LastError(time.time(), answer.status, answer.detail)
 
-    def defer(self, answer: Answer) -> float:
+    def defer(self, answer: Answer, failures_before: int) -> float:
         """Close the gate for a back-off; return its length in seconds."""
-        self.failures += 1
+        self._count(failures_before)
         retry_after = parse_retry_after(answer.retry_after, time.time())
         seconds = self._backoff.delay(
             self.failures,
@@ -81,11 +86,19 @@ class Link:
         self.gate.close_for(seconds, held=False)
         return seconds
 
-    def hold(self) -> float:
+    def hold(self, failures_before: int) -> float:
         """Close the gate until `retry.max` has passed or somebody mends the destination; return the seconds."""
-        self.failures += 1
+        self._count(failures_before)
         self.gate.close_for(self._retry.max, held=True)
         return self._retry.max
+
+    def _count(self, failures_before: int) -> None:
+        """Count a failure, but attempts that were under way together and failed together only once.
+
+        `failures_before` is the number of failures when the attempt began.
+        """
+        if self.failures <= failures_before:
+            self.failures += 1
 
     def expires_before(self) -> float | None:
         """Return the time of acceptance before which events are given up, or None.

@@ -4,10 +4,11 @@ The pump is the only module that knows the whole path. It owns no policy: batchi
 send, the response table says what came of it, back-off says how long to wait, the guard says when
 a rejection is to be believed, and the queue keeps everything that is not settled.
 
-One task takes and signs batches; each is then delivered by a task of its own, at most `in_flight`
-at a time, so the next batch is ready when the last one has been settled. With one in flight a
-batch is sent only after the one before it is settled, so order holds, and a crash leaves at most
-one batch whose fate is unknown.
+One task takes and signs batches; each is then delivered by a task of its own. At most `in_flight`
+are being sent at a time, and the next one is ready when a slot comes free. A batch gives up its
+slot when it has been answered, so the next is sent while its settlement is synced; but no more than
+one batch beside those in flight may be without a settlement, which bounds what a crash can send
+twice. With one in flight a batch is sent only after the one before it was answered, so order holds.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import structlog
+
 from forwarder.config import DestinationConfig
 from forwarder.delivery.attempt import Client
 from forwarder.delivery.batching import payload, seconds_until_due
 from forwarder.delivery.delivery import Delivery
 from forwarder.delivery.link import Link
+from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import Batch
 from forwarder.queue.base import Queue
 
@@ -28,6 +32,10 @@ from forwarder.queue.base import Queue
 _LOOK_AGAIN = 5.0
 # Seconds that a purge waits for batches to come back to the queue.
 _RECALL_SECONDS = 5.0
+# Seconds before a storage that could not hand out a batch is asked again.
+_STORAGE_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
 
 
 class Pump:
@@ -51,7 +59,6 @@ class Pump:
         self._queue = queue
         self._client = client
         self._sign = sign
-        self._slots = asyncio.Semaphore(config.in_flight)
         self._given_back = 0
         self.link = Link(config, wake=lambda: queue.wake(name), paused=paused)
 
@@ -88,26 +95,38 @@ class Pump:
 
     async def run(self) -> None:
         """Deliver until stopped. Cancelled, it leaves what is unsettled in the queue."""
-        gate = self.link.gate
         async with asyncio.TaskGroup() as deliveries:
             while await self._is_due():
-                batch = await self._queue.next_batch(self._name, self.link.limits())
-                if batch is None:
-                    continue
-                gate.holders += 1
-                given_back = self._given_back
-                try:
-                    body = await self._signed(batch)
-                    await self._slots.acquire()
-                except BaseException:
-                    self._give_back(batch)
-                    raise
-                if given_back != self._given_back:
-                    # An older batch went back to the queue meanwhile; it must go first.
-                    self._give_back(batch)
-                    self._slots.release()
-                    continue
-                deliveries.create_task(self._deliver(batch, body), name=f"deliver-{self._name}")
+                delivery = await self._next_delivery()
+                if delivery is not None:
+                    self.link.gate.began()
+                    task = deliveries.create_task(delivery.run(), name=f"deliver-{self._name}")
+                    # Not in the task itself: one that is cancelled before its first step runs nothing.
+                    task.add_done_callback(lambda _task, ended=delivery: self._ended(ended))  # type: ignore[misc]
+
+    async def _next_delivery(self) -> Delivery | None:
+        """Take a batch, sign it and wait until it may go; return None where it may not, or there is none."""
+        gate, delivery, may_go = self.link.gate, None, False
+        # Whoever recalls all batches waits for this one, too.
+        gate.took()
+        given_back = self._given_back
+        try:
+            batch = await self._queue.next_batch(self._name, self.link.reach())
+            if batch is not None:
+                delivery = self._delivery_of(batch)
+                await delivery.prepare()
+                may_go = await gate.may_begin(self._config.in_flight)
+                # Has an older batch gone back to the queue meanwhile, it must go first.
+                may_go = may_go and given_back == self._given_back
+        except (DiskFullError, StorageError) as error:
+            log.error("batch.not_taken", destination=self._name, reason=error.message, hint=error.hint)  # noqa: TRY400
+            gate.close_for(_STORAGE_SECONDS, held=False)
+        finally:
+            if not may_go:
+                if delivery is not None:
+                    delivery.give_back()
+                gate.left()
+        return delivery if may_go else None
 
     async def _is_due(self) -> bool:
         """Wait until a batch is to be taken; return False when there will be no more."""
@@ -131,26 +150,11 @@ class Pump:
         data = payload(batch.data, as_object=self._config.single_as_object)
         return await asyncio.to_thread(self._sign, data)
 
-    async def _deliver(self, batch: Batch, body: bytes) -> None:
-        delivery = Delivery(
-            batch,
-            body,
-            config=self._config,
-            queue=self._queue,
-            client=self._client,
-            link=self.link,
-            sign=self._signed,
+    def _delivery_of(self, batch: Batch) -> Delivery:
+        return Delivery(
+            batch, config=self._config, queue=self._queue, client=self._client, link=self.link, sign=self._signed
         )
-        try:
-            if not await delivery.run():
-                self._given_back += 1
-        except BaseException:
-            self._given_back += 1
-            raise
-        finally:
-            self.link.gate.left()
-            self._slots.release()
 
-    def _give_back(self, batch: Batch) -> None:
-        self._queue.release(batch)
-        self.link.gate.left()
+    def _ended(self, delivery: Delivery) -> None:
+        self._given_back += delivery.give_back()
+        self.link.gate.ended(was_answered=delivery.is_answered)

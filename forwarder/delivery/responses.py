@@ -24,6 +24,8 @@ _SPECIAL = {
     425: Outcome.DEFERRED,
     429: Outcome.DEFERRED,
 }
+# Thirty years: longer than any wait that is meant, and still a sum that dates can be computed with.
+_LONGEST = 1e9
 _CLASSES = {2: Outcome.DELIVERED, 3: Outcome.HELD, 4: Outcome.REJECTED, 5: Outcome.DEFERRED}
 
 
@@ -46,12 +48,12 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        # More digits than any sane wait has are as good as the cap.
-        return float(value[:9])
+        return min(float(value), _LONGEST)
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        return min(max(0.0, date.timestamp() - now), _LONGEST)
+    except (ValueError, OverflowError):
+        # Not a date, or one with a number in it that no date can have.
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, date.timestamp() - now)

@@ -1,0 +1,100 @@
+"""What an answer or an error says, as one short line for people, without secrets.
+
+A detail goes to the log, to the status and to the dead letters. Whatever of the URL, the proxy or
+the configured headers could be a secret is masked in it, as destinations and libraries repeat what
+they were sent.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from forwarder.config import DestinationConfig
+
+# As much of an answer as is kept with a dead letter and shown to people, in bytes.
+DETAIL_BYTES = 512
+# Bytes that are searched for secrets: more than are kept, so that none is cut in half before it is found.
+_SEARCHED_BYTES = 8 * DETAIL_BYTES
+# Shorter values are words such as `blue`; masked, they would make every text unreadable.
+_SHORTEST_SECRET = 6
+# Segments of a path from this length on may be tokens, as in the URLs of webhooks.
+_LONG_SEGMENT = 16
+_MASK = "***"
+
+
+class Details:
+    """Puts answers and errors of one destination into words."""
+
+    def __init__(self, config: DestinationConfig) -> None:
+        secrets = sorted(set(_secrets(config)), key=len, reverse=True)
+        self._secret = re.compile("|".join(map(re.escape, secrets))) if secrets else None
+
+    def of_answer(self, status: int, reason: str | None, start: bytes) -> str:
+        """Return status, reason and the start of the body."""
+        text = start[:_SEARCHED_BYTES].decode(errors="replace")
+        return self._line(f"{status} {reason or ''}".strip() + (f": {text}" if text.strip() else ""))
+
+    def of_error(self, error: Exception) -> str:
+        """Say what went wrong on the way to an answer."""
+        return self._line(_words(error))
+
+    def _line(self, text: str) -> str:
+        if self._secret is not None:
+            text = self._secret.sub(_MASK, text)
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return text.encode(errors="replace")[:DETAIL_BYTES].decode(errors="ignore")
+
+
+def _secrets(config: DestinationConfig) -> Iterator[str]:
+    url = urlsplit(config.url)
+    yield config.url
+    if len(url.query) >= _SHORTEST_SECRET:
+        yield url.query
+    for parameter in url.query.split("&"):
+        value = parameter.partition("=")[2]
+        if len(value) >= _SHORTEST_SECRET:
+            yield value
+    yield from (part for part in url.path.split("/") if len(part) >= _LONG_SEGMENT)
+    for value in config.headers.values():
+        # `Bearer` and the like is no secret, but what follows it is, also alone.
+        yield from (part for part in (value, value.rpartition(" ")[2]) if len(part) >= _SHORTEST_SECRET)
+    if config.proxy is not None:
+        credentials = urlsplit(config.proxy).netloc.rpartition("@")[0]
+        yield from (part for part in (config.proxy, credentials, credentials.partition(":")[2]) if part)
+
+
+def _words(error: Exception) -> str:
+    """Return words of our own where those of aiohttp carry URLs or addresses of objects, or are missing."""
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy answered {error.status} {error.message}"
+        case aiohttp.ClientResponseError():
+            return f"the answer is not HTTP: {error.message}"
+        case aiohttp.ClientConnectorCertificateError():
+            return f"the certificate of {error.host}:{error.port} is not trusted: {_cause(error.certificate_error)}"
+        case aiohttp.ClientConnectorDNSError():
+            return f"{error.host} cannot be resolved: {_cause(error.os_error)}"
+        case aiohttp.ClientConnectorError():
+            return f"cannot connect to {error.host}:{error.port}: {_cause(error.os_error)}"
+        case aiohttp.ServerDisconnectedError():
+            return "the connection was closed without an answer"
+        case aiohttp.ClientOSError():
+            return f"the connection broke: {_cause(error)}"
+        case aiohttp.ClientConnectionError():
+            return "the connection broke"
+    return str(error) or type(error).__name__
+
+
+def _cause(error: Exception) -> str:
+    """Return the system's or the TLS library's own words."""
+    # The number of a TLS error is none of the system's.
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
+        return os.strerror(error.errno)
+    words = getattr(error, "verify_message", None) or getattr(error, "strerror", None)
+    return words or str(error) or type(error).__name__

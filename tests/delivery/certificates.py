@@ -1,0 +1,60 @@
+"""A certificate authority of the test's own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
+
+
+class Authority:
+    """Issues certificates for host names; `file` is its own certificate."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = _name(f"{name} authority")
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.file = folder / "ca.pem"
+        certificate = self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
+        self.file.write_bytes(certificate.public_bytes(Encoding.PEM))
+
+    def issue(self, host: str, *, passphrase: bytes | None = None) -> tuple[Path, Path]:
+        """Return the files of a certificate and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._sign(_name(host), key, x509.SubjectAlternativeName([x509.DNSName(host)]))
+        encryption: KeySerializationEncryption = (
+            NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
+        )
+        files = self._folder / f"{host}.pem", self._folder / f"{host}.key"
+        files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+        files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+        return files
+
+    def _sign(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(
+            issuer_name=self._name,
+            subject_name=subject,
+            public_key=key.public_key(),
+            serial_number=x509.random_serial_number(),
+            not_valid_before=now - timedelta(days=1),
+            not_valid_after=now + timedelta(days=1),
+        )
+        return builder.add_extension(extension, critical=True).sign(self._key, hashes.SHA256())
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])

@@ -1,0 +1,209 @@
+"""What the tests of delivery share: keys, raw servers, and the way from a queue to a receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forwarder.config import BatchConfig, DestinationConfig, RetryConfig
+from forwarder.config.schema import SigningConfig
+from forwarder.delivery.attempt import Client
+from forwarder.delivery.pump import Pump
+from forwarder.model import Address, Counters, DeadFilter, DeadLetter, Segment
+from forwarder.queue.base import Share
+from forwarder.queue.sqlite import SqliteQueue
+from forwarder.receiver import Receiver
+from forwarder.signing import Signer, generate_key
+
+# Seconds after which a test that waits for something has failed.
+PATIENCE = 20.0
+QUICK = RetryConfig(initial=0.002, max=0.01)
+# For what must not be tried again by itself before the test is over.
+SLOW = RetryConfig(initial=1000.0, max=1000.0)
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def destination(url: str = "http://127.0.0.1:1/put", **settings: Any) -> DestinationConfig:
+    """Return the configuration of a destination; its key is read by nobody here."""
+    return DestinationConfig(url=url, signing=SigningConfig(key_file=Path("/nowhere/key.pem")), **settings)
+
+
+@asynccontextmanager
+async def raw_server(handler: Handler, **settings: Any) -> AsyncIterator[int]:
+    """Serve connections on a free port of this machine; yield the port."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await handler(reader, writer)
+        with suppress(ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, **settings)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Return head and body of a request."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    [length] = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    return head, await reader.readexactly(int(length))
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait until something holds; fails after `PATIENCE` seconds."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found = condition()
+            if found if isinstance(found, bool) else await found:
+                return
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(scope="session")
+def signer(tmp_path_factory: pytest.TempPathFactory) -> Signer:
+    """Return a signer with one key for the whole run."""
+    file = tmp_path_factory.mktemp("keys") / "key.pem"
+    file.write_bytes(generate_key(2048))
+    file.chmod(0o600)
+    return Signer.load(file)
+
+
+def event_id(number: int) -> str:
+    """Return the id of a numbered event."""
+    return f"00000000-0000-4000-8000-{number:012d}"
+
+
+def segment(first: int, count: int = 1, filler: int = 0) -> Segment:
+    """Return a segment of numbered events."""
+    envelope = {"eventSourceId": "app", "eventType": "Tested"}
+    lines = (
+        json.dumps({**envelope, "eventId": event_id(n), "data": {"x": "x" * filler}}, separators=(",", ":")) + "\n"
+        for n in range(first, first + count)
+    )
+    return Segment("main", count, "".join(lines).encode())
+
+
+def numbers(events: list[bytes]) -> list[int]:
+    """Return the numbers of events."""
+    return [int(json.loads(event)["eventId"][-12:]) for event in events]
+
+
+@dataclass
+class Line:
+    """A queue, a receiver, and the pump between them."""
+
+    queue: SqliteQueue
+    receiver: Receiver
+    signer: Signer
+    config: DestinationConfig
+    stack: AsyncExitStack
+    pump: Pump = field(init=False)
+    task: asyncio.Task[None] = field(init=False)
+
+    def build(self, *, paused: bool = False, **changes: Any) -> Pump:
+        """Return a pump that does not run yet, with changes to its configuration."""
+        client = Client("main", replace(self.config, **changes))
+        self.pump = Pump("main", replace(self.config, **changes), self.queue, client, self.signer.sign, paused=paused)
+
+        async def run(pump: Pump = self.pump) -> None:
+            async with client:
+                await pump.run()
+
+        self._run = run
+        return self.pump
+
+    def start(self, *, paused: bool = False, **changes: Any) -> Pump:
+        """Start a pump."""
+        pump = self.build(paused=paused, **changes)
+        self.task = asyncio.create_task(self._run())
+        self.stack.push_async_callback(self.cancel, self.task)
+        return pump
+
+    async def cancel(self, task: asyncio.Task[None] | None = None) -> None:
+        """Cancel a pump, and wait until it has ended."""
+        found = self.task if task is None else task
+        found.cancel()
+        await asyncio.wait([found])
+
+    async def ended(self) -> None:
+        """Wait until the pump has ended by itself."""
+        async with asyncio.timeout(PATIENCE):
+            await self.task
+
+    async def append(self, first: int, count: int = 1, filler: int = 0) -> None:
+        """Queue numbered events."""
+        await self.queue.append([segment(first, count, filler)])
+
+    async def account(self) -> Counters:
+        """Return the counters; their identity is checked each time."""
+        found = (await self.queue.stats()).destinations["main"]
+        assert found.accepted == found.queued + found.delivered + found.dead + found.dropped
+        return found
+
+    async def dead(self) -> list[DeadLetter]:
+        """Return the dead letters from the oldest on."""
+        return [letter async for letter in self.queue.dead_letters(DeadFilter())]
+
+    async def empty(self) -> None:
+        """Wait until nothing is queued any more."""
+
+        async def is_empty() -> bool:
+            return (await self.account()).queued == 0
+
+        await until(is_empty)
+
+    async def in_state(self, state: str) -> None:
+        """Wait until the destination is in a state."""
+        await until(lambda: self.pump.link.gate.state.value == state)
+
+    @property
+    def arrived(self) -> list[int]:
+        """The numbers of the events that the receiver stored, in order."""
+        return numbers(self.receiver.events)
+
+    @property
+    def answers(self) -> list[int | None]:
+        """What the receiver answered, request by request."""
+        return [record.status for record in self.receiver.requests]
+
+
+MakeLine = Callable[..., Awaitable[Line]]
+
+
+@pytest.fixture
+async def make_line(tmp_path: Path, signer: Signer) -> AsyncIterator[MakeLine]:
+    """Return a function that makes a line to a receiver with a script of faults."""
+    async with AsyncExitStack() as stack:
+
+        async def make(faults: str = "", *, retry: RetryConfig = QUICK, **settings: Any) -> Line:
+            queue = await stack.enter_async_context(
+                await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 * 1024 * 1024)
+            )
+            await queue.configure({"main": Share()})
+            address = Address(host="127.0.0.1", port=0)
+            receiver = await stack.enter_async_context(
+                Receiver(address, public_keys=[signer.public("pem")], faults=faults)
+            )
+            settings.setdefault("batch", BatchConfig(max_age=0))
+            config = destination(receiver.url, retry=retry, **settings)
+            return Line(queue, receiver, signer, config, stack)
+
+        yield make

@@ -1,18 +1,20 @@
-"""One event as text: its members in order, its envelope fields, its id.
+"""One event as text: its envelope's members and where they stand, its rules, its id.
 
-The exact reader below finds every member of the root object with its place in the text, also
-those that stand twice or whose key is written with escapes. It relies on msgspec having accepted
-the text as JSON first.
+msgspec decides what JSON is, but takes a key that stands twice and forgets the first. So members
+are looked up in two ways. Where the members that it found account for every byte of the text,
+none was forgotten, none is written with escapes, and there is no white space between them: that
+is the plain way. Whatever it does not account for is read member by member. Places are offsets
+into the bytes of the text.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -40,16 +42,24 @@ class Fields(msgspec.Struct, gc=False):
 ENVELOPE: Final = frozenset(Fields.__struct_fields__)
 is_uuid: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
 
-_KINDS = {
-    dict: "an object",
-    str: "a string",
-    list: "an array",
-    float: "a number",
-    bool: "a boolean",
+# What a value is, by its first byte; anything else begins a number.
+_KINDS: Final = {
+    ord('"'): "a string",
+    ord("{"): "an object",
+    ord("["): "an array",
+    ord("t"): "a boolean",
+    ord("f"): "a boolean",
+    ord("n"): "null",
 }
 # The variant bits of RFC 9562 §4.1: the first digit of the fourth group is 8, 9, a or b.
 _VARIANT: Final = "89ab" * 4
+# Bytes in which a habit of the producer shows, such as `eventTime` in each event.
+_SAMPLE: Final = 4096
+_SPACED: Final = (b'": ', b', "')
+# A key may be written with escapes, such as "event\u0049d": only letters matter here.
+_escaped_letter = re.compile(rb"\\u00[4-7]")
 _raw = msgspec.json.Decoder(msgspec.Raw)
+_parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _space = re.compile(r"[ \t\r\n]*").match
 
 
@@ -61,38 +71,95 @@ def _skip(_digits: str) -> float:
 _scan = json.JSONDecoder(parse_float=_skip, parse_int=_skip, parse_constant=_skip).scan_once  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member of the root object; `start` and `end` are the place of its value in the text.
+class Member(NamedTuple):
+    """Where the value of a member stands: `text[start:end]`."""
 
-    The value of a number is not kept: it is always 0.0.
-    """
-
-    name: str
-    value: Any
     start: int
     end: int
 
+    def kind(self, text: bytes) -> str:
+        """Name the kind of the value, for people."""
+        return _KINDS.get(text[self.start], "a number")
 
-def members(text: str) -> Iterator[Member]:
-    """Yield the members of the object that `text` is, in order; `text` must be valid JSON.
 
-    Raises RecursionError where the nesting is too deep for the reader.
+def members(text: bytes) -> Iterator[tuple[str, Member]]:
+    """Yield the name and the place of each member of the object that `text` is, in order.
+
+    `text` must be valid JSON. A name that is not ASCII comes out garbled; no field of the envelope
+    is. Raises RecursionError where the nesting is too deep for the reader.
     """
-    at = _skip_space(text, text.index("{") + 1)
-    while text[at] != "}":
-        name, at = scanstring(text, at + 1, True)
-        start = _skip_space(text, text.index(":", at) + 1)
-        value, end = _scan(text, start)
-        yield Member(name, value, start, end)
-        at = _skip_space(text, end)
-        if text[at] == ",":
-            at = _skip_space(text, at + 1)
+    # One character a byte, so that the places are those of the bytes.
+    chars = text.decode("latin-1")
+    at = _skip_space(chars, chars.index("{") + 1)
+    while chars[at] != "}":
+        name, at = scanstring(chars, at + 1, True)
+        start = _skip_space(chars, chars.index(":", at) + 1)
+        _value, end = _scan(chars, start)
+        yield name, Member(start, end)
+        at = _skip_space(chars, end)
+        if chars[at] == ",":
+            at = _skip_space(chars, at + 1)
 
 
 def _skip_space(text: str, at: int) -> int:
     found = _space(text, at)
     return found.end() if found else at
+
+
+def vouch(data: bytes, events: list[Fields]) -> bool:
+    """Say whether every event is complete and valid, and has no duplicate envelope key; no is no verdict.
+
+    The data must be UTF-8, one valid object a line, and `events` what the decoder found in it.
+    """
+    named = versions = bodies = 0
+    for event in events:
+        if not event.eventSourceId or not event.eventType or event.eventId is None or not is_uuid(event.eventId):
+            return False
+        named += 3
+        if event.eventObjectType is not None:
+            named += 2
+            if event.eventObjectId is None:
+                return False
+        elif event.eventObjectId is not None:
+            return False
+        if event.eventKeyId is not None:
+            named += 1
+        if event.version is not None:
+            versions += 1
+        if event.data is not None:
+            bodies += 1
+    # Where the text holds each key as often as the decoder found it, no key stands twice. The same
+    # words elsewhere in the text make the count too high, and then it takes a closer look.
+    elsewhere = data.count(b'"eventTime"') if b'"eventTime"' in data[:_SAMPLE] else 0
+    return (
+        data.count(b'"event') - elsewhere == named
+        and data.count(b'"data"') == bodies
+        and data.count(b'"version"') == versions
+        and (b"\\" not in data or _escaped_letter.search(data) is None)
+    ) or _keys_stand_once(data)
+
+
+def _keys_stand_once(lines: bytes) -> bool:
+    """Say whether no root object of these lines has a key twice, or one with escapes; no is no verdict."""
+    if _account_for(lines):
+        return True
+    if not any(mark in lines[:_SAMPLE] for mark in _SPACED):
+        return False
+    return _account_for(b"".join([msgspec.json.format(line, indent=-1) + b"\n" for line in lines.split(b"\n")[:-1]]))
+
+
+def _account_for(lines: bytes) -> bool:
+    """Say whether the members that the decoder found make up all of the bytes.
+
+    A forgotten member, an escape in a key and white space each leave bytes over, and nothing makes
+    up for them.
+    """
+    size = 0
+    for parts in _parts.decode_lines(lines):
+        # Each object has two braces, a newline and a comma less than members; each member two
+        # quotes, a colon and a comma.
+        size += 2 + 4 * len(parts) + len("".join(parts).encode()) + sum(map(len, parts.values()))
+    return size == len(lines)
 
 
 def new_ids(random_bytes: Callable[[int], bytes], count: int) -> list[str]:
@@ -117,31 +184,73 @@ class RefusedError(Exception):
         return f"{self.field}: {self.message}" if self.field else self.message
 
 
-def read_members(line: bytes) -> tuple[str, list[Member]]:
+def read_envelope(line: bytes) -> tuple[bytes, dict[str, Member]]:
+    """Find the envelope's members of one event; white space between tokens may go from the text returned.
+
+    Raises RefusedError where it is no event, or has a member of the envelope twice.
+    """
     try:
-        text = line.decode()
-        _raw.decode(line)
-        if line[:1] != b"{":
-            raise RefusedError("", "an event must be a JSON object")
-        return text, list(members(text))
+        if not line.isascii():
+            line.decode()
+        if (found := _plain(line)) is not None:
+            return line, found
+        compact = msgspec.json.format(line, indent=-1)
+        if len(compact) < len(line) and (found := _plain(compact)) is not None:
+            return compact, found
+        return line, _exact(line)
     except UnicodeDecodeError as error:
         raise RefusedError("", f"not UTF-8: {error.reason} at byte {error.start}", MalformedError) from None
+    except msgspec.ValidationError:
+        raise _no_object(line) from None
     except msgspec.DecodeError as error:
         raise RefusedError("", json_words(line, error), MalformedError) from None
     except RecursionError:
         raise RefusedError("", "the JSON is nested too deeply", MalformedError) from None
 
 
-def check_member(member: Member) -> None:
-    """Refuse an envelope field of the wrong type."""
-    value = member.value
-    if value is None:
-        return
-    if member.name == "eventReceived":
-        raise RefusedError(member.name, "must not be sent; the destination sets it")
-    wanted = dict if member.name == "data" else str
-    if not isinstance(value, wanted):
-        raise RefusedError(member.name, f"must be {_KINDS[wanted]}, not {_KINDS[type(value)]}")
+def _plain(line: bytes) -> dict[str, Member] | None:
+    """Find the members by adding up the parts of the line; None where they do not make up all of it."""
+    found: dict[str, Member] = {}
+    at = 1
+    for name, value in _parts.decode(line).items():
+        start = at + len(name.encode()) + 3
+        at = start + len(value) + 1
+        if name in ENVELOPE:
+            found[name] = Member(start, at - 1)
+    return found if at == len(line) else None
+
+
+def _exact(line: bytes) -> dict[str, Member]:
+    """Find the members one by one."""
+    found = [(name, member) for name, member in members(line) if name in ENVELOPE]
+    for name, count in Counter(name for name, _ in found).items():
+        if count > 1:
+            raise RefusedError(name, f"stands {count} times in one event; keep one")
+    return dict(found)
+
+
+def _no_object(line: bytes) -> RefusedError:
+    """Tell JSON that is no object from what only begins like it."""
+    try:
+        _raw.decode(line)
+    except msgspec.DecodeError as error:
+        return RefusedError("", json_words(line, error), MalformedError)
+    except RecursionError:
+        return RefusedError("", "the JSON is nested too deeply", MalformedError)
+    return RefusedError("", "an event must be a JSON object")
+
+
+def check_kinds(line: bytes, envelope: Mapping[str, Member]) -> None:
+    """Refuse an envelope field of the wrong type; null counts as absent."""
+    for name, member in envelope.items():
+        kind = member.kind(line)
+        if kind == "null":
+            continue
+        if name == "eventReceived":
+            raise RefusedError(name, "must not be sent; the destination sets it")
+        wanted = "an object" if name == "data" else "a string"
+        if kind != wanted:
+            raise RefusedError(name, f"must be {wanted}, not {kind}")
 
 
 def check_rules(fields: Fields) -> None:
@@ -157,14 +266,27 @@ def check_rules(fields: Fields) -> None:
         raise RefusedError("eventObjectId", "is required beside eventObjectType")
 
 
-def put_in(text: str, envelope: Mapping[str, Member], filled: Mapping[str, str]) -> str:
-    """Put members into the text of an event: in place of a null, else in front of the others."""
-    nulls = sorted((envelope[name] for name in filled if name in envelope), key=lambda member: -member.start)
-    for member in nulls:
-        text = text[: member.start] + json.dumps(filled[member.name]) + text[member.end :]
-    front = ",".join(f"{json.dumps(name)}:{json.dumps(filled[name])}" for name in filled if name not in envelope)
-    rest = text[1:].lstrip(" \t\r")
-    return "{" + front + ("," if front and rest != "}" else "") + rest
+def put_in(line: bytes, envelope: Mapping[str, Member], filled: Mapping[str, str]) -> bytes:
+    """Put members into an event: in place of a null, else in front of the others."""
+    nulls = sorted(((envelope[name], name) for name in filled if name in envelope), reverse=True)
+    for member, name in nulls:
+        line = line[: member.start] + json.dumps(filled[name]).encode() + line[member.end :]
+    return put_in_front(line, "".join(as_member(name, filled[name]) for name in filled if name not in envelope))
+
+
+def put_in_front(line: bytes, front: str) -> bytes:
+    """Put members, each with the comma behind it, in front of the others of an event."""
+    if not front:
+        return line
+    rest = line[1:]
+    if rest.lstrip(b" \t\r") == b"}":
+        front = front.removesuffix(",")
+    return b"{" + front.encode() + rest
+
+
+def as_member(name: str, value: str) -> str:
+    """Return a member as text, with the comma behind it."""
+    return f"{json.dumps(name)}:{json.dumps(value)},"
 
 
 def json_words(text: bytes, error: Exception) -> str:
@@ -184,5 +306,5 @@ def event_id(event: bytes) -> str:
     """Return the id of a stored event, or an empty string where it cannot be read."""
     try:
         return _identity.decode(event).eventId
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""

@@ -1,6 +1,6 @@
 """Logs: one line a unit of work, for people on a terminal, as JSON elsewhere.
 
-Never an event's content, a token or a JWS.
+Never an event's content, a token or a JWS: so a traceback shows the code, and no values.
 """
 
 from __future__ import annotations
@@ -17,28 +17,32 @@ def configure(level: str, format: str, stream: TextIO | None = None) -> None:  #
     out = stream if stream is not None else sys.stderr
     threshold = logging.getLevelNamesMapping()[level.upper()]
     as_json = format == "json" or (format == "auto" and not out.isatty())
-    last: list[Any] = (
-        [structlog.processors.format_exc_info, _in_order, structlog.processors.JSONRenderer()]
-        if as_json
-        else [structlog.dev.ConsoleRenderer(colors=out.isatty())]
-    )
+    first: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    ]
+    last = _json() if as_json else _console(colors=out.isatty())
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            *last,
-        ],
+        processors=[*first, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
     # What libraries say (asyncio's complaints about a slow callback, aiohttp's about a peer).
-    logging.basicConfig(
-        level=max(threshold, logging.WARNING), stream=out, format="%(levelname)s %(name)s %(message)s", force=True
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *first],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
     )
+    logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler], force=True)
 
 
-def _in_order(_logger: Any, _method: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Put first what a reader looks for first."""
-    first = {name: entry.pop(name) for name in ("time", "level", "event")}
-    return {**first, **entry}
+def _json() -> list[Any]:
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _console(*, colors: bool) -> list[Any]:
+    # The default formatter of tracebacks shows local variables: events and tokens among them.
+    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]

@@ -9,21 +9,36 @@ import os
 import socket
 from collections.abc import Mapping
 
+import structlog
+
+from forwarder.errors import ListenError
+
 # sd_listen_fds(3): the first descriptor that is passed.
 _FIRST_DESCRIPTOR = 3
 
+log = structlog.get_logger(__name__)
+
 
 def listening_sockets(environ: Mapping[str, str]) -> list[tuple[str, socket.socket]]:
-    """Return the sockets that were passed to this process, each with its FileDescriptorName."""
+    """Return the sockets that were passed to this process, each with its FileDescriptorName.
+
+    Raises ListenError where a descriptor is no socket.
+    """
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return []
-    count = int(environ.get("LISTEN_FDS", "0"))
+    count = _number(environ, "LISTEN_FDS")
     names = environ.get("LISTEN_FDNAMES", "").split(":")
     names += [""] * (count - len(names))
     sockets = []
     for number, name in zip(range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + count), names, strict=False):
-        os.set_inheritable(number, False)
-        passed = socket.socket(fileno=number)
+        try:
+            os.set_inheritable(number, False)
+            passed = socket.socket(fileno=number)
+        except OSError as error:
+            raise ListenError(
+                f"descriptor {number} ({name or 'without a name'}), passed by systemd, is no socket: {error.strerror}",
+                hint="see the Sockets= of the service, and their ListenStream=",
+            ) from error
         passed.setblocking(False)
         sockets.append((name, passed))
     return sockets
@@ -36,13 +51,30 @@ class Notifier:
         address = environ.get("NOTIFY_SOCKET", "")
         # A name that starts with @ is in the abstract namespace (unix(7)).
         self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._is_heard = True
         wanted = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        usec = int(environ.get("WATCHDOG_USEC", "0")) if wanted else 0
+        usec = _number(environ, "WATCHDOG_USEC") if wanted else 0
         self.watchdog_seconds: float | None = usec / 1e6 or None
 
     def send(self, *assignments: str) -> None:
-        """Send lines such as `READY=1`; without a service manager nothing happens."""
+        """Send lines such as `READY=1`; without a service manager nothing happens.
+
+        One that does not listen is no reason to stop: that is logged, once.
+        """
         if not self._address:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
-            peer.sendto("\n".join(assignments).encode(), self._address)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
+                peer.sendto("\n".join(assignments).encode(), self._address)
+        except OSError as error:
+            if self._is_heard:
+                log.warning("systemd.not_told", reason=error.strerror or str(error))
+            self._is_heard = False
+        else:
+            self._is_heard = True
+
+
+def _number(environ: Mapping[str, str], name: str) -> int:
+    """Return a number that systemd sets; what is none counts as 0."""
+    value = environ.get(name, "")
+    return int(value) if value.isascii() and value.isdigit() else 0

@@ -50,16 +50,25 @@ class Access:
                 f"the Host header {headers[hdrs.HOST]!r} is not this address",
                 hint=f"use {self._address.host} or localhost as the host of the URL",
             )
-        if self._uids and request.transport is not None:
-            self.check_peer(request.transport.get_extra_info("socket"))
+        if self._uids:
+            self.check_peer(request.transport.get_extra_info("socket") if request.transport is not None else None)
         if self._token is not None and not without_token:
             self.check_token(_bearer(headers.get(hdrs.AUTHORIZATION, "")))
 
-    def check_peer(self, peer: socket.socket) -> None:
-        """Raise ForbiddenError unless the process at the other end runs as an allowed user."""
+    def check_peer(self, peer: socket.socket | None) -> None:
+        """Raise ForbiddenError unless the process at the other end runs as an allowed user.
+
+        None is a connection that is closed already: whoever sent something over it is not known.
+        """
         if not self._uids:
             return
-        _pid, uid, _gid = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        try:
+            credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size) if peer else b""
+        except OSError:
+            credentials = b""
+        if not credentials:
+            raise ForbiddenError("the client hung up before its user id could be checked")
+        _pid, uid, _gid = _UCRED.unpack(credentials)
         if uid not in self._uids:
             raise ForbiddenError(f"user id {uid} may not send here", hint="add it to ingest.allow_uids")
 

@@ -1,14 +1,24 @@
-"""Cut a byte stream into whole lines, without ever keeping a line that is over the limit."""
+"""Cut a byte stream into whole lines, without ever keeping a line that is over the limit.
+
+What comes out depends on the stream alone, not on how it was cut into reads on its way.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
 
+from forwarder.envelope import lines_within
+
+# Lines that are handed out at a time, so that a flood of tiny ones does not hold up the others.
+_MAX_LINES = 4096
+# Bytes that a line which is over the limit counts as: a stream of nothing else is not for free.
+_OVERLONG_COST = 128
+
 
 @dataclass(frozen=True, slots=True)
 class Overlong:
-    """Stands for one line of more than the limit; its bytes were not kept."""
+    """Stands for one line of more than the limit; its bytes were not kept. `size` is without the newline."""
 
     size: int
 
@@ -16,17 +26,19 @@ class Overlong:
 class Framer:
     """Takes bytes as they come and gives back pieces: whole lines, or an `Overlong`.
 
-    A line that has no newline yet is kept up to `limit` bytes.
+    A line of more than `limit` bytes, the newline not counted, is over the limit, whatever it
+    holds. A line that has no newline yet is kept up to the limit.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
+        """Holds for the lines that end from now on."""
+        self.size = 0
+        """Bytes that are kept, and not taken yet."""
         self._tail: list[bytes] = []
         self._tail_size = 0
         self._discarded = 0
         self._pieces: deque[bytes | Overlong] = deque()
-        self.size = 0
-        """Bytes that are kept."""
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
@@ -35,47 +47,71 @@ class Framer:
             self._discarded += len(data) if end < 0 else end
             if end < 0:
                 return
-            self._pieces.append(Overlong(self._discarded))
+            self._refuse(self._discarded)
             self._discarded = 0
             data = data[end + 1 :]
         end = data.rfind(b"\n") + 1
         if end:
             lines = b"".join([*self._tail, data[:end]]) if self._tail or end < len(data) else data
-            self._pieces.append(lines)
-            self.size += len(lines) - self._tail_size
+            self.size -= self._tail_size
             self._tail, self._tail_size = [], 0
+            self._add(lines)
             data = data[end:]
         if data:
             self._keep(data)
 
-    def _keep(self, data: bytes) -> None:
-        self._tail.append(data)
-        self._tail_size += len(data)
-        self.size += len(data)
-        if self._tail_size > self._limit:
-            self._discarded = self._tail_size
-            self.size -= self._tail_size
-            self._tail, self._tail_size = [], 0
-
     def finish(self) -> None:
         """Take note that the stream has ended: a last line needs no newline."""
-        if self._discarded:
-            self._pieces.append(Overlong(self._discarded))
-            self._discarded = 0
-        elif self._tail:
-            self._pieces.append(b"".join([*self._tail, b"\n"]))
-            self._tail, self._tail_size = [], 0
+        if self._discarded or self._tail:
+            self.feed(b"\n")
 
     def take(self) -> bytes | Overlong | None:
-        """Return the next piece, as many whole lines as there are, or None."""
+        """Return the next piece, as many whole lines as are good to look at together, or None."""
         if not self._pieces:
             return None
         first = self._pieces.popleft()
         if isinstance(first, Overlong):
+            self.size -= _OVERLONG_COST
             return first
         pieces = [first]
         while self._pieces and not isinstance(self._pieces[0], Overlong):
             pieces.append(self._pieces.popleft())  # type: ignore[arg-type]
         lines = first if len(pieces) == 1 else b"".join(pieces)
+        count = lines.count(b"\n")
+        if count > _MAX_LINES:
+            cut = lines.index(b"\n", len(lines) * _MAX_LINES // count) + 1
+            if cut < len(lines):
+                self._pieces.appendleft(lines[cut:])
+                lines = lines[:cut]
         self.size -= len(lines)
         return lines
+
+    def _add(self, lines: bytes) -> None:
+        """Add whole lines, with an `Overlong` in place of each that is over the limit."""
+        if len(lines) > self.limit and not lines_within(lines, self.limit):
+            start = at = 0
+            while at < len(lines):
+                end = lines.index(b"\n", at)
+                if end - at > self.limit:
+                    self._add(lines[start:at])
+                    self._refuse(end - at)
+                    start = end + 1
+                at = end + 1
+            lines = lines[start:]
+        if lines:
+            self._pieces.append(lines)
+            self.size += len(lines)
+
+    def _refuse(self, size: int) -> None:
+        self._pieces.append(Overlong(size))
+        self.size += _OVERLONG_COST
+
+    def _keep(self, data: bytes) -> None:
+        """Keep the beginning of a line, or only its size where that is over the limit."""
+        self._tail.append(data)
+        self._tail_size += len(data)
+        self.size += len(data)
+        if self._tail_size > self.limit:
+            self._discarded = self._tail_size
+            self.size -= self._tail_size
+            self._tail, self._tail_size = [], 0

@@ -1,7 +1,8 @@
 """Events over HTTP: `POST /v1/events`, answered once they are synced to disk.
 
 A request is accepted as a whole or refused as a whole. Bodies are objects, arrays or
-newline-delimited JSON; every error is RFC 9457 problem+json and says what would be right.
+newline-delimited JSON; every error is RFC 9457 problem+json and says what would be right. The
+probe `GET /healthz` wants no token.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 import structlog
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from forwarder.envelope import Checked
 from forwarder.errors import IntakeError, MalformedError, TooLargeError, UnavailableError, UnsupportedError
@@ -25,8 +28,13 @@ from forwarder.ingest.problems import problem_of, problem_response
 # to come back, so that many large requests at once cannot take all memory.
 _MAX_RECEIVING = 256 * 1024 * 1024
 # Bodies above this are checked in a thread, so that a large one does not hold up the others.
-_THREAD_BYTES = 1024 * 1024
+_THREAD_BYTES = 512 * 1024
 _READ_BUFFER = 256 * 1024
+# Seconds without a byte after which the rest of a body is not waited for: what was received of it
+# takes memory that other requests may want.
+_IDLE_SECONDS = 60.0
+# Seconds that a client has to read why it is refused while it still sends.
+_LINGER_SECONDS = 2.0
 
 _JSON, _NDJSON = "application/json", "application/x-ndjson"
 _PATHS = {"/v1/events": "POST", "/healthz": "GET, HEAD"}
@@ -40,6 +48,20 @@ class BusyError(UnavailableError):
     problem = "busy"
 
 
+class IdleError(IntakeError):
+    """The client began a request and does not go on with it."""
+
+    status = 408
+    problem = "timeout"
+
+
+class ExpectationError(IntakeError):
+    """The client expects what this server does not know (RFC 9110 §10.1.1)."""
+
+    status = 417
+    problem = "expectation-failed"
+
+
 class HttpIntake:
     """The HTTP side of the intake. `max_request_bytes` bounds a body once decompressed."""
 
@@ -50,26 +72,37 @@ class HttpIntake:
 
     def server(self, access: Access) -> web.Server:
         """Return the server for the listeners that one access rule holds for."""
-        return web.Server(self._handler(access), access_log=None, auto_decompress=False, read_bufsize=_READ_BUFFER)
+        return _Server(
+            self._handler(access),
+            access_log=None,
+            auto_decompress=False,
+            read_bufsize=_READ_BUFFER,
+            lingering_time=_LINGER_SECONDS,
+        )
 
     def _handler(self, access: Access) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            try:
-                access.check(request)
-                return await self._dispatch(request)
-            except IntakeError as error:
-                response = problem_of(error)
-                # What is left of the body is not worth reading.
-                if not request.content.at_eof():
-                    response.force_close()
-                return response
-            except (ConnectionError, asyncio.CancelledError):
-                raise
-            except Exception:
-                log.exception("intake.failed", path=request.path)
-                return problem_response(500, "internal", "the forwarder has a bug; its log says more")
+            response = await self._answer(access, request)
+            # What is still to come of the body is not worth reading; after `Expect` it may never come.
+            if not request.content.is_eof():
+                response.force_close()
+            return response
 
         return handle
+
+    async def _answer(self, access: Access, request: web.BaseRequest) -> web.Response:
+        try:
+            access.check(request, without_token=request.path == "/healthz")
+            return await self._dispatch(request)
+        except IntakeError as error:
+            return problem_of(error)
+        except HttpProcessingError as error:
+            return problem_of(MalformedError(f"the body is not well-formed HTTP: {_first_line(error.message)}"))
+        except ConnectionError:
+            raise
+        except Exception:
+            log.exception("intake.failed", path=request.path)
+            return problem_response(500, "internal", "the forwarder has a bug; its log says more")
 
     async def _dispatch(self, request: web.BaseRequest) -> web.Response:
         allowed = _PATHS.get(request.path)
@@ -108,15 +141,70 @@ class HttpIntake:
         await _expect(request)
         counted = 0
         try:
-            while chunk := await request.content.readany():
+            while chunk := await _next_chunk(request):
                 body.feed(chunk)
-                self._receiving += body.size - counted
-                counted = body.size
-                if self._receiving > _MAX_RECEIVING:
-                    raise BusyError("too much is being received at once; send again in a moment")
+                while True:
+                    self._receiving += body.size - counted
+                    counted = body.size
+                    # A request that is alone may have all that a request may have.
+                    if self._receiving > max(_MAX_RECEIVING, counted):
+                        raise BusyError("too much is being received at once; send again in a moment")
+                    if not body.is_behind:
+                        break
+                    await asyncio.sleep(0)
+                    body.step()
             return body.finish()
         finally:
             self._receiving -= counted
+
+
+class _Protocol(web.RequestHandler):
+    """One HTTP connection: what aiohttp refuses by itself is answered, and told, in our way."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of the answer was sent already")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.log_exception("HTTP request failed", exc_info=exc)
+            response = problem_response(status, "internal", "the forwarder has a bug; its log says more")
+        else:
+            response = problem_response(status, "malformed", f"not HTTP: {_first_line(message or 'bad request')}")
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        # A client that goes away, or whose body is not HTTP, is no fault of ours.
+        if isinstance(kw.get("exc_info"), ConnectionError | HttpProcessingError):
+            self.log_debug(*args, **kw)
+        else:
+            super().log_exception(*args, **kw)
+
+
+class _Server(web.Server):
+    """aiohttp's server with our own protocol."""
+
+    def __call__(self) -> web.RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+def _first_line(message: str) -> str:
+    """Return what the parser says, without the bytes that it points at."""
+    return message.strip().split("\n", 1)[0].rstrip(": ")
+
+
+async def _next_chunk(request: web.BaseRequest) -> bytes:
+    """Wait for more of the body; return nothing at its end."""
+    try:
+        async with asyncio.timeout(_IDLE_SECONDS):
+            return await request.content.readany()
+    except TimeoutError:
+        raise IdleError(f"nothing more of the body came for {_IDLE_SECONDS:g} seconds") from None
 
 
 def _accepted(body: bytes) -> web.Response:
@@ -144,7 +232,11 @@ def _wants_ids(request: web.BaseRequest) -> bool:
 
 async def _expect(request: web.BaseRequest) -> None:
     """Ask for a body that the client holds back (RFC 9110 §10.1.1); curl does so above 1 MiB."""
-    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= (1, 1):
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # The interim response is no part of the answer that is still to be written.
-        request.writer.output_size = 0
+    expected = request.headers.get(hdrs.EXPECT)
+    if expected is None or request.version < (1, 1):
+        return
+    if expected.strip().lower() != "100-continue":
+        raise ExpectationError(f"the expectation {expected!r} is not known", hint="send Expect: 100-continue or none")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # The interim response is no part of the answer that is still to be written.
+    request.writer.output_size = 0

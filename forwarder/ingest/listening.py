@@ -6,17 +6,22 @@ belongs to somebody else and is left alone.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from forwarder.errors import ListenError
 from forwarder.model import Address
 
-# Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
-_BACKLOG = 4096
+# Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn. Whoever serves
+# a listener has to pass it on: an event loop calls listen(2) again, with a default of its own.
+BACKLOG = 4096
+# The longest path of a unix socket, in bytes (unix(7)).
+_MAX_PATH = 107
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +36,11 @@ class Listener:
         """Stop listening, and remove the file of a unix socket that we made, unless it was replaced."""
         self.socket.close()
         if self.inode is not None and self.address.path is not None:
-            path = Path(self.address.path)
-            if path.exists() and path.stat().st_ino == self.inode:
-                path.unlink()
+            # Whatever keeps the file there, the next start replaces it.
+            with suppress(OSError):
+                path = Path(self.address.path)
+                if path.lstat().st_ino == self.inode:
+                    path.unlink()
 
 
 def listen(address: Address, *, mode: int = 0o660) -> Listener:
@@ -46,10 +53,21 @@ def listen(address: Address, *, mode: int = 0o660) -> Listener:
 
 
 def adopt(passed: socket.socket) -> Listener:
-    """Take over a socket that is listening already."""
+    """Take over a socket that is listening already. Raises ListenError where it is none."""
     name = passed.getsockname()
-    address = Address(path=name) if passed.family == socket.AF_UNIX else Address(host=name[0], port=name[1])
+    if passed.family == socket.AF_UNIX:
+        # A name in the abstract namespace (unix(7)) is shown as systemd writes it.
+        address = Address(path=name if isinstance(name, str) else "@" + name[1:].decode(errors="replace"))
+    elif passed.family in {socket.AF_INET, socket.AF_INET6}:
+        address = Address(host=name[0], port=name[1])
+    else:
+        raise ListenError("a socket that was passed in is neither a unix nor a TCP socket", hint=_ADOPT_HINT)
+    if not passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise ListenError(f"the socket {address} that was passed in does not listen", hint=_ADOPT_HINT)
     return Listener(address, passed)
+
+
+_ADOPT_HINT = "the socket unit needs ListenStream= and Accept=no"
 
 
 def _listen_tcp(address: Address) -> Listener:
@@ -60,7 +78,7 @@ def _listen_tcp(address: Address) -> Listener:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(place)
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -69,51 +87,68 @@ def _listen_tcp(address: Address) -> Listener:
 
 
 def _listen_unix(address: Address, path: Path, mode: int) -> Listener:
-    if path.exists():
+    if len(os.fsencode(path)) > _MAX_PATH:
+        raise OSError(errno.ENAMETOOLONG, "the path is too long for a socket")
+    if os.path.lexists(path):
         _remove_stale(address, path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Nobody may connect before the mode is set.
-    mask = os.umask(0o777)
     try:
         sock.bind(str(path))
+        listener = Listener(address, sock, path.lstat().st_ino)
     except BaseException:
         sock.close()
         raise
-    finally:
-        os.umask(mask)
     try:
+        # Nobody can connect before listen(2), and by then the mode is set.
         path.chmod(mode)
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
         sock.setblocking(False)
     except BaseException:
-        sock.close()
+        listener.close()
         raise
-    return Listener(address, sock, path.stat().st_ino)
+    return listener
 
 
 def _remove_stale(address: Address, path: Path) -> None:
-    if not stat.S_ISSOCK(path.stat().st_mode):
+    """Remove the socket file of a process that is gone. Raises ListenError where it is something else."""
+    if not stat.S_ISSOCK(path.lstat().st_mode):
         raise ListenError(
             f"cannot listen at {address}: there is a file of that name", hint=f"move it away, or choose another: {path}"
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
             return
+        except FileNotFoundError:
+            return
+        except PermissionError:
+            raise ListenError(
+                f"cannot listen at {address}: there is a socket of that name that this user may not use",
+                hint=f"see whose it is: ls -l {path}; remove it if nobody listens there: ss -lx src {path}",
+            ) from None
+        except OSError:
+            # Somebody is there, whose backlog is full, or who speaks another kind of socket.
+            pass
     raise ListenError(
         f"cannot listen at {address}: another process listens there", hint="stop it, or choose another address"
     )
 
 
 def _hint(address: Address, error: Exception) -> str:
+    """Return the operator's next step."""
+    code = getattr(error, "errno", None)
     if address.path is not None:
         folder = Path(address.path).parent
+        if code == errno.ENAMETOOLONG:
+            return f"choose a path of at most {_MAX_PATH} bytes"
         if not folder.exists():
             return f"create the folder: mkdir -p {folder}"
         return f"let this user (uid {os.getuid()}) write to {folder}"
     if isinstance(error, PermissionError):
         return "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one"
-    return f"see who listens there: ss -ltnp 'sport = :{address.port}'"
+    if code == errno.EADDRINUSE:
+        return f"see who listens there: ss -ltnp 'sport = :{address.port}'"
+    return "use an address of this machine (see: ip address), or 127.0.0.1"

@@ -1,0 +1,30 @@
+"""The intake runs on both event loops in tests, and nothing that goes wrong stays unseen."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+import pytest
+import structlog.testing
+import uvloop
+
+Logs = list[MutableMapping[str, Any]]
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each test on the daemon's event loop and on the standard one."""
+    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def logs(caplog: pytest.LogCaptureFixture) -> Iterator[Logs]:
+    """What is logged; a line that a test does not take from the list is an error."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+    # Tasks whose exception nobody retrieved complain when they are collected.
+    gc.collect()
+    assert lines == []
+    assert caplog.record_tuples == []

@@ -1,0 +1,165 @@
+"""An intake that listens, with a real queue behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from forwarder.envelope import Envelope
+from forwarder.errors import ForwarderError
+from forwarder.ingest.access import Access
+from forwarder.ingest.http import HttpIntake
+from forwarder.ingest.intake import Intake
+from forwarder.ingest.listening import Listener, listen
+from forwarder.ingest.stream import StreamIntake
+from forwarder.model import Address, Segment
+from forwarder.queue.base import Queue, Share
+from forwarder.queue.sqlite import SqliteQueue
+from tests.admin.memory import MemoryQueue
+
+MAX_EVENT = 10_000
+MAX_REQUEST = 2_000_000
+
+
+def event(number: int, filler: int = 0) -> dict[str, Any]:
+    """Return an event that can be told from every other."""
+    return {
+        "eventSourceId": "s",
+        "eventType": "t",
+        "eventId": f"00000000-0000-4000-8000-{number:012d}",
+        "data": {"n": number, "x": "x" * filler},
+    }
+
+
+def line(number: int, filler: int = 0) -> bytes:
+    return json.dumps(event(number, filler), separators=(",", ":")).encode() + b"\n"
+
+
+def lines(first: int, end: int, filler: int = 0) -> bytes:
+    return b"".join(line(number, filler) for number in range(first, end))
+
+
+def numbers(stored: Sequence[bytes]) -> list[int]:
+    """Return the numbers of stored events."""
+    return [json.loads(found)["data"]["n"] for found in stored]
+
+
+class StubbornQueue(MemoryQueue):
+    """A queue in memory that refuses everything while `refusal` is set, and tells of each attempt."""
+
+    def __init__(self, refusal: ForwarderError | Exception | None = None) -> None:
+        super().__init__()
+        self.refusal = refusal
+        self.attempts = 0
+        self._space = asyncio.Event()
+
+    async def append(self, segments: Sequence[Segment]) -> None:
+        self.attempts += 1
+        if self.refusal is not None:
+            raise self.refusal
+        await super().append(segments)
+
+    async def wait_space(self, timeout: float) -> None:
+        async with asyncio.timeout(5):
+            await self._space.wait()
+
+    def tell(self) -> None:
+        """Say that there is space, true or not."""
+        self._space.set()
+        self._space = asyncio.Event()
+
+    def relent(self) -> None:
+        """Take events from now on."""
+        self.refusal = None
+        self.tell()
+
+
+@dataclass
+class Serving:
+    """What listens, and what it is made of."""
+
+    queue: Queue
+    intake: Intake
+    http: HttpIntake
+    stream: StreamIntake
+    address: dict[str, Address] = field(default_factory=dict)
+    """By kind: http or stream."""
+
+    async def stored(self, destination: str = "main") -> list[int]:
+        """Return the numbers of the events in the queue, in order."""
+        return numbers([found async for found in self.queue.peek(destination, None)])
+
+
+@asynccontextmanager
+async def sqlite(tmp_path: Path, max_bytes: int = 64 * 1024 * 1024) -> AsyncIterator[SqliteQueue]:
+    """Open a queue for one destination."""
+    async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=max_bytes) as queue:
+        await queue.configure({"main": Share()})
+        yield queue
+
+
+@asynccontextmanager
+async def serving(
+    tmp_path: Path,
+    *,
+    queue: Queue | None = None,
+    envelope: Envelope | None = None,
+    tcp: bool = False,
+    token: str | None = None,
+    uids: frozenset[int] = frozenset(),
+) -> AsyncIterator[Serving]:
+    """Serve HTTP and the stream as the daemon does, and stop in the order in which it stops."""
+    async with AsyncExitStack() as stack:
+        if queue is None:
+            queue = await stack.enter_async_context(sqlite(tmp_path))
+        intake = Intake(queue, envelope or Envelope(routes={"main": {}}, max_event_bytes=MAX_EVENT))
+        http = HttpIntake(intake, max_request_bytes=MAX_REQUEST)
+        stream = StreamIntake(intake, max_event_bytes=MAX_EVENT)
+        serving = Serving(queue, intake, http, stream)
+        for kind in ("http", "stream"):
+            address = Address(host="127.0.0.1", port=0) if tcp else Address(path=str(tmp_path / f"{kind}.sock"))
+            listener = listen(address)
+            serving.address[kind] = listener.address
+            access = Access(listener.address, token=token, allow_uids=uids)
+            if kind == "http":
+                await stack.enter_async_context(_http(http, listener, access))
+            else:
+                await stack.enter_async_context(_stream(stream, listener, access))
+        yield serving
+
+
+@asynccontextmanager
+async def _http(http: HttpIntake, listener: Listener, access: Access) -> AsyncIterator[None]:
+    runner = web.ServerRunner(http.server(access), shutdown_timeout=1)
+    await runner.setup()
+    await web.SockSite(runner, listener.socket).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+        listener.close()
+
+
+@asynccontextmanager
+async def _stream(stream: StreamIntake, listener: Listener, access: Access) -> AsyncIterator[None]:
+    server = await stream.serve(listener, access)
+    try:
+        yield
+    finally:
+        server.close()
+        listener.close()
+        await stream.stop()
+
+
+async def connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to a listener."""
+    if address.path is not None:
+        return await asyncio.open_unix_connection(address.path)
+    return await asyncio.open_connection(address.host, address.port)

@@ -1,0 +1,108 @@
+"""Lines out of a stream of bytes."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forwarder.ingest.framing import Framer, Overlong
+
+LIMIT = 8
+
+
+def expected(stream: bytes, limit: int) -> list[bytes | Overlong]:
+    """Return the lines of a whole stream, the last one with or without a newline."""
+    lines = stream.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line + b"\n" if len(line) <= limit else Overlong(len(line)) for line in lines]
+
+
+def apart(framer: Framer) -> list[bytes | Overlong]:
+    """Take everything, line by line."""
+    taken: list[bytes | Overlong] = []
+    while (piece := framer.take()) is not None:
+        taken += [piece] if isinstance(piece, Overlong) else piece.splitlines(keepends=True)
+    return taken
+
+
+@settings(deadline=None)
+@given(st.lists(st.text("ab\n", max_size=20).map(str.encode)), st.data())
+def test_lines_do_not_depend_on_the_reads(chunks: list[bytes], data: st.DataObject) -> None:
+    """However the stream was cut into reads, and whenever lines are taken, they are the same, in order."""
+    framer = Framer(LIMIT)
+    taken: list[bytes | Overlong] = []
+    for chunk in chunks:
+        framer.feed(chunk)
+        if data.draw(st.booleans()):
+            taken += apart(framer)
+            assert framer.size <= LIMIT
+    framer.finish()
+    taken += apart(framer)
+    assert taken == expected(b"".join(chunks), LIMIT)
+    assert framer.size == 0
+
+
+def test_an_endless_line_is_not_kept() -> None:
+    """Of a line over the limit nothing is kept but its size."""
+    framer = Framer(1000)
+    for _ in range(1000):
+        framer.feed(b"x" * 10_000)
+        assert framer.size <= 1000
+    assert framer.take() is None
+    framer.feed(b"yz\nnext\n")
+    assert framer.take() == Overlong(10_000_002)
+    assert framer.take() == b"next\n"
+    assert framer.take() is None
+
+
+def test_a_flood_of_overlong_lines_is_not_for_free() -> None:
+    """Overlong lines that nobody takes count towards what is kept, so reading stops at some time."""
+    framer = Framer(10)
+    framer.feed((b"x" * 11 + b"\n") * 10_000)
+    assert framer.size > 1_000_000
+    assert len(apart(framer)) == 10_000
+    assert framer.size == 0
+
+
+def test_tiny_lines_come_in_bounded_pieces() -> None:
+    """Of very many lines only some are handed out at a time, all of them in the end."""
+    framer = Framer(10)
+    framer.feed(b"{}\n" * 10_000)
+    counts = []
+    while (piece := framer.take()) is not None:
+        assert isinstance(piece, bytes)
+        counts.append(piece.count(b"\n"))
+    assert sum(counts) == 10_000
+    assert max(counts) < 5000
+    assert framer.size == 0
+
+
+def test_lines_of_uneven_length_come_in_bounded_pieces() -> None:
+    """Where one line makes up most of the bytes, what comes before it is still handed out."""
+    framer = Framer(1_000_000)
+    framer.feed(b"x\n" * 5000 + b"y" * 900_000 + b"\n")
+    taken = apart(framer)
+    assert taken == [b"x\n"] * 5000 + [b"y" * 900_000 + b"\n"]
+
+
+def test_pieces_of_several_reads_come_together() -> None:
+    """What came in several reads is handed out as one piece, up to an overlong line."""
+    framer = Framer(4)
+    for chunk in (b"a\nb", b"c\n", b"toolong\n", b"d\n", b"e"):
+        framer.feed(chunk)
+    assert framer.take() == b"a\nbc\n"
+    assert framer.take() == Overlong(7)
+    assert framer.take() == b"d\n"
+    assert framer.take() is None
+    framer.finish()
+    assert framer.take() == b"e\n"
+
+
+def test_the_limit_may_change() -> None:
+    """Another limit holds for the lines that end from then on."""
+    framer = Framer(4)
+    framer.feed(b"abc")
+    framer.limit = 10
+    framer.feed(b"defg\n")
+    assert framer.take() == b"abcdefg\n"

@@ -1,0 +1,34 @@
+"""The one way into the queue."""
+
+from __future__ import annotations
+
+import pytest
+
+from forwarder.envelope import Envelope
+from forwarder.errors import QueueFullError, ShuttingDownError
+from forwarder.ingest.intake import Intake
+from tests.ingest.serving import StubbornQueue, lines
+
+
+async def test_accept() -> None:
+    """Events are in the queue once they are accepted; an error of the queue reaches the client's side."""
+    queue = StubbornQueue()
+    intake = Intake(queue, Envelope(routes={"main": {}, "audit": {}}))
+    checked = intake.envelope.parse_lines(lines(0, 3))
+    await intake.accept(checked)
+    assert {name: len(kept.events) for name, kept in queue.kept.items()} == {"main": 3, "audit": 3}
+    queue.refusal = QueueFullError("full")
+    with pytest.raises(QueueFullError):
+        await intake.accept(checked)
+    queue.relent()
+    await intake.wait_space(5)
+
+
+async def test_close() -> None:
+    """Once it is closed nothing is accepted any more."""
+    queue = StubbornQueue()
+    intake = Intake(queue, Envelope(routes={"main": {}}))
+    intake.close()
+    with pytest.raises(ShuttingDownError):
+        await intake.accept(intake.envelope.parse_lines(lines(0, 1)))
+    assert queue.attempts == 0

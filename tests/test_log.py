@@ -1,0 +1,99 @@
+"""Lines of the log, for people and for machines."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from forwarder.log import configure
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    """Leave logging as it was found."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:], root.level = before, level
+
+
+def log_something() -> None:
+    """Write a line of each kind, with what must never be in a log as a local variable."""
+    token = "hush-hush"  # noqa: F841 - that it is not shown is the point
+    log = structlog.get_logger("forwarder")
+    log.info("batch.delivered", destination="main", path="/a\nb\x1b[31m")
+    log.debug("batch.chosen")
+    logging.getLogger("asyncio").warning("slow %s", "callback")
+    logging.getLogger("aiohttp").info("chatter")
+    try:
+        int("no")
+    except ValueError:
+        log.exception("pump.failed")
+        logging.getLogger("asyncio").exception("it broke")
+
+
+def parsed(out: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_each_line_is_json() -> None:
+    """Where nobody watches, every line is one JSON object: ours, those of libraries, and tracebacks, too."""
+    out = io.StringIO()
+    configure("info", "auto", out)
+    log_something()
+    lines = parsed(out)
+    assert [line["event"] for line in lines] == ["batch.delivered", "slow callback", "pump.failed", "it broke"]
+    assert [line["level"] for line in lines] == ["info", "warning", "error", "error"]
+    assert lines[0]["path"] == "/a\nb\x1b[31m"
+    assert lines[1]["logger"] == "asyncio"
+    assert all(line["time"].endswith("Z") for line in lines)
+    assert all("ValueError: invalid literal" in line["exception"] for line in lines[2:])
+
+
+@pytest.mark.parametrize(("stream", "format_"), [(Terminal(), "auto"), (io.StringIO(), "console")])
+def test_lines_for_people(stream: io.StringIO, format_: str) -> None:
+    """On a terminal, lines are laid out for people; what a client sent cannot steer the terminal."""
+    configure("info", format_, stream)
+    log_something()
+    assert "batch.delivered" in stream.getvalue()
+    assert "/a\nb" not in stream.getvalue()
+    assert ("\x1b[" in stream.getvalue()) == stream.isatty()
+    assert "\x1b[31m'" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_a_traceback_shows_no_values(format_: str) -> None:
+    """A traceback shows the code that failed, and never what its variables held: events and tokens among them."""
+    out = Terminal()
+    configure("debug", format_, out)
+    log_something()
+    assert "ValueError: invalid literal" in out.getvalue()
+    # The line that sets it is not a line of the traceback.
+    assert "hush-hush" not in out.getvalue()
+
+
+def test_levels() -> None:
+    """The level holds for our own lines; libraries are heard from warnings on, and never below the level."""
+    out = io.StringIO()
+    configure("error", "json", out)
+    log_something()
+    assert [line["event"] for line in parsed(out)] == ["pump.failed", "it broke"]
+    out = io.StringIO()
+    configure("debug", "json", out)
+    log_something()
+    assert "batch.chosen" in out.getvalue()
+    assert "chatter" not in out.getvalue()

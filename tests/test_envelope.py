@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from forwarder.envelope import MAX_ERRORS, MAX_SEGMENT_BYTES, Checked, Envelope, canonical_lines, lines_within
+from forwarder.envelope import MAX_ERRORS, MAX_SEGMENT_BYTES, Checked, Envelope, lines_within
 from forwarder.errors import InvalidEventsError, MalformedError, TooLargeError
 from tests.events import UUID, event_texts, loads, spaces, tokens, verdict
 
@@ -57,6 +57,11 @@ def refused(rules: Envelope, *events: Any) -> list[tuple[int, str, str]]:
     with pytest.raises(InvalidEventsError) as caught:
         rules.parse(compact(list(events)))
     return [(error.index, error.field, error.message) for error in caught.value.errors]
+
+
+def canonical_lines(data: bytes) -> bytes:
+    """Return the lines that are not blank, without the white space around them."""
+    return b"".join(line.strip(b" \t\r") + b"\n" for line in data.split(b"\n") if line.strip(b" \t\r"))
 
 
 class TestProperties:

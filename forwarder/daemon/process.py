@@ -47,9 +47,6 @@ def run(parts: Parts, load: Load) -> None:
 
     Raises QueueLockedError, StorageError or ListenError where it cannot start.
     """
-    import sys
-
-    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_live(parts, load))
 

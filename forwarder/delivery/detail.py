@@ -94,7 +94,7 @@ def _words(error: Exception) -> str:
 def _cause(error: Exception) -> str:
     """Return the system's or the TLS library's own words."""
     # The number of a TLS error is none of the system's.
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno and error.errno > 0:
         return os.strerror(error.errno)
     words = getattr(error, "verify_message", None) or getattr(error, "strerror", None)
     return words or str(error) or type(error).__name__

@@ -26,7 +26,7 @@ from typing import cast
 import msgspec
 import structlog
 
-from forwarder.envelope import Checked, Refused, canonical_lines, too_large_words
+from forwarder.envelope import Checked, Refused, too_large_words
 from forwarder.errors import IntakeError, TooLargeError, UnauthorizedError, UnavailableError
 from forwarder.ingest.access import Access
 from forwarder.ingest.framing import Framer, Overlong
@@ -216,8 +216,7 @@ class Connection(asyncio.Protocol):
             detail = too_large_words(lines.size, self._server.max_event_bytes)
             checked, refused = Checked.of(b"", []), [Refused(0, TooLargeError.status, detail)]
         else:
-            lines = canonical_lines(lines)
-            if self._needs_token and lines:
+            if self._needs_token and (lines := lines.lstrip()):
                 lines = self._check_token(lines)
             checked, refused = self._intake.envelope.sift(lines)
         piece = _Piece(checked, refused, self._lines + 1)

@@ -150,18 +150,19 @@ async def rebuild_database(path: Path, *, wal_bytes: int, reason: str) -> Connec
 
 async def _connect(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> Connection:
     def connector() -> sqlite3.Connection:
-        # Events are nobody else's business; SQLite gives its log the mode of its file.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         # Transactions are begun and committed by our own statements only.
         return sqlite3.connect(path, isolation_level=None, cached_statements=64)
 
+    try:
+        # Events are nobody else's business; SQLite gives its log the mode of its file.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise folder_error(path, error) from error
     connection = Connection(connector, 64)
     try:
         await connection
     except sqlite3.Error as error:
         raise map_error(error) from error
-    except OSError as error:
-        raise folder_error(path, error) from error
     try:
         await connection.run(prepare)
     except BaseException:

@@ -41,7 +41,7 @@ def _choose_events(store: Store, lane: Lane, limits: Limits) -> tuple[list[Slice
     slices: list[Slice] = []
     pieces: list[bytes] = []
     # An array of n events has n - 1 commas and two brackets: a byte more than n lines.
-    events, room = limits.max_events, limits.max_bytes - 1
+    events, room = limits.max_events, max(1, limits.max_bytes - 1)
     is_full = False
     while events > 0 and not is_full:
         store.look_ahead(lane)

@@ -335,7 +335,9 @@ def test_refused_by_http(tmp_path: Path) -> None:
     """An answer that is about no event ends the command with the daemon's words."""
 
     def script(connection: socket.socket) -> None:
-        connection.recv(1000)
+        request = b""
+        while not request.endswith(b"{}\n"):
+            request += connection.recv(1000)
         connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 
     with scripted(tmp_path / "s", script) as address:

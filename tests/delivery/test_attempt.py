@@ -320,7 +320,9 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @asynccontextmanager
-async def tls_server(authority: Authority, *, wants_clients: bool = False, host: str = "localhost") -> AsyncIterator[int]:
+async def tls_server(
+    authority: Authority, *, wants_clients: bool = False, host: str = "localhost"
+) -> AsyncIterator[int]:
     """Serve 200 over TLS."""
     certificate, key = authority.issue(host)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.file)

@@ -182,7 +182,7 @@ class TestTooLarge:
     async def test_one_large_event(self, make_line: MakeLine) -> None:
         """An event that is too large by itself dies; its neighbours arrive, in batches of a useful size."""
         line = await make_line()
-        line.receiver._max_bytes = 300_000  # noqa: SLF001
+        line.receiver._max_bytes = 300_000
         await line.receiver.stop()
         await line.receiver.start()
         await line.append(0, 200)

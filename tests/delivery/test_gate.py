@@ -36,19 +36,21 @@ class TestState:
     def test_words(self) -> None:
         """What the destination does is told in the words of the status."""
         gate = new_gate()
-        assert gate.state is State.IDLE
-        gate.took()
-        assert gate.state is State.DELIVERING
-        gate.close_for(LONG, held=False)
-        assert gate.state is State.BACKING_OFF
-        gate.close_for(2 * LONG, held=True)
-        assert gate.state is State.HOLDING
-        gate.pause()
-        assert gate.state is State.PAUSED
-        gate.resume()
-        assert gate.state is State.DELIVERING
-        gate.left()
-        assert gate.state is State.IDLE
+        states = [gate.state]
+        for act in (
+            gate.took,
+            lambda: gate.close_for(LONG, held=False),
+            lambda: gate.close_for(2 * LONG, held=True),
+            gate.pause,
+            gate.resume,
+            gate.left,
+        ):
+            act()
+            states.append(gate.state)
+        assert states == [
+            *(State.IDLE, State.DELIVERING, State.BACKING_OFF, State.HOLDING, State.PAUSED),
+            *(State.DELIVERING, State.IDLE),
+        ]
 
     def test_next_attempt(self) -> None:
         """The time to the next attempt is told while one is waited for."""

@@ -59,7 +59,7 @@ def test_the_budget_grows() -> None:
     guard = Guard(limit=3)
     tried = []
     for _ in range(6):
-        verdicts = []
+        verdicts: list[Verdict] = []
         while not verdicts or verdicts[-1] is not Verdict.HOLD:
             verdicts.append(guard.rejected())
         guard.held()
@@ -78,7 +78,7 @@ def test_the_budget_is_bounded() -> None:
 def test_everything_rejected_buries_a_few() -> None:
     """Where nothing is ever delivered, no more than the limit is buried, however often it is tried."""
     guard = Guard()
-    verdicts = []
+    verdicts: list[Verdict] = []
     for _ in range(12):
         while (verdict := guard.rejected()) is not Verdict.HOLD:
             verdicts.append(verdict)

@@ -154,7 +154,7 @@ async def watch(line: Line) -> int:
 
     def look() -> None:
         nonlocal most
-        most = max(most, line.pump.link.gate._sending)  # noqa: SLF001
+        most = max(most, line.pump.link.gate._sending)
 
     async def is_empty() -> bool:
         look()
@@ -282,9 +282,7 @@ class TestPurge:
 
     @pytest.mark.parametrize(("fault", "state"), [("503:900", "backing_off"), ("403", "holding")])
     @pytest.mark.parametrize("count", [5, 30])
-    async def test_waiting_for_the_destination(
-        self, make_line: MakeLine, fault: str, state: str, count: int
-    ) -> None:
+    async def test_waiting_for_the_destination(self, make_line: MakeLine, fault: str, state: str, count: int) -> None:
         """The batch that waits for a back-off or a hold to end is dropped with all others."""
         line = await make_line(fault, retry=SLOW)
         await line.append(0, count)
@@ -377,7 +375,7 @@ class TestStop:
         await line.append(0, 30)
         line.build(batch=BatchConfig(max_events=10, max_age=1000))
         line.pump.stop()
-        await asyncio.wait_for(line._run(), PATIENCE)  # noqa: SLF001
+        await asyncio.wait_for(line._run(), PATIENCE)
         assert len(line.receiver.requests) == 2
         assert line.arrived == list(range(10))
         assert (await line.account()).queued == 20
@@ -544,9 +542,9 @@ class TestFailingStorage:
         def broken(_payload: bytes) -> bytes:
             raise ValueError("no key")
 
-        line.pump._sign = broken  # noqa: SLF001
+        line.pump._sign = broken
         with pytest.raises(ExceptionGroup):
-            await asyncio.wait_for(line._run(), PATIENCE)  # noqa: SLF001
+            await asyncio.wait_for(line._run(), PATIENCE)
         assert line.pump.link.gate.holders == 0
         await line.account()
         assert line.queue.pending("main").events == 10

@@ -38,7 +38,9 @@ class TestOutcome:
         """A configured outcome replaces that of the table, for this status alone."""
         overrides = {status: outcome}
         assert outcome_of(status, overrides) is outcome
-        assert all(outcome_of(other, overrides) is outcome_of(other, {}) for other in range(100, 600) if other != status)
+        assert all(
+            outcome_of(other, overrides) is outcome_of(other, {}) for other in range(100, 600) if other != status
+        )
 
     def test_no_answer_cannot_be_overridden(self) -> None:
         """Where no answer came, the batch is tried again, whatever is configured for statuses."""

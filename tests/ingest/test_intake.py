@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from forwarder.envelope import Envelope
@@ -20,8 +22,10 @@ async def test_accept() -> None:
     queue.refusal = QueueFullError("full")
     with pytest.raises(QueueFullError):
         await intake.accept(checked)
+    waiting = asyncio.ensure_future(intake.wait_space(5))
+    await asyncio.sleep(0)
     queue.relent()
-    await intake.wait_space(5)
+    await waiting
 
 
 async def test_close() -> None:

@@ -108,7 +108,7 @@ def refusals(said: list[Answer]) -> list[tuple[int, int]]:
 async def until(condition: Any) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for is inside the server
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -265,7 +265,7 @@ class TestClientsThatMisbehave:
             writer.close()
             await writer.wait_closed()
         async with asyncio.timeout(10):
-            while len(await server.stored()) < 3000:  # noqa: ASYNC110 - there is no event for it
+            while len(await server.stored()) < 3000:
                 await asyncio.sleep(0.02)
         assert sorted(await server.stored()) == list(range(3000))
 

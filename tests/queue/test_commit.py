@@ -1,0 +1,133 @@
+"""Group commit: what waits is run together, and each caller is told what came of its own operation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from forwarder.errors import ShuttingDownError, StorageError
+from forwarder.queue.commit import GroupCommit, Operation
+
+PATIENCE = 10.0
+
+
+class Desk:
+    """Runs groups on a list when it is let to, and remembers them."""
+
+    def __init__(self) -> None:
+        self.store: list[Any] = []
+        self.groups: list[int] = []
+        self.error: Exception | None = None
+        self.began = asyncio.Event()
+        self.may_run = asyncio.Event()
+        self.may_run.set()
+
+    async def run(self, group: Sequence[Operation[list[Any]]]) -> list[Any]:
+        self.groups.append(len(group))
+        self.began.set()
+        await self.may_run.wait()
+        if self.error is not None:
+            return [self.error] * len(group)
+        return [operation.act(self.store) for operation in group]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+async def commit(desk: Desk) -> AsyncIterator[GroupCommit[list[Any]]]:
+    commit: GroupCommit[list[Any]] = GroupCommit(desk.run, max_bytes=100)
+    commit.start()
+    yield commit
+    desk.may_run.set()
+    await commit.close()
+
+
+async def blocked(desk: Desk, commit: GroupCommit[list[Any]]) -> asyncio.Future[Any]:
+    """Let a first group begin that does not end yet, so that what follows waits."""
+    desk.may_run.clear()
+    first = commit.submit(lambda store: store.append("first"))
+    await asyncio.wait_for(desk.began.wait(), PATIENCE)
+    return first
+
+
+async def test_what_waits_runs_together(desk: Desk, commit: GroupCommit[list[Any]]) -> None:
+    """All that comes while one group runs is the next group, in the order in which it came."""
+    first = await blocked(desk, commit)
+    waiting = [commit.submit(lambda store, n=n: store.append(n)) for n in range(50)]  # type: ignore[misc]
+    desk.may_run.set()
+    await asyncio.wait_for(asyncio.gather(first, *waiting), PATIENCE)
+    assert desk.groups == [1, 50]
+    assert desk.store == ["first", *range(50)]
+
+
+async def test_a_group_is_bounded(desk: Desk, commit: GroupCommit[list[Any]]) -> None:
+    """A group ends before it grows over its size; an operation larger than that runs alone."""
+    first = await blocked(desk, commit)
+    waiting = [commit.submit(lambda _: None, size=size) for size in (60, 30, 20, 500, 1, 100)]
+    desk.may_run.set()
+    await asyncio.wait_for(asyncio.gather(first, *waiting), PATIENCE)
+    assert desk.groups == [1, 2, 1, 1, 1, 1]
+
+
+async def test_a_failing_group_tells_everybody(desk: Desk, commit: GroupCommit[list[Any]]) -> None:
+    """If a group fails, each of its callers is told, and the next group runs."""
+    first = await blocked(desk, commit)
+    waiting = [commit.submit(lambda store: store.append(1)) for _ in range(5)]
+    desk.error = StorageError("the disk is gone")
+    desk.may_run.set()
+    found = await asyncio.wait_for(asyncio.gather(first, *waiting, return_exceptions=True), PATIENCE)
+    assert found == [desk.error] * 6
+    desk.error = None
+    assert await asyncio.wait_for(commit.submit(lambda store: len(store)), PATIENCE) == 0
+
+
+async def test_each_has_its_own_result(desk: Desk, commit: GroupCommit[list[Any]]) -> None:
+    """A refusal among the results reaches the caller that it concerns, and nobody else."""
+    refusal = StorageError("no")
+    first = await blocked(desk, commit)
+    waiting = [commit.submit(lambda _: 1), commit.submit(lambda _: refusal), commit.submit(lambda _: 3)]
+    desk.may_run.set()
+    found = await asyncio.wait_for(asyncio.gather(first, *waiting, return_exceptions=True), PATIENCE)
+    assert found == [None, 1, refusal, 3]
+
+
+async def test_a_cancelled_caller_harms_nobody(desk: Desk, commit: GroupCommit[list[Any]]) -> None:
+    """An operation whose caller is gone is still done, and its neighbours get their results."""
+    first = await blocked(desk, commit)
+    gone, left = commit.submit(lambda store: store.append("gone")), commit.submit(lambda store: len(store))
+    gone.cancel()
+    desk.may_run.set()
+    assert await asyncio.wait_for(left, PATIENCE) == 2
+    await first
+    assert desk.store == ["first", "gone"]
+
+
+async def test_close_runs_what_was_submitted(desk: Desk, commit: GroupCommit[list[Any]]) -> None:
+    """What was submitted before the close is done; what comes after is refused."""
+    first = await blocked(desk, commit)
+    waiting = [commit.submit(lambda store, n=n: store.append(n), size=60) for n in range(3)]  # type: ignore[misc]
+    closing = asyncio.create_task(commit.close())
+    await asyncio.sleep(0)
+    with pytest.raises(ShuttingDownError):
+        commit.submit(lambda _: None)
+    assert not closing.done()
+    desk.may_run.set()
+    await asyncio.wait_for(closing, PATIENCE)
+    assert desk.store == ["first", 0, 1, 2]
+    assert all(done.done() for done in (first, *waiting))
+
+
+async def test_close_of_nothing() -> None:
+    """What never started, or has nothing to do, closes at once, also twice."""
+    commit: GroupCommit[list[Any]] = GroupCommit(Desk().run, max_bytes=1)
+    await commit.close()
+    commit = GroupCommit(Desk().run, max_bytes=1)
+    commit.start()
+    await asyncio.wait_for(commit.close(), PATIENCE)
+    await asyncio.wait_for(commit.close(), PATIENCE)

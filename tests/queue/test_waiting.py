@@ -1,0 +1,117 @@
+"""Ways out of the queue other than delivery: dropped, purged, expired."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from forwarder.model import Burial, Limits
+from forwarder.queue import views, waiting
+from forwarder.queue.base import Share
+from tests.queue.stores import Desk
+from tests.queue.test_conformance import numbers, segment
+
+EXPIRED = Burial("expired", 503, "busy")
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each row be accepted a second after the one before, from second 0 on."""
+    seconds = count()
+    monkeypatch.setattr("forwarder.queue.store.time", lambda: float(next(seconds)))
+
+
+def fill(rows: int, each: int = 10, *, filler: int = 0) -> Desk:
+    desk = Desk()
+    for row in range(rows):
+        desk.append(segment(row * each, each, filler=filler))
+    return desk
+
+
+def left(desk: Desk) -> list[int]:
+    """Return the numbers of what is handed out."""
+    batch = desk.take()
+    return numbers(batch.data) if batch else []
+
+
+class TestPurge:
+    def test_drops_all_that_waits_in_bounded_steps(self) -> None:
+        """However much waits, each step is bounded, and in the end nothing is left."""
+        desk = fill(200)
+        assert desk.write(lambda store: waiting.purge(store, "main")) < 2000
+        assert desk.purge() > 0
+        assert left(desk) == []
+        counters = views.counters(desk.store, "main")
+        assert (counters.dropped, counters.queued, counters.queued_bytes) == (2000, 0, 0)
+
+    def test_spares_what_is_held(self) -> None:
+        """Held events stay, in the middle of a row as well, and are handed out when they come back."""
+        desk = fill(5)
+        batches = [desk.take(Limits(7, 1 << 20)) for _ in range(4)]
+        assert batches[0] is not None
+        assert batches[2] is not None
+        desk.release(batches[0])
+        assert desk.purge() == 50 - 21
+        desk.release(batches[2])
+        assert left(desk) == list(range(14, 21))
+
+    def test_one_destination_alone(self) -> None:
+        """The queue of another destination is not touched."""
+        desk = Desk(shares={"a": Share(), "b": Share()})
+        desk.append(segment(0, 3, destination="a"), segment(0, 4, destination="b"))
+        assert desk.purge("a") == 3
+        assert views.counters(desk.store, "b").queued == 4
+
+
+class TestExpire:
+    def test_only_the_old(self) -> None:
+        """What was accepted before the time dies, with its reason; the rest stays in order."""
+        desk = fill(10)
+        assert desk.expire(4.0, EXPIRED) == 40
+        assert left(desk) == list(range(40, 100))
+        assert set(desk.column("SELECT reason || status || detail FROM dead")) == {"expired503busy"}
+        assert desk.column("SELECT accepted_at FROM dead GROUP BY accepted_at") == [0.0, 1.0, 2.0, 3.0]
+
+    def test_spares_what_is_held(self) -> None:
+        """Held events do not expire, those around them do."""
+        desk = fill(3)
+        batches = [desk.take(Limits(4, 1 << 20)) for _ in range(3)]
+        assert batches[1] is not None
+        desk.release(batches[1])
+        assert desk.expire(2.0, EXPIRED) == 12
+        assert left(desk) == list(range(20, 30))
+
+    def test_a_step_is_bounded_by_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A step reads no more than so many bytes of events, but at least one row."""
+        monkeypatch.setattr(waiting, "STEP_BYTES", 30_000)
+        desk = fill(20, filler=1000)
+        assert desk.write(lambda store: waiting.expire(store, "main", 100.0, EXPIRED)) == 30
+        assert desk.expire(100.0, EXPIRED) == 170
+
+    @pytest.mark.parametrize("data", [b"", b"one\n", b"\n" * 50])
+    def test_a_damaged_row_is_accounted_for(self, data: bytes) -> None:
+        """A row whose lines cannot be told apart expires as as many events as it had."""
+        desk = fill(3)
+        desk.db.execute("UPDATE segment SET data = ? WHERE id = (SELECT min(id) FROM segment)", (data,))
+        assert desk.expire(100.0, EXPIRED) == 30
+        counters = views.counters(desk.store, "main")
+        assert (counters.accepted, counters.dead, counters.queued) == (30, 30, 0)
+
+
+class TestDrop:
+    def test_the_oldest_of_all(self) -> None:
+        """Of several destinations, the oldest segments go first, as many as are needed."""
+        desk = Desk(shares={"a": Share(), "b": Share()})
+        for first in range(0, 40, 10):
+            desk.append(segment(first, 10, destination="a"))
+            desk.append(segment(first, 10, destination="b"))
+        size = len(segment(0, 10).data)
+        assert desk.write(lambda store: waiting.drop(store, ["a", "b"], 3 * size)) == 3
+        assert [views.counters(desk.store, name).dropped for name in "ab"] == [20, 10]
+
+    def test_nothing_to_drop(self) -> None:
+        """Where all is held, nothing is dropped."""
+        desk = fill(2)
+        desk.take()
+        assert desk.write(lambda store: waiting.drop(store, ["main"], 1)) == 0

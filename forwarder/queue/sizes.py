@@ -14,9 +14,5 @@ def stored_bytes(size: int) -> int:
 
 
 def wal_bytes(max_bytes: int) -> int:
-    """Return how many bytes of the queue's `max_bytes` are kept for the write-ahead log.
-
-    A large log is cheap while the queue is short: a page that is written again and again is copied
-    into the file once.
-    """
-    return min(int(__import__("os").environ.get("WALMB", "32")) * 1024 * 1024, max_bytes // 4)
+    """Return how many bytes of the queue's `max_bytes` are kept for the write-ahead log."""
+    return min(32 * 1024 * 1024, max_bytes // 4)

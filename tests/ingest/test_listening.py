@@ -142,6 +142,23 @@ class TestUnix:
         refusal(unix(path))
         assert not path.exists()
 
+    def test_a_stale_socket_that_goes_away(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A stale socket that somebody else removes at the same moment is no obstacle."""
+        with socket.socket(socket.AF_UNIX) as crashed:
+            crashed.bind(str(path))
+        lstat = Path.lstat
+
+        def look_and_lose(self: Path) -> os.stat_result:
+            found = lstat(self)
+            monkeypatch.undo()
+            self.unlink()
+            return found
+
+        monkeypatch.setattr(Path, "lstat", look_and_lose)
+        listener = listen(unix(path))
+        assert connects(path)
+        listener.close()
+
     @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
     def test_without_permission(self, tmp_path: Path, path: Path) -> None:
         """An unprivileged process is told which folder it cannot write to, and whose socket it may not use."""
@@ -194,6 +211,22 @@ class TestTcp:
             listener.socket.accept()[0].close()
             listener.close()
         listen(listener.address).close()
+
+    def test_a_port_for_root(self) -> None:
+        """A low port that this user may not have is refused with what it would take."""
+        code = (
+            "import os, sys; sys.path[:] = sys.argv[1:]\n"
+            "import encodings.idna\n"
+            "from forwarder.errors import ListenError\n"
+            "from forwarder.ingest.listening import listen\n"
+            "from forwarder.model import Address\n"
+            "if os.getuid() == 0: os.setuid(65534)\n"
+            "try: listen(Address(host='127.0.0.1', port=1)).close()\n"
+            "except ListenError as error: print(error.hint)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code, *sys.path], capture_output=True, text=True, check=True)
+        # Some systems let everybody listen at low ports.
+        assert done.stdout in {"", "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one\n"}
 
     @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "x" * 70])
     def test_a_host_that_is_not_here(self, host: str) -> None:

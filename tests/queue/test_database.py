@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -148,8 +149,12 @@ class TestOpen:
     async def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
         """A path that cannot be a file is named, and no thread is left behind."""
         (tmp_path / "queue.db").mkdir()
+        before = set(threading.enumerate())
         with pytest.raises(StorageError):
             await open_database(tmp_path / "queue.db", wal_bytes=WAL_BYTES)
+        for thread in set(threading.enumerate()) - before:
+            await asyncio.to_thread(thread.join, 10)
+            assert not thread.is_alive()
 
     async def test_errors_are_ours(self, tmp_path: Path) -> None:
         """What SQLite raises inside a job reaches the caller as an error of ours; the connection goes on."""

@@ -28,7 +28,8 @@ from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, Queue
 from forwarder.queue import admission, dead, views, waiting
 from forwarder.queue.base import Pending, Share
 from forwarder.queue.commit import GroupCommit, Operation
-from forwarder.queue.database import Connection, InstanceLock, folder_error, map_error, open_database, rebuild_database
+from forwarder.queue.database import Connection, InstanceLock, folder_error, map_error
+from forwarder.queue.opening import open_store, rebuilt_store
 from forwarder.queue.sizes import wal_bytes
 from forwarder.queue.store import Store, unhold
 from forwarder.queue.take import take
@@ -90,7 +91,7 @@ class SqliteQueue:
         lock = InstanceLock(path)
         lock.acquire()
         try:
-            connection, store = await _open_store(path, max_bytes)
+            connection, store = await open_store(path, max_bytes)
         except BaseException:
             lock.release()
             raise
@@ -152,7 +153,7 @@ class SqliteQueue:
         before = self._store
         with suppress(sqlite3.Error):
             await self._connection.close()
-        self._connection, self._store = await _rebuilt_store(self._path, before.max_bytes, error.message)
+        self._connection, self._store = await rebuilt_store(self._path, before.max_bytes, error.message)
         for name, lane in before.lanes.items():
             if name in self._store.lanes:
                 self._store.lanes[name].held, self._store.lanes[name].share = lane.held, lane.share
@@ -387,27 +388,6 @@ def _attempt(act: Callable[[Store], Any], store: Store) -> Any:
         raise
     except ForwarderError as error:
         return error
-
-
-async def _open_store(path: Path, max_bytes: int) -> tuple[Connection, Store]:
-    """Open a queue's file; one that is damaged is set aside and rebuilt."""
-    try:
-        return await _loaded(await open_database(path, wal_bytes=wal_bytes(max_bytes)), max_bytes)
-    except DamagedError as error:
-        return await _rebuilt_store(path, max_bytes, error.message)
-
-
-async def _rebuilt_store(path: Path, max_bytes: int, reason: str) -> tuple[Connection, Store]:
-    return await _loaded(await rebuild_database(path, wal_bytes=wal_bytes(max_bytes), reason=reason), max_bytes)
-
-
-async def _loaded(connection: Connection, max_bytes: int) -> tuple[Connection, Store]:
-    try:
-        store = await connection.run(partial(Store, max_bytes=max_bytes, wal_bytes=wal_bytes(max_bytes)))
-    except BaseException:
-        await connection.close()
-        raise
-    return connection, store
 
 
 def _is_enough(pending: Pending | None, enough: Limits | None) -> bool:

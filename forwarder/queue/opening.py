@@ -1,0 +1,32 @@
+"""Open a queue's file and load what it holds; one that is damaged is rebuilt on the way."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from forwarder.errors import DamagedError
+from forwarder.queue.database import Connection, open_database, rebuild_database
+from forwarder.queue.sizes import wal_bytes
+from forwarder.queue.store import Store
+
+
+async def open_store(path: Path, max_bytes: int) -> tuple[Connection, Store]:
+    """Open a queue's file; one that is damaged is set aside and rebuilt. Raises as `open_database` does."""
+    try:
+        return await _loaded(await open_database(path, wal_bytes=wal_bytes(max_bytes)), max_bytes)
+    except DamagedError as error:
+        return await rebuilt_store(path, max_bytes, error.message)
+
+
+async def rebuilt_store(path: Path, max_bytes: int, reason: str) -> tuple[Connection, Store]:
+    return await _loaded(await rebuild_database(path, wal_bytes=wal_bytes(max_bytes), reason=reason), max_bytes)
+
+
+async def _loaded(connection: Connection, max_bytes: int) -> tuple[Connection, Store]:
+    try:
+        store = await connection.run(partial(Store, max_bytes=max_bytes, wal_bytes=wal_bytes(max_bytes)))
+    except BaseException:
+        await connection.close()
+        raise
+    return connection, store

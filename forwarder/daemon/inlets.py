@@ -20,7 +20,7 @@ from forwarder.errors import ListenError
 from forwarder.ingest.access import Access
 from forwarder.ingest.http import HttpIntake
 from forwarder.ingest.intake import Intake
-from forwarder.ingest.listening import Listener, adopt, listen
+from forwarder.ingest.listening import BACKLOG, Listener, adopt, listen
 from forwarder.ingest.stream import StreamIntake
 from forwarder.model import Address
 
@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 Key = tuple[str, Address]
 _KINDS = ("http", "stream", "admin")
+# Seconds that a request which is under way has, when its listener is closed.
+_STOP_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -127,11 +129,11 @@ class Inlets:
             return _Open(listener, rule, access, close)
         runner: web.BaseRunner
         if kind == "http":
-            runner = web.ServerRunner(self.http.server(access))
+            runner = web.ServerRunner(self.http.server(access), shutdown_timeout=_STOP_SECONDS)
         else:
-            runner = web.AppRunner(self._admin.application(access), access_log=None)
+            runner = web.AppRunner(self._admin.application(access), access_log=None, shutdown_timeout=_STOP_SECONDS)
         await runner.setup()
-        await web.SockSite(runner, listener.socket).start()
+        await web.SockSite(runner, listener.socket, backlog=BACKLOG).start()
 
         async def cleanup() -> None:
             await runner.cleanup()

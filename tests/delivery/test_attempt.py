@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import subprocess
+import sys
 import tracemalloc
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -230,6 +233,20 @@ class TestAnswer:
         assert peak < 2 << 20
         assert sent < 32 << 20
 
+    async def test_a_packed_answer_is_not_unpacked(self) -> None:
+        """An answer that would be huge once it is unpacked costs no memory, although nobody asked for it packed."""
+        body = zlib.compress(b"x" * (64 << 20))
+        head = b"HTTP/1.1 400 Bad\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n" % len(body)
+        async with raw_server(answering(head + body)) as port, Client("main", at(port)) as client:
+            tracemalloc.start()
+            try:
+                answer = await client.send(b"a.b.c")
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+        assert answer == Answer(400, "400 Bad")
+        assert peak < 2 << 20
+
     async def test_a_slow_answer_does_not_hold_up(self) -> None:
         """An answer that drips without end is cut off soon after its status has arrived."""
 
@@ -404,8 +421,23 @@ class TestTls:
     def test_an_encrypted_key_asks_nobody(self, authority: Authority) -> None:
         """A key that needs a passphrase is refused; nobody is asked for it on the terminal."""
         certificate, key = authority.issue("forwarder.example", passphrase=b"secret")
-        with pytest.raises(ConfigError, match="unencrypted key"):
-            tls_context(TlsConfig(cert_file=certificate, key_file=key), "destinations.main.tls")
+        script = (
+            "import sys; from forwarder.config import TlsConfig; from forwarder.delivery.attempt import tls_context;"
+            "tls_context(TlsConfig(cert_file=sys.argv[1], key_file=sys.argv[2]), 'destinations.main.tls')"
+        )
+        # Without a terminal, standard input is asked; it stays open and says nothing.
+        with subprocess.Popen(
+            [sys.executable, "-c", script, certificate, key],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        ) as process:
+            assert process.stderr is not None
+            try:
+                assert process.wait(PATIENCE) == 1
+            finally:
+                process.kill()
+            assert b"unencrypted key" in process.stderr.read()
 
 
 @asynccontextmanager

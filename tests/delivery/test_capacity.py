@@ -91,6 +91,9 @@ def test_what_was_under_way_counts_once() -> None:
     for _ in range(4):
         capacity.too_large(1000, 400_000)
     assert capacity.limits.max_events == 500
+    capacity.too_large(500, 200_000)
+    capacity.too_large(1000, 400_000)
+    assert capacity.limits.max_events == 250
 
 
 @given(

@@ -60,6 +60,15 @@ class TestPace:
         assert [record.events for record in line.receiver.requests] == [100] * 10
         assert line.arrived == list(range(1000))
 
+    async def test_events_over_the_limit_go_alone(self, make_line: MakeLine) -> None:
+        """Where no event keeps `max_bytes`, each travels alone, in order."""
+        line = await make_line()
+        await line.append(0, 5)
+        line.start(batch=BatchConfig(max_bytes=1, max_age=0))
+        await line.empty()
+        assert [record.events for record in line.receiver.requests] == [1] * 5
+        assert line.arrived == list(range(5))
+
     async def test_events_from_before_the_start_leave_at_once(self, make_line: MakeLine) -> None:
         """What was queued before this process is old enough."""
         line = await make_line()

@@ -6,7 +6,7 @@ import sqlite3
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from random import Random
 
 import pytest
 from hypothesis import settings
@@ -24,11 +24,18 @@ from tests.queue.stores import Desk, lines, segment_of
 NAMES = ("a", "b")
 REJECTED = Burial("rejected", 400, "no")
 EXPIRED = Burial("expired")
+BURIALS = (None, None, REJECTED)
+WAYS = ("expire", "expire", "purge", "replay", "replay", "purge dead")
+AGES = (0.0, 0.5, 5.0)
+REASONS = (None, "rejected", "expired", "damaged")
+# Small events, and some that take pages of their own.
+FILLERS = (0, 1, 20, 60, 9000, 20_000)
+MAX_BYTES = (1, 60, 200, 1000, 20_000, 1 << 20)
 
 names = st.sampled_from(NAMES)
-# Small events, and some that take pages of their own.
-sizes = st.lists(st.one_of(st.integers(0, 60), st.integers(0, 20_000)), min_size=1, max_size=12)
-limits = st.builds(Limits, st.integers(1, 15), st.integers(1, 30_000))
+numbers = st.integers(0, 99)
+sizes = st.lists(st.sampled_from(FILLERS), min_size=1, max_size=12)
+limits = st.builds(Limits, st.integers(1, 30), st.sampled_from(MAX_BYTES))
 
 
 @dataclass(eq=False)
@@ -119,8 +126,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     # --- what is handed out --------------------------------------------------------------------
 
-    @rule(name=names, wanted=limits)
-    def take(self, name: str, wanted: Limits) -> None:
+    @precondition(lambda self: any(books.waiting() for books in self.books.values()))
+    @rule(name=names, several=st.lists(limits, min_size=1, max_size=4))
+    def take(self, name: str, several: list[Limits]) -> None:
+        for wanted in several:
+            self.take_one(name, wanted)
+
+    def take_one(self, name: str, wanted: Limits) -> None:
         """The oldest events that are not held, as many as fit, at least one."""
         expected: list[Event] = []
         size = 1
@@ -138,18 +150,14 @@ class StoreMachine(RuleBasedStateMachine):
                 event.is_held = True
             self.held.append((batch, expected))
 
-    def pick(self, data: Any) -> tuple[Batch, list[Event]]:
-        found: tuple[Batch, list[Event]] = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
-        return found
-
     def gone(self, name: str, found: list[Event]) -> None:
         leaving = set(map(id, found))
         self.books[name].queued = [event for event in self.books[name].queued if id(event) not in leaving]
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), burial=st.sampled_from([None, None, REJECTED]))
-    def settle(self, data: Any, burial: Burial | None) -> None:
-        batch, found = self.pick(data)
+    @rule(which=numbers, burial=st.sampled_from(BURIALS))
+    def settle(self, which: int, burial: Burial | None) -> None:
+        batch, found = self.held.pop(which % len(self.held))
         self.desk.settle(batch, burial)
         books = self.books[batch.destination]
         self.gone(batch.destination, found)
@@ -159,26 +167,39 @@ class StoreMachine(RuleBasedStateMachine):
             books.dead += [(event.line, burial) for event in found]
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def release(self, data: Any) -> None:
-        batch, found = self.pick(data)
+    @rule(which=numbers)
+    def release(self, which: int) -> None:
+        batch, found = self.held.pop(which % len(self.held))
         self.desk.release(batch)
         for event in found:
             event.is_held = False
 
     @precondition(lambda self: any(len(found) > 1 for _, found in self.held))
-    @rule(data=st.data())
-    def split(self, data: Any) -> None:
-        batch, found = data.draw(st.sampled_from([held for held in self.held if len(held[1]) > 1]))
+    @rule(which=numbers, count=numbers)
+    def split(self, which: int, count: int) -> None:
+        divisible = [held for held in self.held if len(held[1]) > 1]
+        batch, found = divisible[which % len(divisible)]
         self.held = [held for held in self.held if held[0] is not batch]
-        count = data.draw(st.integers(1, len(found) - 1))
-        left, right = batch.split(count)
-        assert (left.events, right.events) == (count, len(found) - count)
-        self.held += [(left, found[:count]), (right, found[count:])]
+        cut = 1 + count % (len(found) - 1)
+        left, right = batch.split(cut)
+        assert (left.events, right.events) == (cut, len(found) - cut)
+        self.held += [(left, found[:cut]), (right, found[cut:])]
 
     # --- other ways out ------------------------------------------------------------------------
 
-    @rule(name=names, age=st.sampled_from([0.0, 0.5, 5.0]))
+    @rule(way=st.sampled_from(WAYS), name=names, age=st.sampled_from(AGES), reason=st.sampled_from(REASONS))
+    def take_away(self, way: str, name: str, age: float, reason: str | None) -> None:
+        """What empties queues is one rule among many, or there would be nothing to see."""
+        match way:
+            case "expire":
+                self.expire(name, age)
+            case "purge":
+                self.purge(name)
+            case "replay":
+                self.replay(name, reason)
+            case "purge dead":
+                self.purge_dead(name, reason)
+
     def expire(self, name: str, age: float) -> None:
         before = self.now - age
         old = [event for event in self.books[name].waiting() if event.at < before]
@@ -186,14 +207,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.gone(name, old)
         self.books[name].dead += [(event.line, EXPIRED) for event in old]
 
-    @rule(name=names)
     def purge(self, name: str) -> None:
         found = self.books[name].waiting()
         assert self.desk.purge(name) == len(found)
         self.gone(name, found)
         self.books[name].dropped += len(found)
 
-    @rule(name=names, reason=st.sampled_from([None, "rejected", "expired", "damaged"]))
     def replay(self, name: str, reason: str | None) -> None:
         books = self.books[name]
         found = [line for line, burial in books.dead if reason in {None, burial.reason}]
@@ -201,7 +220,6 @@ class StoreMachine(RuleBasedStateMachine):
         books.dead = [(line, burial) for line, burial in books.dead if reason not in {None, burial.reason}]
         books.queued += [Event(line, self.now) for line in found]
 
-    @rule(name=names, reason=st.sampled_from([None, "rejected"]))
     def purge_dead(self, name: str, reason: str | None) -> None:
         books = self.books[name]
         left = [(line, burial) for line, burial in books.dead if reason not in {None, burial.reason}]
@@ -280,6 +298,53 @@ class StoreMachine(RuleBasedStateMachine):
             assert pending.bytes <= sum(self.desk.column("SELECT size FROM segment"))
             assert bool(pending.bytes) == bool(waits)
 
+    def check(self) -> None:
+        """Check everything that always holds."""
+        self.accounts_add_up()
+        self.sizes_add_up()
+        self.everything_is_where_it_belongs()
+        self.what_waits_is_known()
+
 
 TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestStoreMachine.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+
+
+def step(machine: StoreMachine, chance: Random) -> None:
+    """Do something by chance, with the weights of a busy forwarder."""
+    name, number = chance.choice(NAMES), chance.randrange(100)
+    fillers = chance.choices(FILLERS, k=chance.randint(1, 12))
+    match chance.choices(range(10), (20, 5, 3, 30, 25, 8, 8, 6, 2, 1))[0]:
+        case 0:
+            machine.append(name, fillers)
+        case 1:
+            machine.append_together([(chance.choice(NAMES), fillers) for _ in range(chance.randint(2, 6))])
+        case 2:
+            machine.pass_time(chance.choice([0.0, 1.0, 10.0]))
+        case 3:
+            machine.take_one(name, Limits(chance.randint(1, 30), chance.choice(MAX_BYTES)))
+        case 4 if machine.held:
+            machine.settle(number, chance.choice(BURIALS))
+        case 5 if machine.held:
+            machine.release(number)
+        case 6 if any(len(found) > 1 for _, found in machine.held):
+            machine.split(number, chance.randrange(100))
+        case 7:
+            machine.take_away(chance.choice(WAYS), name, chance.choice(AGES), chance.choice(REASONS))
+        case 8:
+            machine.fail(name, fillers)
+        case 9:
+            machine.reopen()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_long_runs(seed: int) -> None:
+    """The list and the store agree after each of many steps, in which much is held and settled out of order."""
+    machine, chance = StoreMachine(), Random(seed)
+    machine.open((16, 32, 4096, 4096)[seed])
+    try:
+        for _ in range(400):
+            step(machine, chance)
+            machine.check()
+    finally:
+        machine.teardown()

@@ -4,7 +4,8 @@ WAL with `synchronous=FULL`: a commit returns after its frames are synced to dis
 to 3.51.2 can damage a WAL database that two connections write or checkpoint at the same moment
 (https://sqlite.org/wal.html#walresetbug), so there is a lock file beside the database, and
 `locking_mode=EXCLUSIVE` keeps every other connection out. A file that is not a queue, or that
-SQLite calls damaged, is renamed to `….damaged-TIME` and a new one is begun; nothing is deleted.
+SQLite calls damaged, is renamed to `….damaged-TIME` once a new one holds what could be read of it;
+nothing is deleted.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ APPLICATION_ID = 0x46776451
 SCHEMA_VERSION = 1
 # Each script leads from the version before it; version 1 is schema.sql.
 MIGRATIONS: dict[int, str] = {}
+
+# A database's file, and those that SQLite keeps beside it.
+_SUFFIXES = ("", "-wal", "-shm")
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -136,16 +140,53 @@ async def open_database(path: Path, *, wal_bytes: int) -> Connection:
 
 
 async def rebuild_database(path: Path, *, wal_bytes: int, reason: str) -> Connection:
-    """Set a damaged file aside, begin a new one, and put into it what can be read of the old one."""
-    aside = await asyncio.to_thread(set_aside, path)
-    connection = await open_database(path, wal_bytes=wal_bytes)
+    """Put what can be read of a damaged file into a new one, and open that in its place.
+
+    The new file is made beside the damaged one and takes its place when it is complete and synced,
+    so neither a crash nor a full disk leaves less than there was. Raises as `open_database` does;
+    then the damaged file is where it was.
+    """
+    unfinished = path.with_name(path.name + ".rebuilding")
+    await asyncio.to_thread(_remove, unfinished)
+    connection = await open_database(unfinished, wal_bytes=wal_bytes)
     try:
-        found = await connection.run(partial(salvage, aside))
-    except BaseException:
+        found = await connection.run(partial(salvage, path))
+    finally:
+        # Folds the log into the file, and syncs it.
         await connection.close()
-        raise
+    try:
+        unfinished.rename(_rebuilt(path))
+        aside = await asyncio.to_thread(finish_rebuild, path)
+    except OSError as error:
+        raise folder_error(path.parent, error) from error
     log.error("queue.set_aside", reason=reason, file=str(aside), **asdict(found), hint="a new queue was begun")
-    return connection
+    return await open_database(path, wal_bytes=wal_bytes)
+
+
+def finish_rebuild(path: Path) -> Path | None:
+    """Let a complete new file take the place of a damaged one; return where the damaged one went.
+
+    Does nothing where there is no new file. A crash in between leaves the rest to the next start.
+    """
+    if not _rebuilt(path).exists():
+        return None
+    aside = set_aside(path)
+    _rebuilt(path).rename(path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return aside
+
+
+def _rebuilt(path: Path) -> Path:
+    return path.with_name(path.name + ".rebuilt")
+
+
+def _remove(path: Path) -> None:
+    for suffix in _SUFFIXES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 async def _connect(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> Connection:
@@ -220,7 +261,7 @@ def set_aside(path: Path) -> Path:
     while aside.exists():
         number += 1
         aside = path.with_name(f"{path.name}.damaged-{stamp}-{number}")
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in _SUFFIXES:
         source = path.with_name(path.name + suffix)
         if source.exists():
             source.rename(aside.with_name(aside.name + suffix))

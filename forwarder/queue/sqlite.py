@@ -10,12 +10,9 @@ queued.
 from __future__ import annotations
 
 import asyncio
-import shutil
-import sqlite3
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -23,52 +20,36 @@ from typing import Any
 
 import structlog
 
-from forwarder.errors import DamagedError, DiskFullError, ForwarderError, ShuttingDownError, StorageError
+from forwarder.errors import DiskFullError, ShuttingDownError, StorageError
 from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, QueueStats, Segment
 from forwarder.queue import admission, dead, views, waiting
 from forwarder.queue.base import Pending, Share
 from forwarder.queue.commit import GroupCommit, Operation
-from forwarder.queue.database import Connection, InstanceLock, folder_error, map_error
-from forwarder.queue.opening import open_store, rebuilt_store
+from forwarder.queue.database import InstanceLock, folder_error
+from forwarder.queue.jobs import Jobs, Snapshot
+from forwarder.queue.opening import open_store
 from forwarder.queue.sizes import wal_bytes
-from forwarder.queue.store import Store, unhold
+from forwarder.queue.store import Store
 from forwarder.queue.take import take
 
 # Free pages that a file keeps for reuse before space is handed back, and how many pages one step
 # hands back, so that no commit waits long for it.
 _KEEP_FREE_BYTES = 16 * 1024 * 1024
 _VACUUM_PAGES = 256
-# A disk with so much room, in bytes, is not full.
-_ROOM_BYTES = 64 * 1024 * 1024
 # Seconds between attempts to write to a storage that fails.
 _RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
-    """What a job brings back to the event loop; sizes in bytes of the file."""
-
-    pending: dict[str, Pending]
-    live_bytes: int
-    free_bytes: int
-    is_full: bool
-    wrote: bool = False
-    failure: ForwarderError | None = None
-
-
 class SqliteQueue:
     """`forwarder.queue.base.Queue` on SQLite. Use `async with await SqliteQueue.open(…)`."""
 
-    def __init__(self, path: Path, connection: Connection, store: Store, lock: InstanceLock) -> None:
-        self._path = path
-        self._connection = connection
-        self._store = store
+    def __init__(self, jobs: Jobs, lock: InstanceLock, max_bytes: int) -> None:
+        self._jobs = jobs
         self._lock = lock
-        self._commit: GroupCommit[Store] = GroupCommit(self._run, max_bytes=wal_bytes(store.max_bytes) // 4)
-        pending = {name: lane.pending() for name, lane in store.lanes.items()}
-        self._snapshot = _Snapshot(pending, store.live_bytes, store.free_bytes, store.is_full)
+        self._commit: GroupCommit[Store] = GroupCommit(self._run, max_bytes=wal_bytes(max_bytes) // 4)
+        self._snapshot = jobs.snapshot
         self._changed: dict[str, asyncio.Event] = {}
         self._enough: dict[str, Limits] = {}
         self._space = asyncio.Event()
@@ -76,7 +57,6 @@ class SqliteQueue:
         self._closing = asyncio.Event()
         self._failing: str | None = None
         self._upkeep_task: asyncio.Task[None] | None = None
-        self._released: deque[Batch] = deque()
 
     @classmethod
     async def open(cls, path: Path, *, max_bytes: int) -> SqliteQueue:
@@ -95,7 +75,7 @@ class SqliteQueue:
         except BaseException:
             lock.release()
             raise
-        return cls(path, connection, store, lock)
+        return cls(Jobs(path, connection, store), lock, max_bytes)
 
     async def __aenter__(self) -> SqliteQueue:
         self._commit.start()
@@ -117,71 +97,18 @@ class SqliteQueue:
             await self._upkeep_task
         await self._commit.close()
         try:
-            await self._connection.close()
+            await self._jobs.close()
         finally:
             self._lock.release()
 
     # --- jobs ----------------------------------------------------------------------------------
 
     async def _run(self, group: Sequence[Operation[Store]]) -> list[Any]:
-        try:
-            try:
-                results, snapshot = await self._connection.run(partial(self._job, group))
-                if snapshot.failure is not None and self._failing is None:
-                    await self._look_for_damage(snapshot.failure)
-            except DamagedError as error:
-                await self._rebuild(error)
-                results, snapshot = await self._connection.run(partial(self._job, group))
-        except ForwarderError as error:
-            return [error] * len(group)
-        except Exception as error:  # a bug: every caller is told, and the loop lives on
-            log.exception("queue.job_failed")
-            return [error] * len(group)
+        results, snapshot = await self._jobs.run(group, look_for_damage=self._failing is None)
         self._publish(snapshot)
         return results
 
-    async def _look_for_damage(self, failure: ForwarderError) -> None:
-        """Raise DamagedError where the disk is called full, but it is the file's list of free pages that is damaged."""
-        free = await asyncio.to_thread(lambda: shutil.disk_usage(self._path.parent).free)
-        if isinstance(failure, DiskFullError) and free > _ROOM_BYTES:
-            found = await self._connection.run(lambda db: db.execute("PRAGMA quick_check(1)").fetchone()[0])
-            if found != "ok":
-                raise DamagedError(f"the queue file is damaged: {found}")
-
-    async def _rebuild(self, error: DamagedError) -> None:
-        """Go on with a new file that has what could be read of the damaged one. What is held stays held."""
-        before = self._store
-        with suppress(sqlite3.Error):
-            await self._connection.close()
-        self._connection, self._store = await rebuilt_store(self._path, before.max_bytes, error.message)
-        for name, lane in before.lanes.items():
-            if name in self._store.lanes:
-                self._store.lanes[name].held, self._store.lanes[name].share = lane.held, lane.share
-
-    def _job(self, group: Sequence[Operation[Store]], _db: sqlite3.Connection) -> tuple[list[Any], _Snapshot]:
-        """Do a group's work, on the connection's thread."""
-        store, failure = self._store, None
-        results: list[Any] = [None] * len(group)
-        while self._released:
-            _give_back(store, self._released.popleft())
-        writes = [index for index, operation in enumerate(group) if operation.is_write]
-        if writes:
-            done: list[Any]
-            try:
-                done = store.transact([group[index].act for index in writes])
-            except DamagedError:
-                raise
-            except (DiskFullError, StorageError) as error:
-                done, failure = [error] * len(writes), error
-            for index, result in zip(writes, done, strict=True):
-                results[index] = result
-        for index, operation in enumerate(group):
-            if not operation.is_write:
-                results[index] = _attempt(operation.act, store)
-        pending = {name: lane.pending() for name, lane in store.lanes.items()}
-        return results, _Snapshot(pending, store.live_bytes, store.free_bytes, store.is_full, bool(writes), failure)
-
-    def _publish(self, snapshot: _Snapshot) -> None:
+    def _publish(self, snapshot: Snapshot) -> None:
         """Take over what a job brought back, and wake whom it concerns."""
         if snapshot.live_bytes < self._snapshot.live_bytes:
             self._space.set()
@@ -268,7 +195,7 @@ class SqliteQueue:
     def release(self, batch: Batch) -> None:
         """Give a held batch back; its events are handed out again, in their old places."""
         # The next job begins with it: a purge or an expiry that comes after must find these events.
-        self._released.append(batch)
+        self._jobs.released.append(batch)
         with suppress(ShuttingDownError):
             self._commit.submit(lambda _store: None, is_write=False)
 
@@ -367,27 +294,6 @@ class SqliteQueue:
         """Return the counters of every destination that the queue knows, and its size."""
         stats: QueueStats = await self._commit.submit(views.stats, is_write=False)
         return replace(stats, failing=self._failing)
-
-
-def _give_back(store: Store, batch: Batch) -> None:
-    lane = store.lanes[batch.destination]
-    unhold(lane, batch)
-    lane.look_again()
-
-
-def _attempt(act: Callable[[Store], Any], store: Store) -> Any:
-    """Run a read; return its result, or its error as a value. Raises DamagedError."""
-    try:
-        return act(store)
-    except sqlite3.Error as error:
-        mapped = map_error(error)
-        if isinstance(mapped, DamagedError):
-            raise mapped from error
-        return mapped
-    except DamagedError:
-        raise
-    except ForwarderError as error:
-        return error
 
 
 def _is_enough(pending: Pending | None, enough: Limits | None) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from time import monotonic, time
 from typing import Any
 
@@ -99,7 +100,9 @@ class Store:
         for act in self.after:
             act()
         self.after.clear()
-        self.measure()
+        # The commit is done and must not be reported as failed: what is wrong shows in the next one.
+        with suppress(sqlite3.Error):
+            self.measure()
 
     def _write_ledgers(self) -> None:
         for ledger in self._changed.values():

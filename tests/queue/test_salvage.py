@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from forwarder.errors import QueueLockedError
-from forwarder.model import Burial, DeadFilter, Limits
+from forwarder.errors import QueueLockedError, StorageError
+from forwarder.model import Batch, Burial, DeadFilter, Limits
 from forwarder.queue.base import Share
+from forwarder.queue.salvage import Salvage, salvage
 from forwarder.queue.sqlite import SqliteQueue
-from tests.queue.test_conformance import account, drain, segment
+from forwarder.queue.store import Store
+from forwarder.queue.take import take
+from tests.queue.test_conformance import account, drain, numbers, segment
 
 PAGE = 16 * 1024
 EVENTS = 2000
@@ -175,3 +179,111 @@ async def test_the_lock_outlives_the_damage(tmp_path: Path) -> None:
     with pytest.raises(QueueLockedError):
         await SqliteQueue.open(path, max_bytes=64 << 20)
     await queue.close()
+
+
+def spoil(path: Path) -> None:
+    """Damage the second half of a file while it is open."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2 // PAGE * PAGE)
+        file.write(b"\xff" * PAGE * 4)
+        file.truncate(size * 3 // 4 // PAGE * PAGE)
+
+
+async def test_what_was_committed_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An append and a settlement beside the read that finds the damage count once, and their events come once."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    queue = await opened(path)
+    first, second = [await queue.next_batch("main", Limits(10, 1 << 20)) for _ in range(2)]
+    assert first is not None
+    assert second is not None
+    before = await account(queue)
+    calls = 0
+
+    def meets_damage(store: Store, destination: str, limits: Limits) -> Batch | None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise damage(tmp_path)
+        return take(store, destination, limits)
+
+    monkeypatch.setattr("forwarder.queue.sqlite.take", meets_damage)
+    _, _, third, fourth = await asyncio.gather(
+        queue.append([segment(9000)]),
+        queue.settle(first),
+        queue.next_batch("main", Limits(10, 1 << 20)),
+        queue.next_batch("main", Limits(10, 1 << 20)),
+    )
+    assert len(aside(path)) == 1
+    after = await account(queue)
+    assert after.accepted == before.accepted + 1
+    assert after.delivered == before.delivered + 10
+    assert third is not None
+    assert fourth is not None
+    assert numbers(third.data) + numbers(fourth.data) == list(range(20, 40))
+    queue.release(second)
+    for batch in (third, fourth):
+        await queue.settle(batch)
+    assert await drain(queue) == [*range(10, 20), *range(40, EVENTS), 9000]
+    await queue.close()
+
+
+def damage(folder: Path) -> sqlite3.DatabaseError:
+    """Return the error with which SQLite meets a file that it cannot read."""
+    (folder / "garbage").write_bytes(b"garbage" * 1000)
+    with pytest.raises(sqlite3.DatabaseError) as caught, sqlite3.connect(folder / "garbage") as db:
+        db.execute("SELECT * FROM sqlite_schema")
+    db.close()
+    return caught.value
+
+
+async def test_a_rebuild_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a new file cannot be made, the damaged one stays where it is; once it can, everything readable is there."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    queue = await opened(path)
+
+    def full(*_: object) -> Salvage:
+        raise sqlite3.OperationalError("no room for a new file")
+
+    monkeypatch.setattr("forwarder.queue.database.salvage", full)
+    spoil(path)
+    with pytest.raises(StorageError):
+        await drain(queue)
+    assert queue.trouble() is not None
+    assert path.exists()
+    assert not aside(path)
+    monkeypatch.setattr("forwarder.queue.database.salvage", salvage)
+    # Taken but not handed over when the damage was found, nothing is held.
+    rest = await drain(queue)
+    assert len(rest) > EVENTS // 4
+    assert (await account(queue)).queued == 0
+    await queue.append([segment(9000)])
+    assert await drain(queue) == [9000]
+    assert queue.trouble() is None
+    await queue.close()
+
+
+@pytest.mark.parametrize("gone", [(), ("queue.db-wal",), ("queue.db-wal", "queue.db")])
+async def test_a_crash_while_the_new_file_takes_its_place(tmp_path: Path, gone: tuple[str, ...]) -> None:
+    """Wherever a crash interrupts the exchange of files, the next start finishes it with the complete new file."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    path.rename(tmp_path / "queue.db.rebuilt")
+    for name in {"queue.db", "queue.db-wal"} - set(gone):
+        (tmp_path / name).write_bytes(b"damaged" * 5000)
+    await check_account(path, least=EVENTS)
+    assert not (tmp_path / "queue.db.rebuilt").exists()
+
+
+async def test_a_crash_while_the_new_file_is_made(tmp_path: Path) -> None:
+    """A new file that is not complete is thrown away, and made again from the damaged one."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with sqlite3.connect(path) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    (tmp_path / "queue.db.rebuilding").write_bytes(b"half" * 10_000)
+    await check_account(path, least=EVENTS)
+    assert not (tmp_path / "queue.db.rebuilding").exists()

@@ -40,7 +40,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def fail(queue: SqliteQueue, fails: bool) -> None:
     """Let every write fail from now on, or succeed again."""
-    await queue._connection.run(lambda db: db.execute(f"PRAGMA query_only = {fails}").fetchall())
+    await queue._jobs.connection.run(lambda db: db.execute(f"PRAGMA query_only = {fails}").fetchall())
 
 
 async def waits(task: asyncio.Task[None]) -> bool:

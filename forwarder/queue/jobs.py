@@ -1,0 +1,176 @@
+"""Run groups of operations on the connection's thread, and go on when the file turns out to be damaged.
+
+A group's writes are one transaction; then come its reads. Damage may show at any of them: then the
+file is rebuilt from what can be read, and what was not done yet is done on the new one. What was
+done before stays done: a write that was committed is in the rebuilt file, and must not be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from forwarder.errors import DamagedError, DiskFullError, ForwarderError, StorageError
+from forwarder.model import Batch
+from forwarder.queue.base import Pending
+from forwarder.queue.commit import Operation
+from forwarder.queue.database import Connection, map_error
+from forwarder.queue.opening import open_store, rebuilt_store
+from forwarder.queue.store import Store, unhold
+
+# A disk with so much room, in bytes, is not full.
+_ROOM_BYTES = 64 * 1024 * 1024
+
+log = structlog.get_logger(__name__)
+
+Group = Sequence[Operation[Store]]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a job brings back to the event loop; sizes in bytes of the file."""
+
+    pending: dict[str, Pending]
+    live_bytes: int
+    free_bytes: int
+    is_full: bool
+    wrote: bool = False
+    failure: ForwarderError | None = None
+
+    @classmethod
+    def of(cls, store: Store) -> Snapshot:
+        pending = {name: lane.pending() for name, lane in store.lanes.items()}
+        return cls(pending, store.live_bytes, store.free_bytes, store.is_full)
+
+
+class Jobs:
+    """The connection to one queue file and the store that is loaded from it; one job runs at a time."""
+
+    def __init__(self, path: Path, connection: Connection, store: Store) -> None:
+        self._path = path
+        self._store = store
+        self._is_disconnected = False
+        self.connection = connection
+        self.snapshot = Snapshot.of(store)
+        self.released: deque[Batch] = deque()
+        """Batches that are given back at the start of the next job."""
+
+    async def run(self, group: Group, *, look_for_damage: bool) -> tuple[list[Any], Snapshot]:
+        """Return each operation's result, or its error as a value, and what there is to know afterwards.
+
+        With `look_for_damage`, a disk that is called full although it has room is looked into: the
+        file's list of free pages may be damaged.
+        """
+        # By place in the group.
+        done: dict[int, Any] = {}
+        failure: Exception
+        try:
+            try:
+                self.snapshot = await self._do(group, done, look_for_damage=look_for_damage)
+            except DamagedError as error:
+                await self._rebuild(error)
+                self.snapshot = await self._do(group, done, look_for_damage=False)
+        except ForwarderError as error:
+            self.snapshot = replace(self.snapshot, wrote=False, failure=error)
+            failure = error
+        except Exception as error:  # a bug: every caller is told, and the next job is run
+            log.exception("queue.job_failed")
+            failure = error
+        else:
+            return [done[index] for index in range(len(group))], self.snapshot
+        return [done.get(index, failure) for index in range(len(group))], self.snapshot
+
+    async def close(self) -> None:
+        """Fold the log into the file, and close it."""
+        if not self._is_disconnected:
+            await self.connection.close()
+
+    async def _do(self, group: Group, done: dict[int, Any], *, look_for_damage: bool) -> Snapshot:
+        """Do what of a group is not done yet. Raises DamagedError."""
+        if self._is_disconnected:
+            self._take_over(*await open_store(self._path, self._store.max_bytes))
+        snapshot = await self.connection.run(partial(self._job, group, done))
+        failure = snapshot.failure
+        if look_for_damage and isinstance(failure, DiskFullError) and await self._is_damaged():
+            for index in [index for index, result in done.items() if result is failure]:
+                del done[index]
+            raise DamagedError(f"the queue file is damaged: {failure.message}, though there is room")
+        return snapshot
+
+    def _job(self, group: Group, done: dict[int, Any], _db: sqlite3.Connection) -> Snapshot:
+        """Do what of a group is not done yet, on the connection's thread."""
+        store, failure = self._store, None
+        while self.released:
+            _give_back(store, self.released.popleft())
+        writes = [index for index, operation in enumerate(group) if operation.is_write and index not in done]
+        if writes:
+            try:
+                results = store.transact([group[index].act for index in writes])
+            except DamagedError:
+                raise
+            except (DiskFullError, StorageError) as error:
+                results, failure = [error] * len(writes), error
+            done.update(zip(writes, results, strict=True))
+        for index, operation in enumerate(group):
+            if not operation.is_write and index not in done:
+                done[index] = _attempt(operation.act, store)
+        return replace(Snapshot.of(store), wrote=bool(writes), failure=failure)
+
+    # --- damage --------------------------------------------------------------------------------
+
+    async def _is_damaged(self) -> bool:
+        """Say whether the file is damaged where the disk is called full but has room."""
+        free = await asyncio.to_thread(lambda: shutil.disk_usage(self._path.parent).free)
+        if free < _ROOM_BYTES:
+            return False
+        found = await self.connection.run(lambda db: db.execute("PRAGMA quick_check(1)").fetchone()[0])
+        return bool(found != "ok")
+
+    async def _rebuild(self, error: DamagedError) -> None:
+        """Go on with a new file that has what could be read of the damaged one.
+
+        Where that fails, the next job opens the damaged file again, and comes back here.
+        """
+        self._is_disconnected = True
+        # The file is damaged; it may well not be closed in order either.
+        with suppress(sqlite3.Error):
+            await self.connection.close()
+        self._take_over(*await rebuilt_store(self._path, self._store.max_bytes, error.message))
+
+    def _take_over(self, connection: Connection, store: Store) -> None:
+        """Go on with another connection; what is held stays held."""
+        for name, lane in self._store.lanes.items():
+            if name in store.lanes:
+                store.lanes[name].held, store.lanes[name].share = lane.held, lane.share
+        self.connection, self._store, self._is_disconnected = connection, store, False
+
+
+def _give_back(store: Store, batch: Batch) -> None:
+    lane = store.lanes[batch.destination]
+    unhold(lane, batch)
+    lane.look_again()
+
+
+def _attempt(act: Callable[[Store], Any], store: Store) -> Any:
+    """Run a read; return its result, or its error as a value. Raises DamagedError."""
+    try:
+        return act(store)
+    except sqlite3.Error as error:
+        mapped = map_error(error)
+        if isinstance(mapped, DamagedError):
+            raise mapped from error
+        return mapped
+    except DamagedError:
+        raise
+    except ForwarderError as error:
+        return error

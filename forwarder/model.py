@@ -1,4 +1,4 @@
-"""The nouns that the stages hand to each other: segment, batch, outcome, dead letter, counters.
+"""The nouns that the stages hand to each other: segment, batch, outcome, state, dead letter, counters.
 
 Events of one destination are numbered in the order in which they were queued; the number is the
 event's *position*. A segment holds consecutive positions. A batch is a list of slices, each a run
@@ -131,6 +131,30 @@ class Outcome(enum.Enum):
     HELD = "held"
     TOO_LARGE = "too_large"
     REJECTED = "rejected"
+
+
+class State(enum.StrEnum):
+    """What a destination is doing."""
+
+    IDLE = "idle"
+    DELIVERING = "delivering"
+    BACKING_OFF = "backing_off"
+    """The last attempt was deferred; the next one waits for its time."""
+    HOLDING = "holding"
+    """The destination is misconfigured or does not know the key; nothing is dropped."""
+    PAUSED = "paused"
+    REMOVED = "removed"
+    """No longer configured, but the queue still keeps events or dead letters of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """The last attempt that did not deliver; `at` in seconds since the epoch."""
+
+    at: float
+    status: int | None
+    """The HTTP status, or None where no answer came."""
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,12 @@ from aiohttp.typedefs import Handler, Middleware
 from forwarder import __version__
 from forwarder.admin.dead import encode_letter, parse_body, parse_limit, parse_query
 from forwarder.admin.status import Status, build_status
-from forwarder.admin.steering import State, Steering
+from forwarder.admin.steering import Steering
 from forwarder.admin.stream import stream_lines
 from forwarder.errors import IntakeError, MalformedError
 from forwarder.ingest.access import Access
 from forwarder.ingest.problems import problem_of, problem_response
-from forwarder.model import DeadFilter
+from forwarder.model import DeadFilter, State
 from forwarder.queue.base import Queue
 
 _PROBES = frozenset({"/healthz", "/readyz"})

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from forwarder.admin.steering import DestinationStatus, LastError, State
-from forwarder.model import Counters, QueueStats
+from forwarder.admin.steering import DestinationStatus
+from forwarder.model import Counters, LastError, QueueStats, State
 
 
 class QueueState(msgspec.Struct):

@@ -6,34 +6,11 @@ that `status` returned; everything else is answered before the daemon is asked.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-
-class State(enum.StrEnum):
-    """What a destination is doing."""
-
-    IDLE = "idle"
-    DELIVERING = "delivering"
-    BACKING_OFF = "backing_off"
-    """The last attempt was deferred; the next one waits for its time."""
-    HOLDING = "holding"
-    """The destination is misconfigured or does not know the key; nothing is dropped."""
-    PAUSED = "paused"
-    REMOVED = "removed"
-    """No longer configured, but the queue still keeps events or dead letters of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class LastError:
-    """The last attempt that did not deliver; `at` in seconds since the epoch."""
-
-    at: float
-    status: int | None
-    """The HTTP status, or None where no answer came."""
-    detail: str
+from forwarder.model import LastError, State
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,12 @@ import click
 import msgspec
 
 from forwarder.admin.status import Status
-from forwarder.admin.steering import State
 from forwarder.cli.connection import HttpConnection, unreachable
 from forwarder.cli.options import config_option
 from forwarder.cli.text import printable
 from forwarder.config import Config, SettingError, load, parse_address, secret
 from forwarder.errors import ConfigError, EventError, ForwarderError, NegativeAnswerError, NotReachableError
-from forwarder.model import Address
+from forwarder.model import Address, State
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 T = TypeVar("T")

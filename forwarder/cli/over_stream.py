@@ -112,7 +112,8 @@ class StreamSender:
             await writer.drain()
             if alone:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._answered.wait(), _FIRST_ANSWER)
+                    async with asyncio.timeout(_FIRST_ANSWER):
+                        await self._answered.wait()
                 alone = False
         writer.write_eof()
 

@@ -147,6 +147,7 @@ def _send(target: Target, feed: Feed, source: Source, tally: Tally) -> None:
             asyncio.run(StreamSender(target.address, target.token, source, tally).send(feed))
             return
         except SpeaksHttpError:
+            # Nothing was stored and the feed is back at its start: it goes over HTTP, below.
             pass
     HttpSender(target.address, target.token, source, tally).send(feed)
 

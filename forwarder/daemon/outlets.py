@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from forwarder.admin.steering import DestinationStatus, LastError, State
+from forwarder.admin.steering import DestinationStatus
 from forwarder.daemon.parts import Outlet
 from forwarder.delivery.pump import Pump
 from forwarder.queue.base import Queue
@@ -81,7 +81,8 @@ class Outlets:
                 except Exception:
                     log.exception("pump.failed", destination=name, hint="it is started again; nothing is lost")
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._is_stopping.wait(), _RESTART_SECONDS)
+                        async with asyncio.timeout(_RESTART_SECONDS):
+                            await self._is_stopping.wait()
                     if self._is_stopping.is_set():
                         return
                 else:
@@ -136,11 +137,10 @@ class Outlets:
 
 def _status_of(pump: Pump) -> DestinationStatus:
     link = pump.link
-    error = link.last_error
     return DestinationStatus(
-        state=State(link.gate.state.value),
+        state=link.gate.state,
         attempts=link.failures,
         next_attempt_in_seconds=link.gate.next_attempt_in,
         last_success=link.last_success,
-        last_error=LastError(error.at, error.status, error.detail) if error else None,
+        last_error=link.last_error,
     )

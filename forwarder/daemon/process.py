@@ -150,7 +150,8 @@ async def _reload_when_wanted(daemon: Daemon, load: Load, wanted: asyncio.Event,
     tried = daemon.parts.files
     while True:
         with suppress(TimeoutError):
-            await asyncio.wait_for(wanted.wait(), _LOOK_AT_FILES_SECONDS)
+            async with asyncio.timeout(_LOOK_AT_FILES_SECONDS):
+                await wanted.wait()
         if wanted.is_set():
             wanted.clear()
             notifier.send("RELOADING=1", f"MONOTONIC_USEC={_monotonic_usec()}")

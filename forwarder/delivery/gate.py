@@ -7,23 +7,14 @@ the wait is over. The gate decides nothing about how long to wait; it is told.
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 
+from forwarder.model import State
+
 # The longest wait that is not looked at again: a wake-up can get lost, a timer cannot.
 _LOOK_AGAIN = 5.0
-
-
-class State(enum.Enum):
-    """What a destination is doing, in the words of the status."""
-
-    IDLE = "idle"
-    DELIVERING = "delivering"
-    BACKING_OFF = "backing_off"
-    HOLDING = "holding"
-    PAUSED = "paused"
 
 
 class Gate:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from forwarder.config import DestinationConfig
 from forwarder.delivery.attempt import Answer
@@ -14,19 +13,10 @@ from forwarder.delivery.capacity import Capacity
 from forwarder.delivery.gate import Gate
 from forwarder.delivery.guard import Guard
 from forwarder.delivery.responses import parse_retry_after
-from forwarder.model import Limits
+from forwarder.model import LastError, Limits
 
 # Bytes of events that may be taken at once while a long run of bad events is suspected: bounds memory.
 _REACH_BYTES = 16 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class LastError:
-    """The last attempt that failed; `at` in seconds since the epoch, `status` None without an answer."""
-
-    at: float
-    status: int | None
-    detail: str
 
 
 class Link:

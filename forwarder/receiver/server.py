@@ -289,7 +289,8 @@ class Receiver:
     async def _pause(self, seconds: float | None) -> None:
         """Wait so many seconds, or without end; until the receiver stops, or the client goes."""
         try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
         except TimeoutError:
             return
 

@@ -13,10 +13,10 @@ import structlog.testing
 from aiohttp import web
 
 from forwarder.admin.api import AdminApi
-from forwarder.admin.steering import DestinationStatus, State
+from forwarder.admin.steering import DestinationStatus
 from forwarder.errors import ForwarderError
 from forwarder.ingest.access import Access
-from forwarder.model import Address, Batch, Burial, Counters, DeadFilter, DeadLetter, Limits, QueueStats, Segment
+from forwarder.model import Address, Batch, Burial, Counters, DeadFilter, DeadLetter, Limits, QueueStats, Segment, State
 from forwarder.queue.base import Pending, Share
 
 NOW = 1_700_000_000.0

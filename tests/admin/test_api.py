@@ -9,9 +9,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from forwarder.admin.steering import DestinationStatus, State
+from forwarder.admin.steering import DestinationStatus
 from forwarder.errors import StorageError
-from forwarder.model import Address, Segment
+from forwarder.model import Address, Segment, State
 from tests.admin.memory import FakeDaemon, MemoryQueue, Served, serving
 
 

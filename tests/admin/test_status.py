@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.admin.status import build_status
-from forwarder.admin.steering import DestinationStatus, LastError, State
-from forwarder.model import Counters, QueueStats
+from forwarder.admin.steering import DestinationStatus
+from forwarder.model import Counters, LastError, QueueStats, State
 
 NOW = 1_700_000_000.0
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from forwarder.admin.steering import DestinationStatus, State
+from forwarder.admin.steering import DestinationStatus
 from forwarder.errors import StorageError
+from forwarder.model import State
 from tests.admin.memory import Kept, Served, served_in_thread
 from tests.cli.console import Ended, run, run_on_terminal
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from forwarder.admin.steering import DestinationStatus, LastError, State
-from forwarder.model import Segment
+from forwarder.admin.steering import DestinationStatus
+from forwarder.model import LastError, Segment, State
 from tests.admin.memory import NOW, Kept, Served, served_in_thread
 from tests.cli.console import run, run_on_terminal
 

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from forwarder.delivery.gate import Gate, State
+from forwarder.delivery.gate import Gate
+from forwarder.model import State
 from tests.delivery.conftest import PATIENCE
 
 LONG = 1000.0

@@ -9,10 +9,9 @@ import pytest
 
 from forwarder.config import BatchConfig, RetryConfig
 from forwarder.delivery.attempt import Answer
-from forwarder.delivery.gate import State
 from forwarder.delivery.guard import LIMIT
 from forwarder.delivery.link import Link
-from forwarder.model import Limits
+from forwarder.model import Limits, State
 from tests.delivery.conftest import destination
 
 BUSY = Answer(503, "503 Busy")

@@ -13,20 +13,20 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from json.decoder import scanstring  # type: ignore[attr-defined]
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
 
 from forwarder.errors import IntakeError, InvalidEventsError, MalformedError
 
-
-class Body(msgspec.Struct, gc=False):
-    """Any JSON object, read over without being kept."""
+_ABSENT: Final = msgspec.Raw(b"")
 
 
 class Fields(msgspec.Struct, gc=False):
-    """The fields of the envelope (Event API); None where absent or null."""
+    """The fields of the envelope (Event API); None where absent or null, but for `data`."""
 
     eventSourceId: str | None = None  # noqa: N815 - the names are the Event API's
     eventType: str | None = None  # noqa: N815
@@ -35,12 +35,20 @@ class Fields(msgspec.Struct, gc=False):
     eventObjectId: str | None = None  # noqa: N815
     version: str | None = None
     eventKeyId: str | None = None  # noqa: N815
-    data: Body | None = None
+    data: msgspec.Raw = _ABSENT
+    """Its text, which is checked to be JSON, but not to be an object."""
     eventReceived: None = None  # noqa: N815
 
 
 ENVELOPE: Final = frozenset(Fields.__struct_fields__)
+# The fields that are strings: how to get one, and how many bytes there are around its value: its
+# name, four quotes, a colon and a comma.
+_STRINGS: Final = [
+    (attrgetter(name), len(name) + 6) for name in Fields.__struct_fields__ if name not in {"data", "eventReceived"}
+]
 is_uuid: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
+
+_source, _type = attrgetter("eventSourceId"), attrgetter("eventType")
 
 # What a value is, by its first byte; anything else begins a number.
 _KINDS: Final = {
@@ -51,13 +59,14 @@ _KINDS: Final = {
     ord("f"): "a boolean",
     ord("n"): "null",
 }
-# The variant bits of RFC 9562 §4.1: the first digit of the fourth group is 8, 9, a or b.
-_VARIANT: Final = "89ab" * 4
-# Bytes in which a habit of the producer shows, such as `eventTime` in each event.
+# The high bits of two bytes of a UUID are set to its version and its variant (RFC 9562 §4.1, §4.2).
+_VERSION_4: Final = bytes(0x40 | byte & 0x0F for byte in range(256))
+_VARIANT: Final = bytes(0x80 | byte & 0x3F for byte in range(256))
+# The places of the 32 digits in the 36 characters.
+_DIGITS: Final = [place for place in range(36) if place not in {8, 13, 18, 23}]
+# Bytes in which a habit of the producer shows.
 _SAMPLE: Final = 4096
 _SPACED: Final = (b'": ', b', "')
-# A key may be written with escapes, such as "event\u0049d": only letters matter here.
-_escaped_letter = re.compile(rb"\\u00[4-7]")
 _raw = msgspec.json.Decoder(msgspec.Raw)
 _parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
@@ -112,34 +121,53 @@ def vouch(data: bytes, events: list[Fields]) -> bool:
 
     The data must be UTF-8, one valid object a line, and `events` what the decoder found in it.
     """
-    named = versions = bodies = 0
-    for event in events:
-        if not event.eventSourceId or not event.eventType or event.eventId is None:
-            return False
-        named += 3
-        if event.eventObjectType is not None:
-            named += 2
-            if event.eventObjectId is None:
-                return False
-        elif event.eventObjectId is not None:
-            return False
-        if event.eventKeyId is not None:
-            named += 1
-        if event.version is not None:
-            versions += 1
-        if event.data is not None:
-            bodies += 1
-    if not _are_uuids([event.eventId or "" for event in events]):
-        return False
-    # Where the text holds each key as often as the decoder found it, no key stands twice. The same
-    # words elsewhere in the text make the count too high, and then it takes a closer look.
-    elsewhere = data.count(b'"eventTime"') if b'"eventTime"' in data[:_SAMPLE] else 0
+    ids = [event.eventId or "" for event in events]
     return (
-        data.count(b'"event') - elsewhere == named
-        and data.count(b'"data"') == bodies
-        and data.count(b'"version"') == versions
-        and (b"\\" not in data or _escaped_letter.search(data) is None)
-    ) or _keys_stand_once(data)
+        all(map(_source, events))
+        and all(map(_type, events))
+        and [event.eventObjectType is None for event in events] == [event.eventObjectId is None for event in events]
+        and _are_uuids(ids)
+        # An object, null or nothing.
+        and {bytes(event.data)[:1] for event in events} <= {b"{", b"n", b""}
+        and (_account_for_fields(data, events) or _account_for(data))
+    )
+
+
+def _account_for_fields(lines: bytes, events: list[Fields]) -> bool:
+    """Say whether the fields that the decoder found make up all of the bytes.
+
+    A forgotten member, one that is no field, a null, an escape and white space each leave bytes
+    over, and nothing makes up for them. So where the sum is right no key stands twice.
+    """
+    # Each object has two braces, a newline and a comma less than members.
+    size = 2 * len(events)
+    texts: list[str] = []
+    for get, around in _STRINGS:
+        values = [value for value in map(get, events) if value is not None]
+        size += around * len(values)
+        texts += values
+    bodies = [body for event in events if (body := len(event.data))]
+    size += len("".join(texts).encode()) + len('"data":,') * len(bodies) + sum(bodies)
+    return size == len(lines)
+
+
+def _account_for(lines: bytes) -> bool:
+    """Say the same of all members, at twice the price."""
+    events = _parts.decode_lines(lines)
+    names, values = chain.from_iterable(events), chain.from_iterable(map(dict.values, events))
+    # Around each member there are two quotes, a colon and a comma.
+    size = 2 * len(events) + 4 * sum(map(len, events)) + len("".join(names).encode())
+    return size + sum(map(len, values)) == len(lines)
+
+
+def compacted(lines: bytes) -> bytes:
+    """Return lines without white space between tokens, where it seems to be the habit of their producer.
+
+    Raises msgspec.DecodeError where one is no JSON, RecursionError where it is nested too deeply.
+    """
+    if not any(mark in lines[:_SAMPLE] for mark in _SPACED):
+        return lines
+    return b"\n".join([*[msgspec.json.format(line, indent=-1) for line in lines.split(b"\n")[:-1]], b""])
 
 
 def _are_uuids(ids: list[str]) -> bool:
@@ -154,36 +182,18 @@ def _are_uuids(ids: list[str]) -> bool:
     )
 
 
-def _keys_stand_once(lines: bytes) -> bool:
-    """Say whether no root object of these lines has a key twice, or one with escapes; no is no verdict."""
-    if _account_for(lines):
-        return True
-    if not any(mark in lines[:_SAMPLE] for mark in _SPACED):
-        return False
-    return _account_for(b"".join([msgspec.json.format(line, indent=-1) + b"\n" for line in lines.split(b"\n")[:-1]]))
-
-
-def _account_for(lines: bytes) -> bool:
-    """Say whether the members that the decoder found make up all of the bytes.
-
-    A forgotten member, an escape in a key and white space each leave bytes over, and nothing makes
-    up for them.
-    """
-    size = 0
-    for parts in _parts.decode_lines(lines):
-        # Each object has two braces, a newline and a comma less than members; each member two
-        # quotes, a colon and a comma.
-        size += 2 + 4 * len(parts) + len("".join(parts).encode()) + sum(map(len, parts.values()))
-    return size == len(lines)
-
-
 def new_ids(random_bytes: Callable[[int], bytes], count: int) -> list[str]:
     """Return `count` random UUIDs (RFC 9562 §5.4, version 4)."""
-    digits = random_bytes(16 * count).hex()
-    return [
-        f"{d[:8]}-{d[8:12]}-4{d[13:16]}-{_VARIANT[int(d[16], 16)]}{d[17:20]}-{d[20:]}"
-        for d in (digits[i : i + 32] for i in range(0, len(digits), 32))
-    ]
+    random = bytearray(random_bytes(16 * count))
+    random[6::16] = bytes(random[6::16]).translate(_VERSION_4)
+    random[8::16] = bytes(random[8::16]).translate(_VARIANT)
+    digits = random.hex().encode()
+    # Column by column through all of them at once: that is three times as quick as one id after the other.
+    text = bytearray(b"-" * (36 * count))
+    for to, start in zip(_DIGITS, range(32), strict=True):
+        text[to::36] = digits[start::32]
+    joined = text.decode()
+    return [joined[start : start + 36] for start in range(0, len(joined), 36)]
 
 
 class RefusedError(Exception):
@@ -200,7 +210,7 @@ class RefusedError(Exception):
 
 
 def read_envelope(line: bytes) -> tuple[bytes, dict[str, Member]]:
-    """Find the envelope's members of one event; white space between tokens may go from the text returned.
+    """Find the envelope's members of one event; return it without white space between tokens, and them.
 
     Raises RefusedError where it is no event, or has a member of the envelope twice.
     """
@@ -210,9 +220,9 @@ def read_envelope(line: bytes) -> tuple[bytes, dict[str, Member]]:
         if (found := _plain(line)) is not None:
             return line, found
         compact = msgspec.json.format(line, indent=-1)
-        if len(compact) < len(line) and (found := _plain(compact)) is not None:
+        if (found := _plain(compact)) is not None:
             return compact, found
-        return line, _exact(line)
+        return compact, _exact(compact)
     except UnicodeDecodeError as error:
         raise RefusedError("", f"not UTF-8: {error.reason} at byte {error.start}", MalformedError) from None
     except msgspec.ValidationError:
@@ -294,7 +304,7 @@ def put_in_front(line: bytes, front: str) -> bytes:
     if not front:
         return line
     rest = line[1:]
-    if rest.lstrip(b" \t\r") == b"}":
+    if rest == b"}":
         front = front.removesuffix(",")
     return b"{" + front.encode() + rest
 

@@ -372,7 +372,7 @@ class TestFilling:
         rules = envelope({"eventSourceId": "s", "eventType": "t"})
         wanted = b'{"eventSourceId":"s","eventType":"t","eventId":"%b"}\n' % ZERO_ID.encode()
         assert rules.parse(b"[{},{}]").data == wanted * 2
-        assert rules.sift(b"{ }\n[]\n")[0].data == wanted.replace(b"}", b" }")
+        assert rules.sift(b"{ }\n[]\n")[0].data == wanted
 
 
 class TestLimits:

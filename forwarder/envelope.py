@@ -22,6 +22,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
+from math import inf
 from operator import attrgetter
 from typing import Any
 
@@ -48,11 +49,11 @@ from forwarder.model import Segment, nth_line
 # this bounds the memory of a reader.
 MAX_SEGMENT_BYTES = 512 * 1024
 MAX_ERRORS = 20
-# Bytes that are looked at together: enough that what is done once for all of them costs nothing, and
-# little enough for one bad event not to send many others the exact way.
-_PIECE_BYTES = 128 * 1024
-# Lines that are looked at together again when the quick way does not vouch for a piece.
+# What is looked at together after the quick way did not vouch for the whole: bytes, then lines.
+_PART_BYTES = 16 * 1024
 _GROUP = 32
+# Lines that are looked at closely in one go, so that a flood of bad ones does not hold up the others.
+_MAX_CLOSE = 4096
 # Routing results that are remembered, so that patterns are matched once for each kind of event.
 _MAX_ROUTES = 4096
 
@@ -88,6 +89,7 @@ class Checked:
                     lines.setdefault(name, []).append(line)
             routed = {name: (len(chosen), b"\n".join([*chosen, b""])) for name, chosen in lines.items()}
         segments = [
+            # The stream cuts what it reads so that nothing has to be counted again.
             Segment(name, count if piece is chosen else piece.count(b"\n"), piece)
             for name, (count, chosen) in routed.items()
             for piece in _pieces(chosen, MAX_SEGMENT_BYTES)
@@ -123,6 +125,8 @@ class _Sifted:
     refused: list[tuple[int, RefusedError]] = field(default_factory=list)
     lines: int = 0
     """How many were looked at."""
+    size: int = 0
+    """Bytes that were looked at."""
 
     def checked(self) -> Checked:
         data = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
@@ -185,14 +189,17 @@ class Envelope:
         _check_text(body)
         return self._accept(body if body.endswith(b"\n") else body + b"\n")
 
-    def sift(self, data: bytes) -> tuple[Checked, list[Refused]]:
-        """Check lines one by one, the last ended by a newline too: what may be stored, what was refused and why."""
-        sifted = self._sift(data)
+    def sift(self, data: bytes) -> tuple[Checked, list[Refused], bytes]:
+        """Check lines one by one, the last ended by a newline too: what may be stored, what was refused and why.
+
+        Returns the lines that were not looked at, too, where a close look takes long.
+        """
+        sifted = self._sift(data, max_close=_MAX_CLOSE)
         refused = [Refused(index, refusal.error.status, refusal.words()) for index, refusal in sifted.refused]
-        return sifted.checked(), refused
+        return sifted.checked(), refused, data[sifted.size :]
 
     def _accept(self, data: bytes) -> Checked:
-        sifted = self._sift(data, MAX_ERRORS)
+        sifted = self._sift(data, max_refused=MAX_ERRORS)
         for index, refusal in sifted.refused:
             if refusal.error is not InvalidEventsError:
                 raise refusal.error(f"event {index}: {refusal.message}")
@@ -200,20 +207,29 @@ class Envelope:
             raise InvalidEventsError([EventError(i, r.field, r.message) for i, r in sifted.refused[:MAX_ERRORS]])
         return sifted.checked()
 
-    def _sift(self, data: bytes, enough: int | None = None) -> _Sifted:
-        """Look at all lines, or until `enough` of them were refused."""
-        sifted = _Sifted()
-        for piece in _pieces(data, _PIECE_BYTES):
+    def _sift(self, data: bytes, *, max_refused: float = inf, max_close: float = inf) -> _Sifted:
+        """Look at all lines, or until so many were refused, or looked at closely."""
+        sifted, close = _Sifted(), 0
+        for piece in _pieces(data, MAX_SEGMENT_BYTES):
             if self._quick(piece, sifted):
+                sifted.size += len(piece)
                 continue
-            lines = [line for line in (line.strip(b" \t\r") for line in piece.split(b"\n")) if line]
-            for start in range(0, len(lines), _GROUP):
-                group = lines[start : start + _GROUP]
-                if not self._quick(b"\n".join([*group, b""]), sifted):
-                    self._each(group, sifted)
-                if enough is not None and len(sifted.refused) >= enough:
+            for part in _pieces(piece, _PART_BYTES):
+                if not self._quick(part, sifted):
+                    close += self._closely(part, sifted)
+                sifted.size += len(part)
+                if len(sifted.refused) >= max_refused or close >= max_close:
                     return sifted
         return sifted
+
+    def _closely(self, data: bytes, sifted: _Sifted) -> int:
+        """Look at lines group by group, and one by one where something is wrong; return how many there are."""
+        lines = [line for line in (line.strip(b" \t\r") for line in data.split(b"\n")) if line]
+        for start in range(0, len(lines), _GROUP):
+            group = lines[start : start + _GROUP]
+            if not self._quick(b"\n".join([*group, b""]), sifted):
+                self._each(group, sifted)
+        return len(lines)
 
     # --- the quick way -------------------------------------------------------------------------
 

@@ -92,8 +92,8 @@ class TestProperties:
         """An event gives the same bytes whether it is looked at alone or beside one that is refused."""
         rules = envelope(defaults)
         line = canonical_lines(text.encode())
-        alone, refusals = rules.sift(line)
-        beside, others = rules.sift(line + BAD if "eventSourceId" not in defaults else line + b"[]\n")
+        alone, refusals, _ = rules.sift(line)
+        beside, others, _ = rules.sift(line + BAD if "eventSourceId" not in defaults else line + b"[]\n")
         assert beside.data == alone.data
         assert beside.segments == alone.segments
         assert [refusal.detail for refusal in others[:-1]] == [refusal.detail for refusal in refusals]
@@ -104,7 +104,7 @@ class TestProperties:
     @example('{ "eventId" : null,"eventType":"t", "version":null,"eventSourceId":"s"}', {"version": "1"})
     def test_what_was_written_is_kept(self, text: str, defaults: dict[str, str]) -> None:
         """Every token of an accepted event is the producer's; fields are put in front, or in place of a null."""
-        checked, _ = envelope(defaults).sift(canonical_lines(text.encode()))
+        checked, _, _ = envelope(defaults).sift(canonical_lines(text.encode()))
         if not checked.events:
             return
         written, stored = loads(text), loads(checked.data.decode())
@@ -132,7 +132,7 @@ class TestProperties:
     def test_all_forms_of_a_request_come_to_the_same(self, texts: list[str], space: str, end: str) -> None:
         """An array, lines ended in any way, and lines one by one give the same events, ids and segments."""
         rules = envelope()
-        sifted, refusals = rules.sift(canonical_lines("\n".join(texts).encode()))
+        sifted, refusals, _ = rules.sift(canonical_lines("\n".join(texts).encode()))
         assert refusals == []
         array = f"{space}[{space}" + f"{space},{space}".join(texts) + f"{space}]{space}"
         body = space + end.join(texts) + end
@@ -145,7 +145,7 @@ class TestProperties:
     @given(st.lists(event_texts(), min_size=1, max_size=5))
     def test_one_bad_event_does_not_take_its_neighbours_with_it(self, texts: list[str]) -> None:
         """Of many lines, exactly the bad ones are refused, each by its place."""
-        checked, refusals = envelope().sift("".join(text + "\n" for text in texts).encode())
+        checked, refusals, _ = envelope().sift("".join(text + "\n" for text in texts).encode())
         assert [refusal.index for refusal in refusals] == [
             i for i, text in enumerate(texts) if verdict(text) is not None
         ]
@@ -158,7 +158,7 @@ class TestProperties:
         data = text.encode()
         at = len(data) * percent // 100
         spoiled = data[:at] + garbage + data[at:]
-        checked, refusals = envelope().sift(canonical_lines(spoiled))
+        checked, refusals, _ = envelope().sift(canonical_lines(spoiled))
         for line in checked.data.split(b"\n")[:-1]:
             msgspec.json.decode(line.decode(), type=dict[str, msgspec.Raw])
         assert checked.events + len(refusals) == canonical_lines(spoiled).count(b"\n")
@@ -185,6 +185,16 @@ class TestSpeed:
 
         monkeypatch.setattr("forwarder.envelope.read_envelope", too_slow)
         assert envelope().sift((text + b"\n") * 100)[0].events == 100
+
+    def test_a_close_look_is_bounded(self) -> None:
+        """Of a flood of bad lines some are looked at in one go; what is left comes back to be looked at later."""
+        body, refused = b"{}\n" * 50_000, 0
+        while body:
+            _, refusals, rest = envelope().sift(body)
+            assert 4096 <= len(refusals) < 10_000 or not rest
+            assert len(body) - len(rest) == 3 * len(refusals)
+            refused, body = refused + len(refusals), rest
+        assert refused == 50_000
 
 
 class TestMalformed:
@@ -231,7 +241,7 @@ class TestMalformed:
         body = lines(event()) + line + b"\n" + lines(event())
         with pytest.raises(MalformedError, match=f"event 1: .*{words}"):
             envelope().parse_lines(body)
-        checked, refusals = envelope().sift(body)
+        checked, refusals, _ = envelope().sift(body)
         assert checked.events == 2
         assert [(refusal.index, refusal.status) for refusal in refusals] == [(1, 400)]
 
@@ -247,7 +257,7 @@ class TestMalformed:
     def test_not_utf8_on_the_stream(self) -> None:
         """A line that is not UTF-8 is refused as malformed, also in places that the JSON decoder does not look at."""
         spoiled = compact(event(data={"x": "?"})).replace(b"?", b"\xff")
-        checked, refusals = envelope().sift(lines(event()) + spoiled + b"\n" + lines(event(data={"x": "é"})))
+        checked, refusals, _ = envelope().sift(lines(event()) + spoiled + b"\n" + lines(event(data={"x": "é"})))
         assert checked.events == 2
         assert [(found.index, found.status) for found in refusals] == [(1, 400)]
         assert "not UTF-8: invalid start byte" in refusals[0].detail
@@ -292,7 +302,7 @@ class TestRules:
 
     def test_a_stream_hears_of_every_refusal(self) -> None:
         """Sifting names each refused line, however many there are."""
-        _, refusals = envelope().sift(lines(*[event(version=number) for number in range(100)]))
+        _, refusals, _ = envelope().sift(lines(*[event(version=number) for number in range(100)]))
         assert [refusal.index for refusal in refusals] == list(range(100))
         assert refusals[0].detail == "version: must be a string, not a number"
 
@@ -390,7 +400,7 @@ class TestLimits:
         """On a stream, an event over the limit is refused alone; a request with one is refused as a whole."""
         body = lines(event(), event(data={"x": "y" * 500}), event())
         rules = envelope(max_event_bytes=200)
-        checked, refusals = rules.sift(body)
+        checked, refusals, _ = rules.sift(body)
         assert checked.events == 2
         assert [(found.index, found.status) for found in refusals] == [(1, 413)]
         with pytest.raises(TooLargeError, match="event 1: "):

@@ -23,6 +23,7 @@ from forwarder import log as log_to
 from forwarder.admin.api import AdminApi
 from forwarder.config import Config
 from forwarder.daemon.inlets import Inlets
+from forwarder.daemon.memory import keep_freed_blocks, spare_what_stays
 from forwarder.daemon.outlets import Outlets
 from forwarder.daemon.parts import Parts
 from forwarder.errors import ConfigError, ForwarderError, Problem
@@ -47,6 +48,7 @@ def run(parts: Parts, load: Load) -> None:
 
     Raises QueueLockedError, StorageError or ListenError where it cannot start.
     """
+    keep_freed_blocks()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_live(parts, load))
 
@@ -58,6 +60,7 @@ async def _live(parts: Parts, load: Load) -> None:
     async with await SqliteQueue.open(config.queue.path, max_bytes=config.queue.max_bytes) as queue:
         daemon = Daemon(parts, queue)
         await daemon.start()
+        spare_what_stays()
         reloading = asyncio.create_task(_reload_when_wanted(daemon, load, reload, notifier), name="reload")
         watching = asyncio.create_task(_report(queue, daemon, notifier), name="report")
         notifier.send("READY=1", f"STATUS=Listening at {daemon.listening()}")

@@ -24,6 +24,8 @@ from forwarder.config import DestinationConfig, TlsConfig
 from forwarder.delivery.detail import Details
 from forwarder.errors import ConfigError, Problem
 
+# The largest body, in bytes, that is handed to the transport at once; aiohttp warns of larger ones.
+_AT_ONCE_BYTES = 1024 * 1024
 # As much of an answer as is read: more than is kept of it, as a connection can be used again only
 # after the whole answer was read, and most answers are shorter.
 _READ_BYTES = 16 * 1024
@@ -104,9 +106,10 @@ class Client:
         """Post one compact JWS; never raises for what the network or the destination does."""
         if self._session is None:
             raise RuntimeError("use the client as `async with`")
+        data = body if len(body) <= _AT_ONCE_BYTES else BytesIO(body)
         try:
             async with self._session.post(
-                self._url, data=BytesIO(body), headers=self._headers, allow_redirects=False, proxy=self._proxy
+                self._url, data=data, headers=self._headers, allow_redirects=False, proxy=self._proxy
             ) as response:
                 return await self._read(response)
         except TimeoutError:

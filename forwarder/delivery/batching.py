@@ -14,7 +14,7 @@ def seconds_until_due(pending: Pending, limits: Limits, max_age: float, now: flo
     """
     if not pending.events:
         return None
-    if pending.events >= limits.max_events or pending.bytes >= limits.max_bytes:
+    if pending.fills(limits):
         return 0.0
     return max(0.0, pending.since + max_age - now)
 
@@ -27,7 +27,8 @@ def payload(data: bytes, *, as_object: bool = False) -> bytes:
     """
     if as_object and data.count(b"\n") == 1:
         return data[:-1]
-    return b"[%b]" % data[:-1].replace(b"\n", b",")
+    joined = memoryview(data.replace(b"\n", b","))
+    return b"".join((b"[", joined[:-1], b"]"))
 
 
 def events_within(data: bytes, limits: Limits) -> int:

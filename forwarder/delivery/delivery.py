@@ -57,6 +57,8 @@ class Delivery:
         self._suspects: list[tuple[Batch, Burial]] = []
         self._signed: tuple[Batch, bytes] | None = None
         self._failures_before = 0
+        self.has_begun = False
+        """Whether it has been given a slot."""
         self.is_answered = False
         """Whether all of it was answered, and only settlements are left."""
 

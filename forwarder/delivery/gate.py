@@ -85,6 +85,7 @@ class Gate:
         """Take note that a delivery begins."""
         self.under_way += 1
         self.unsettled += 1
+        self._notify()
 
     def answered(self) -> None:
         """Take note that a delivery has nothing more to send; the next one may begin while it is settled."""

@@ -4,9 +4,10 @@ The pump is the only module that knows the whole path. It owns no policy: batchi
 send, the response table says what came of it, back-off says how long to wait, the guard says when
 a rejection is to be believed, and the queue keeps everything that is not settled.
 
-One task takes and signs batches; each is then delivered by a task of its own. At most `in_flight`
-are being sent at a time, and the next one is ready when a slot comes free. A batch gives up its
-slot when it has been answered, so the next is sent while its settlement is synced; but no more than
+One task takes batches; each is then signed and delivered by a task of its own. At most `in_flight`
+are being sent at a time; the next one is ready when a slot comes free, and the one after it is
+being taken and signed. A batch that is not full is taken only when it can be sent at once. A batch
+gives up its slot when it has been answered, so the next is sent while its settlement is synced; but no more than
 one batch beside those in flight may be without a settlement, which bounds what a crash can send
 twice. With one in flight a batch is sent only after the one before it was answered, so order holds.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -60,6 +62,9 @@ class Pump:
         self._client = client
         self._sign = sign
         self._given_back = 0
+        # Set when the batch that was taken last has passed the gate, or has been given back.
+        self._last = asyncio.Event()
+        self._last.set()
         self.link = Link(config, wake=lambda: queue.wake(name), paused=paused)
 
     # --- steering ------------------------------------------------------------------------------
@@ -97,36 +102,52 @@ class Pump:
         """Deliver until stopped. Cancelled, it leaves what is unsettled in the queue."""
         async with asyncio.TaskGroup() as deliveries:
             while await self._is_due():
-                delivery = await self._next_delivery()
-                if delivery is not None:
-                    self.link.gate.began()
-                    task = deliveries.create_task(delivery.run(), name=f"deliver-{self._name}")
-                    # Not in the task itself: one that is cancelled before its first step runs nothing.
-                    task.add_done_callback(lambda _task, ended=delivery: self._ended(ended))  # type: ignore[misc]
+                given_back = self._given_back
+                delivery = await self._take()
+                if delivery is None:
+                    continue
+                before, self._last = self._last, asyncio.Event()
+                way = self._deliver(delivery, given_back, before, self._last)
+                task = deliveries.create_task(way, name=f"deliver-{self._name}")
+                # Not in the task itself: one that is cancelled before its first step runs nothing.
+                task.add_done_callback(partial(self._ended, delivery, self._last))
+                # One is signed while the one before it waits for its slot, and no more are taken.
+                await before.wait()
 
-    async def _next_delivery(self) -> Delivery | None:
-        """Take a batch, sign it and wait until it may go; return None where it may not, or there is none."""
-        gate, delivery, may_go = self.link.gate, None, False
+    async def _take(self) -> Delivery | None:
+        """Take a batch; return None where there is none."""
+        gate, batch = self.link.gate, None
         # Whoever recalls all batches waits for this one, too.
         gate.took()
-        given_back = self._given_back
         try:
             batch = await self._queue.next_batch(self._name, self.link.reach())
-            if batch is not None:
-                delivery = self._delivery_of(batch)
-                await delivery.prepare()
-                may_go = await gate.may_begin(self._config.in_flight)
-                # Has an older batch gone back to the queue meanwhile, it must go first.
-                may_go = may_go and given_back == self._given_back
         except (DiskFullError, StorageError) as error:
             log.error("batch.not_taken", destination=self._name, reason=error.message, hint=error.hint)  # noqa: TRY400
             gate.close_for(_STORAGE_SECONDS, held=False)
         finally:
-            if not may_go:
-                if delivery is not None:
-                    delivery.give_back()
+            if batch is None:
                 gate.left()
-        return delivery if may_go else None
+        return None if batch is None else self._delivery_of(batch)
+
+    async def _deliver(self, delivery: Delivery, given_back: int, before: asyncio.Event, passed: asyncio.Event) -> None:
+        """Sign a batch, let it follow the one `before`, and say when it has `passed` the gate, or has not."""
+        await delivery.prepare()
+        await before.wait()
+        may_go = await self.link.gate.may_begin(self._config.in_flight)
+        # Has an older batch gone back to the queue meanwhile, it must go first.
+        if may_go and given_back == self._given_back:
+            self.link.gate.began()
+            delivery.has_begun = True
+            passed.set()
+            await delivery.run()
+
+    def _ended(self, delivery: Delivery, passed: asyncio.Event, _task: asyncio.Task[None]) -> None:
+        self._given_back += delivery.give_back()
+        if delivery.has_begun:
+            self.link.gate.ended(was_answered=delivery.is_answered)
+        else:
+            self.link.gate.left()
+        passed.set()
 
     async def _is_due(self) -> bool:
         """Wait until a batch is to be taken; return False when there will be no more."""
@@ -142,19 +163,23 @@ class Pump:
             limits = self.link.limits()
             due = seconds_until_due(pending, limits, self._config.batch.max_age, time.monotonic())
             if due == 0.0:
-                return True
+                if pending.fills(limits) or self._is_free:
+                    return True
+                # It could not be sent yet, and may fill up while it waits in the queue.
+                due = None
             await self._queue.wait(self._name, _LOOK_AGAIN if due is None else min(due, _LOOK_AGAIN), limits)
         return False
 
+    @property
+    def _is_free(self) -> bool:
+        """Whether a batch that is taken now could be sent at once."""
+        return self._last.is_set() and self.link.gate.under_way < self._config.in_flight
+
     async def _signed(self, batch: Batch) -> bytes:
-        data = payload(batch.data, as_object=self._config.single_as_object)
-        return await asyncio.to_thread(self._sign, data)
+        # Joined in the thread, too: what copies much does it outside of the event loop.
+        return await asyncio.to_thread(lambda: self._sign(payload(batch.data, as_object=self._config.single_as_object)))
 
     def _delivery_of(self, batch: Batch) -> Delivery:
         return Delivery(
             batch, config=self._config, queue=self._queue, client=self._client, link=self.link, sign=self._signed
         )
-
-    def _ended(self, delivery: Delivery) -> None:
-        self._given_back += delivery.give_back()
-        self.link.gate.ended(was_answered=delivery.is_answered)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from forwarder.envelope import lines_within
 
-# Lines that are handed out at a time, so that a flood of tiny ones does not hold up the others.
-_MAX_LINES = 4096
 # Bytes that a line which is over the limit counts as: a stream of nothing else is not for free.
 _OVERLONG_COST = 128
 
@@ -65,26 +63,32 @@ class Framer:
         if self._discarded or self._tail:
             self.feed(b"\n")
 
-    def take(self) -> bytes | Overlong | None:
-        """Return the next piece, as many whole lines as are good to look at together, or None."""
+    def take(self, at_most: int) -> bytes | Overlong | None:
+        """Return the next piece: whole lines, `at_most` so many bytes of them or one line, or None."""
         if not self._pieces:
             return None
         first = self._pieces.popleft()
         if isinstance(first, Overlong):
             self.size -= _OVERLONG_COST
             return first
-        pieces = [first]
-        while self._pieces and not isinstance(self._pieces[0], Overlong):
-            pieces.append(self._pieces.popleft())  # type: ignore[arg-type]
+        pieces, size = [first], len(first)
+        while size < at_most and self._pieces and isinstance(more := self._pieces[0], bytes):
+            self._pieces.popleft()
+            pieces.append(more)
+            size += len(more)
         lines = first if len(pieces) == 1 else b"".join(pieces)
-        count = lines.count(b"\n")
-        if count > _MAX_LINES:
-            cut = lines.index(b"\n", len(lines) * _MAX_LINES // count) + 1
-            if cut < len(lines):
+        if size > at_most:
+            cut = lines.rfind(b"\n", 0, at_most) + 1 or lines.index(b"\n") + 1
+            if cut < size:
                 self._pieces.appendleft(lines[cut:])
                 lines = lines[:cut]
         self.size -= len(lines)
         return lines
+
+    def put_back(self, lines: bytes) -> None:
+        """Take lines back that were taken last; they come first again."""
+        self._pieces.appendleft(lines)
+        self.size += len(lines)
 
     def _add(self, lines: bytes) -> None:
         """Add whole lines, with an `Overlong` in place of each that is over the limit."""

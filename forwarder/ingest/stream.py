@@ -26,7 +26,7 @@ from typing import cast
 import msgspec
 import structlog
 
-from forwarder.envelope import Checked, Refused, too_large_words
+from forwarder.envelope import MAX_SEGMENT_BYTES, Checked, Refused, too_large_words
 from forwarder.errors import IntakeError, TooLargeError, UnauthorizedError, UnavailableError
 from forwarder.ingest.access import Access
 from forwarder.ingest.framing import Framer, Overlong
@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
     async def _next_lines(self) -> bytes | Overlong | None:
         """Wait for lines; return None when there will be no more, or no use for them."""
         while not self._is_over:
-            lines = self._framer.take()
+            lines = self._framer.take(MAX_SEGMENT_BYTES)
             if lines is None and self._ended:
                 return None
             self._resume()
@@ -218,7 +218,9 @@ class Connection(asyncio.Protocol):
         else:
             if self._needs_token and (lines := lines.lstrip()):
                 lines = self._check_token(lines)
-            checked, refused = self._intake.envelope.sift(lines)
+            checked, refused, rest = self._intake.envelope.sift(lines)
+            if rest:
+                self._framer.put_back(rest)
         piece = _Piece(checked, refused, self._lines + 1)
         self._lines = piece.last
         for refusal in refused:

@@ -36,6 +36,10 @@ class Pending:
     bytes: int
     since: float
 
+    def fills(self, limits: Limits) -> bool:
+        """Say whether it makes a full batch."""
+        return self.events >= limits.max_events or self.bytes >= limits.max_bytes
+
 
 class Queue(Protocol):
     """A durable queue of events for a set of named destinations."""

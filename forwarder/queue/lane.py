@@ -62,7 +62,10 @@ class Ledger:
 
 @dataclass(slots=True)
 class Entry:
-    """What is left of one segment and not held: `skip` events of its row come before `position`."""
+    """What is left of one segment and not held: `skip` events of its row come before `position`.
+
+    `data` are its lines, where they are known without a look into the file.
+    """
 
     row: int
     position: int
@@ -71,6 +74,7 @@ class Entry:
     size: int
     accepted_at: float
     since: float
+    data: bytes | None = None
 
 
 class Lane:
@@ -83,10 +87,10 @@ class Lane:
         self.ahead: deque[Entry] = deque()
         self.ahead_events = 0
         self.ahead_bytes = 0
+        self.kept_bytes = 0
+        """Bytes of data that the look-ahead keeps."""
         self.next_position = ledger.head
         """Where the look-ahead ends: what lies behind is only in the file."""
-        self.kept_row: tuple[int, bytes] | None = None
-        """The row that the last batch took a part of, with its data, so that it is read once."""
 
     @property
     def is_complete(self) -> bool:
@@ -95,30 +99,33 @@ class Lane:
     def look_again(self) -> None:
         """Forget the look-ahead; it is read again from the file when it is needed."""
         self.ahead.clear()
-        self.ahead_events = self.ahead_bytes = 0
+        self.ahead_events = self.ahead_bytes = self.kept_bytes = 0
         self.next_position = self.ledger.head
 
     def push(self, entry: Entry) -> None:
         self.ahead.append(entry)
-        self.ahead_events += entry.events
-        self.ahead_bytes += entry.size
+        self._count(entry, 1)
 
     def push_back(self, entry: Entry) -> None:
         self.ahead.appendleft(entry)
-        self.ahead_events += entry.events
-        self.ahead_bytes += entry.size
+        self._count(entry, 1)
 
     def pop(self) -> Entry:
         entry = self.ahead.popleft()
-        self.ahead_events -= entry.events
-        self.ahead_bytes -= entry.size
+        self._count(entry, -1)
         return entry
 
-    def appended(self, row: int, position: int, events: int, size: int, accepted_at: float, since: float) -> None:
+    def _count(self, entry: Entry, sign: int) -> None:
+        self.ahead_events += sign * entry.events
+        self.ahead_bytes += sign * entry.size
+        if entry.data is not None:
+            self.kept_bytes += sign * len(entry.data)
+
+    def appended(self, entry: Entry) -> None:
         """Take note of a segment that was committed at the tail."""
-        if self.next_position == position and len(self.ahead) < LOOK_AHEAD:
-            self.push(Entry(row, position, 0, events, size, accepted_at, since))
-            self.next_position = position + events
+        if self.next_position == entry.position and len(self.ahead) < LOOK_AHEAD:
+            self.push(entry)
+            self.next_position = entry.position + entry.events
 
     def see(self, row: int, events: int, size: int, accepted_at: float) -> None:
         """Take note of a segment read from the file, but for what of it is settled or held."""

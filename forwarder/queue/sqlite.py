@@ -116,7 +116,11 @@ class SqliteQueue:
         before, self._snapshot = self._snapshot, snapshot
         for name, event in self._changed.items():
             now, then = snapshot.pending.get(name), before.pending.get(name)
-            if now != then and (then is None or not then.events or _is_enough(now, self._enough.get(name))):
+            if now == then:
+                continue
+            enough = self._enough.get(name)
+            # Whatever comes to an empty queue is worth waking up for, and what fills a batch.
+            if not then or not then.events or not now or not enough or now.fills(enough):
                 event.set()
         if snapshot.failure is not None:
             if self._failing is None:
@@ -294,10 +298,3 @@ class SqliteQueue:
         """Return the counters of every destination that the queue knows, and its size."""
         stats: QueueStats = await self._commit.submit(views.stats, is_write=False)
         return replace(stats, failing=self._failing)
-
-
-def _is_enough(pending: Pending | None, enough: Limits | None) -> bool:
-    """Say whether what waits is worth waking up for."""
-    if pending is None or enough is None:
-        return True
-    return pending.events >= enough.max_events or pending.bytes >= enough.max_bytes

@@ -29,6 +29,10 @@ from forwarder.queue.sizes import PAGE_BYTES, stored_bytes
 # to read back, and no batch has to read much more than it takes.
 _MERGE_BYTES = 256 * 1024
 
+# Bytes of committed events that are kept in memory, so that what is delivered soon is not read
+# back: what arrives at full speed in a few round trips to a destination nearby.
+_KEPT_BYTES = 4 * 1024 * 1024
+
 log = structlog.get_logger(__name__)
 
 Write = Callable[["Store"], Any]
@@ -228,8 +232,13 @@ class Store:
         )
         ledger.tail += events
         ledger.bytes += stored_bytes(len(data))
-        lane, since, size = self.lanes[name], monotonic(), len(data)
-        self.after.append(lambda: lane.appended(row, position, events, size, now, since))
+        entry = Entry(row, position, 0, events, len(data), now, monotonic(), data)
+        self.after.append(lambda: self._appended(self.lanes[name], entry))
+
+    def _appended(self, lane: Lane, entry: Entry) -> None:
+        if sum(lane.kept_bytes for lane in self.lanes.values()) + entry.size > _KEPT_BYTES:
+            entry.data = None
+        lane.appended(entry)
 
     # --- settle --------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 """Take a batch: as many of the oldest waiting events as the limits allow.
 
-Sizes are known first, from the look-ahead, so exactly the rows of the batch are read; only the
-last one may be read whole and used in part, and is then kept for the next batch. A row whose data
-does not match its checksum is never handed out: its events go to the dead letters as `damaged`.
+Sizes are known first, from the look-ahead, so exactly the rows of the batch are read, and only
+those that are not in memory since they were committed; the last one may be used in part, and its
+rest is kept for the next batch. A row whose data does not match its checksum is never handed out:
+its events go to the dead letters as `damaged`.
 """
 
 from __future__ import annotations
@@ -48,13 +49,12 @@ def _choose_events(store: Store, lane: Lane, limits: Limits) -> tuple[list[Slice
         group = _choose(lane, events, room)
         if not group:
             break
-        found = _read(store, lane, group)
+        _read(store, group)
         for index, entry in enumerate(group):
-            piece = found.get(entry.row)
+            piece = entry.data
             if piece is None:
                 store.give_up(lane, entry)
                 continue
-            piece = _part(piece, entry)
             count, end = _fit(piece, entry.events, events, room)
             if count == 0 and not slices:
                 count, end = 1, piece.index(b"\n") + 1
@@ -63,8 +63,9 @@ def _choose_events(store: Store, lane: Lane, limits: Limits) -> tuple[list[Slice
                 pieces.append(piece[:end] if end < len(piece) else piece)
                 events, room = events - count, room - end
             if count < entry.events:
-                _put_back(lane, entry, count, len(piece) - end, group[index + 1 :])
-                lane.kept_row = entry.row, found[entry.row]
+                for other in reversed(group[index + 1 :]):
+                    lane.push_back(other)
+                lane.push_back(_rest(entry, count, piece[end:]))
                 is_full = True
                 break
     return slices, pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -80,29 +81,26 @@ def _choose(lane: Lane, events: int, room: int) -> list[Entry]:
     return chosen
 
 
-def _read(store: Store, lane: Lane, group: list[Entry]) -> dict[int, bytes]:
-    """Return the data of the group's rows, without those that are missing or damaged."""
-    wanted = {entry.row for entry in group}
-    found: dict[int, bytes] = {}
-    if lane.kept_row is not None and lane.kept_row[0] in wanted:
-        found[lane.kept_row[0]] = lane.kept_row[1]
-    lane.kept_row = None
-    missing = sorted(wanted - found.keys())
-    if not missing:
-        return found
-    spans = [(row, row) for row in missing] if len(missing) <= _SINGLE_READS else [(missing[0], missing[-1])]
+def _read(store: Store, group: list[Entry]) -> None:
+    """Read the data of those entries that have none; what is missing or damaged stays without."""
+    wanted: dict[int, list[Entry]] = {}
+    for entry in group:
+        if entry.data is None:
+            wanted.setdefault(entry.row, []).append(entry)
+    if not wanted:
+        return
+    rows = sorted(wanted)
+    spans = [(row, row) for row in rows] if len(rows) <= _SINGLE_READS else [(rows[0], rows[-1])]
     for span in spans:
         for row, events, expected, data in store.rows_of(*span):
             if row in wanted and checksum(row, events, data) == expected:
-                found[row] = data  # noqa: PERF403 - rows are streamed
-    return found
+                for entry in wanted[row]:
+                    entry.data = data if entry.events == events else _part(data, entry)
 
 
 def _part(data: bytes, entry: Entry) -> bytes:
     """Return the lines of an entry out of the data of its row."""
     start = nth_line(data, entry.skip)
-    if entry.skip + entry.events == data.count(b"\n"):
-        return data[start:] if start else data
     return data[start : start + nth_line(data[start:], entry.events)]
 
 
@@ -110,21 +108,21 @@ def _fit(piece: bytes, events: int, max_events: int, max_bytes: int) -> tuple[in
     """Return how many of the lines fit, and where the last of them ends."""
     if events <= max_events and len(piece) <= max_bytes:
         return events, len(piece)
-    end = len(piece) if len(piece) <= max_bytes else piece.rfind(b"\n", 0, max(0, max_bytes)) + 1
-    count = piece.count(b"\n", 0, end)
-    if count > max_events:
-        return max_events, nth_line(piece, max_events)
-    return count, end
+    if len(piece) > max_bytes:
+        end = piece.rfind(b"\n", 0, max(0, max_bytes)) + 1
+        count = piece.count(b"\n", 0, end)
+        if count <= max_events:
+            return count, end
+    return max_events, nth_line(piece, max_events)
 
 
-def _put_back(lane: Lane, entry: Entry, taken: int, size: int, others: list[Entry]) -> None:
-    for other in reversed(others):
-        lane.push_back(other)
-    rest = replace(
+def _rest(entry: Entry, taken: int, data: bytes) -> Entry:
+    """Return what is left of an entry when `taken` events of it are gone; its data is kept, so it is read once."""
+    return replace(
         entry,
         position=entry.position + taken,
         skip=entry.skip + taken,
         events=entry.events - taken,
-        size=size,
+        size=len(data),
+        data=data,
     )
-    lane.push_back(rest)

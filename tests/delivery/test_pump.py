@@ -144,12 +144,12 @@ class TestInFlight:
         assert line.answers == [200, 200, 400]
 
     async def test_the_next_is_signed_meanwhile(self, make_line: MakeLine) -> None:
-        """While a batch is being sent, the next one is taken and signed, and no further one."""
+        """While a batch is being sent, the next two are taken and signed, and no further one."""
         line = await make_line("timeout")
         await line.append(0, 50)
         line.start(batch=BatchConfig(max_events=10, max_age=0))
-        await sending(line, waiting=30)
-        assert line.pump.link.gate.holders == 2
+        await sending(line, waiting=20)
+        assert line.pump.link.gate.holders == 3
 
 
 async def sending(line: Line, *, waiting: int) -> None:
@@ -324,11 +324,11 @@ class TestPurge:
         assert await line.pump.purge() == 10
 
     async def test_sending(self, make_line: MakeLine) -> None:
-        """What is being sent is finished; everything else is dropped at once, the signed batch too."""
+        """What is being sent is finished; everything else is dropped at once, the signed batches too."""
         line = await make_line("timeout:900", timeout=600.0)
         await line.append(0, 50)
         line.start(batch=BatchConfig(max_events=10, max_age=0))
-        await sending(line, waiting=30)
+        await sending(line, waiting=20)
         began = time.monotonic()
         assert await line.pump.purge() == 40
         assert time.monotonic() - began < 4

@@ -21,7 +21,7 @@ def expected(stream: bytes, limit: int) -> list[bytes | Overlong]:
 def apart(framer: Framer) -> list[bytes | Overlong]:
     """Take everything, line by line."""
     taken: list[bytes | Overlong] = []
-    while (piece := framer.take()) is not None:
+    while (piece := framer.take(100_000)) is not None:
         taken += [piece] if isinstance(piece, Overlong) else piece.splitlines(keepends=True)
     return taken
 
@@ -49,11 +49,11 @@ def test_an_endless_line_is_not_kept() -> None:
     for _ in range(1000):
         framer.feed(b"x" * 10_000)
         assert framer.size <= 1000
-    assert framer.take() is None
+    assert framer.take(1 << 20) is None
     framer.feed(b"yz\nnext\n")
-    assert framer.take() == Overlong(10_000_002)
-    assert framer.take() == b"next\n"
-    assert framer.take() is None
+    assert framer.take(1 << 20) == Overlong(10_000_002)
+    assert framer.take(1 << 20) == b"next\n"
+    assert framer.take(1 << 20) is None
 
 
 def test_a_flood_of_overlong_lines_is_not_for_free() -> None:
@@ -65,16 +65,28 @@ def test_a_flood_of_overlong_lines_is_not_for_free() -> None:
     assert framer.size == 0
 
 
-def test_tiny_lines_come_in_bounded_pieces() -> None:
-    """Of very many lines only some are handed out at a time, all of them in the end."""
+def test_lines_come_in_bounded_pieces() -> None:
+    """Of many lines only so many bytes are handed out at a time, all of them in the end."""
     framer = Framer(10)
     framer.feed(b"{}\n" * 10_000)
-    counts = []
-    while (piece := framer.take()) is not None:
+    sizes = []
+    while (piece := framer.take(1000)) is not None:
         assert isinstance(piece, bytes)
-        counts.append(piece.count(b"\n"))
-    assert sum(counts) == 10_000
-    assert max(counts) < 5000
+        assert piece.replace(b"{}\n", b"") == b""
+        sizes.append(len(piece))
+    assert sum(sizes) == 30_000
+    assert set(sizes[:-1]) == {999}
+    assert framer.size == 0
+
+
+def test_what_is_put_back_comes_first() -> None:
+    """Lines that were taken for nothing are handed out again, before the others."""
+    framer = Framer(10)
+    framer.feed(b"a\nb\nc\n")
+    assert framer.take(4) == b"a\nb\n"
+    framer.put_back(b"b\n")
+    assert framer.size == 4
+    assert framer.take(100) == b"b\nc\n"
     assert framer.size == 0
 
 
@@ -91,12 +103,12 @@ def test_pieces_of_several_reads_come_together() -> None:
     framer = Framer(4)
     for chunk in (b"a\nb", b"c\n", b"toolong\n", b"d\n", b"e"):
         framer.feed(chunk)
-    assert framer.take() == b"a\nbc\n"
-    assert framer.take() == Overlong(7)
-    assert framer.take() == b"d\n"
-    assert framer.take() is None
+    assert framer.take(1 << 20) == b"a\nbc\n"
+    assert framer.take(1 << 20) == Overlong(7)
+    assert framer.take(1 << 20) == b"d\n"
+    assert framer.take(1 << 20) is None
     framer.finish()
-    assert framer.take() == b"e\n"
+    assert framer.take(1 << 20) == b"e\n"
 
 
 def test_the_limit_may_change() -> None:
@@ -105,4 +117,4 @@ def test_the_limit_may_change() -> None:
     framer.feed(b"abc")
     framer.limit = 10
     framer.feed(b"defg\n")
-    assert framer.take() == b"abcdefg\n"
+    assert framer.take(1 << 20) == b"abcdefg\n"

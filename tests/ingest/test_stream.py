@@ -557,7 +557,7 @@ class TestBugs:
         """Where the forwarder fails, the client is told and hung up on, the log has it, and others are served."""
 
         class Faulty(Envelope):
-            def sift(self, data: bytes) -> tuple[Checked, list[Any]]:
+            def sift(self, data: bytes) -> tuple[Checked, list[Any], bytes]:
                 if b"boom" in data:
                     raise RuntimeError("a secret of the inside")
                 return super().sift(data)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.queue.base import Pending
-from forwarder.queue.lane import LOOK_AHEAD, Lane, Ledger
+from forwarder.queue.lane import LOOK_AHEAD, Entry, Lane, Ledger
 
 
 class TestLedger:
@@ -50,7 +50,7 @@ class TestLane:
         lane = self.lane(0)
         for position in range(0, 30, 10):
             lane.ledger.tail += 10
-            lane.appended(lane.ledger.base + position, position, 10, 500, 1000.0, 50.0 + position)
+            lane.appended(Entry(lane.ledger.base + position, position, 0, 10, 500, 1000.0, 50.0 + position))
         assert lane.is_complete
         assert lane.pending() == Pending(30, 1500, 50.0)
 
@@ -59,7 +59,7 @@ class TestLane:
         lane = self.lane(0)
         for position in range(LOOK_AHEAD + 1000):
             lane.ledger.tail += 1
-            lane.appended(lane.ledger.base + position, position, 1, 100, 1000.0, 50.0)
+            lane.appended(Entry(lane.ledger.base + position, position, 0, 1, 100, 1000.0, 50.0))
         assert len(lane.ahead) == LOOK_AHEAD
         assert not lane.is_complete
         assert lane.pending() == Pending(LOOK_AHEAD + 1000, LOOK_AHEAD * 100 + 1000, 50.0)

@@ -29,6 +29,8 @@ def damage(desk: Desk, nth: int, data: bytes | None = None) -> None:
     if data is None:
         data = desk.column("SELECT data FROM segment WHERE id = ?", row)[0].replace(b"eventType", b"eventTypo", 1)
     desk.db.execute("UPDATE segment SET data = ? WHERE id = ?", (data, row))
+    # What is in memory is not read, and so not found to be damaged.
+    desk.store.lanes["main"].look_again()
 
 
 class TestLimits:
@@ -71,11 +73,26 @@ class TestLimits:
     def test_a_row_is_read_once(self) -> None:
         """A large row that is used up in small batches is read from the file once."""
         desk = fill(1, each=100)
+        desk.store.lanes["main"].look_again()
         read: list[str] = []
         desk.db.set_trace_callback(lambda text: read.append(text) if "checksum" in text else None)
         while desk.take(Limits(10, 1 << 20)) is not None:
             pass
         assert len(read) == 1
+
+    def test_what_was_just_committed_is_not_read(self) -> None:
+        """Events that are delivered soon are taken from memory, but no more of them than is kept there."""
+        desk = fill(20, each=10, filler=50_000)
+        lane = desk.store.lanes["main"]
+        assert 3 << 20 < lane.kept_bytes <= 4 << 20
+        read: list[str] = []
+        desk.db.set_trace_callback(lambda text: read.append(text) if "checksum" in text else None)
+        kept = lane.kept_bytes // 500_000 * 10
+        first, second = desk.take(Limits(kept, 1 << 30)), desk.take()
+        assert first is not None
+        assert second is not None
+        assert numbers(first.data + second.data) == list(range(200))
+        assert (len(read), lane.kept_bytes) == (1, 0)
 
     def test_rows_of_others_are_not_read(self) -> None:
         """Few rows are read one by one: what lies between them is not touched."""
@@ -178,6 +195,7 @@ def test_parts_that_were_settled_stay_settled() -> None:
 def test_the_database_says_no(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the database while reading loses nothing, either."""
     desk = fill(3)
+    desk.store.lanes["main"].look_again()
 
     def broken(*_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")

@@ -71,6 +71,8 @@ class Delivery:
 
     async def run(self) -> None:
         """Send until all is settled, or until the rest is to be given back."""
+        # Others have been answered since it was prepared: it may be known by now what is too large.
+        self._limits = self._link.limits()
         while self._work:
             body = await self.prepare()
             if not await self._link.gate.may_send():

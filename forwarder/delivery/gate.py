@@ -77,9 +77,9 @@ class Gate:
         finally:
             self._sending -= 1
 
-    def took(self) -> None:
-        """Take note that a batch is being taken."""
-        self.holders += 1
+    def took(self, batches: int = 1) -> None:
+        """Take note that batches are being taken."""
+        self.holders += batches
 
     def began(self) -> None:
         """Take note that a delivery begins."""
@@ -98,9 +98,9 @@ class Gate:
         self.unsettled -= 1
         self.left()
 
-    def left(self) -> None:
-        """Take note that a batch is no longer held."""
-        self.holders -= 1
+    def left(self, batches: int = 1) -> None:
+        """Take note that batches are no longer held."""
+        self.holders -= batches
         self._notify()
 
     # --- told by people ------------------------------------------------------------------------

@@ -32,6 +32,8 @@ from forwarder.queue.base import Queue
 
 # The longest that a pump sleeps without looking: a wake-up can get lost, a timer cannot.
 _LOOK_AGAIN = 5.0
+# Batches that are taken at a time: asking the queue takes as long as sending to a destination nearby.
+_TAKE = 2
 # Seconds that a purge waits for batches to come back to the queue.
 _RECALL_SECONDS = 5.0
 # Seconds before a storage that could not hand out a batch is asked again.
@@ -102,32 +104,29 @@ class Pump:
         """Deliver until stopped. Cancelled, it leaves what is unsettled in the queue."""
         async with asyncio.TaskGroup() as deliveries:
             while await self._is_due():
-                given_back = self._given_back
-                delivery = await self._take()
-                if delivery is None:
-                    continue
-                before, self._last = self._last, asyncio.Event()
-                way = self._deliver(delivery, given_back, before, self._last)
-                task = deliveries.create_task(way, name=f"deliver-{self._name}")
-                # Not in the task itself: one that is cancelled before its first step runs nothing.
-                task.add_done_callback(partial(self._ended, delivery, self._last))
-                # One is signed while the one before it waits for its slot, and no more are taken.
+                given_back, before = self._given_back, self._last
+                for delivery in await self._take():
+                    before, self._last = self._last, asyncio.Event()
+                    way = self._deliver(delivery, given_back, before, self._last)
+                    task = deliveries.create_task(way, name=f"deliver-{self._name}")
+                    # Not in the task itself: one that is cancelled before its first step runs nothing.
+                    task.add_done_callback(partial(self._ended, delivery, self._last))
+                # One stays ready for the slot that comes free next; others are taken meanwhile.
                 await before.wait()
 
-    async def _take(self) -> Delivery | None:
-        """Take a batch; return None where there is none."""
-        gate, batch = self.link.gate, None
-        # Whoever recalls all batches waits for this one, too.
-        gate.took()
+    async def _take(self) -> list[Delivery]:
+        """Take a batch, or as many as there are full ones for: that is one question to the queue."""
+        batches: list[Batch] = []
+        # Whoever recalls all batches waits for these, too.
+        self.link.gate.took(_TAKE)
         try:
-            batch = await self._queue.next_batch(self._name, self.link.reach())
+            batches = await self._queue.next_batches(self._name, self.link.reach(), _TAKE)
         except (DiskFullError, StorageError) as error:
             log.error("batch.not_taken", destination=self._name, reason=error.message, hint=error.hint)  # noqa: TRY400
-            gate.close_for(_STORAGE_SECONDS, held=False)
+            self.link.gate.close_for(_STORAGE_SECONDS, held=False)
         finally:
-            if batch is None:
-                gate.left()
-        return None if batch is None else self._delivery_of(batch)
+            self.link.gate.left(_TAKE - len(batches))
+        return [self._delivery_of(batch) for batch in batches]
 
     async def _deliver(self, delivery: Delivery, given_back: int, before: asyncio.Event, passed: asyncio.Event) -> None:
         """Sign a batch, let it follow the one `before`, and say when it has `passed` the gate, or has not."""

@@ -50,10 +50,11 @@ class Queue(Protocol):
         Raises QueueFullError, DiskFullError, StorageError or ShuttingDownError; nothing is stored then.
         """
 
-    async def next_batch(self, destination: str, limits: Limits) -> Batch | None:
-        """Take the oldest events that are not held, as many as `limits` allow, at least one.
+    async def next_batches(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
+        """Take the oldest events that are not held: a batch of as many as `limits` allow, at least one.
 
-        An event over `limits.max_bytes` is handed out alone. Returns None where nothing waits.
+        Behind it come further ones, up to `at_most`, as long as they are full. An event over
+        `limits.max_bytes` is handed out alone. Returns nothing where nothing waits.
         """
 
     async def settle(self, batch: Batch, burial: Burial | None = None) -> None:

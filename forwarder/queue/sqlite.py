@@ -169,20 +169,21 @@ class SqliteQueue:
         if segments:
             await self._commit.submit(lambda store: admission.append(store, segments), size=size)
 
-    async def next_batch(self, destination: str, limits: Limits) -> Batch | None:
-        """Take the oldest events that are not held, as many as `limits` allow, at least one."""
-        taking = self._commit.submit(lambda store: take(store, destination, limits), is_write=False)
+    async def next_batches(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
+        """Take the oldest events that are not held: a batch as large as `limits` allow, and full ones behind it."""
+        taking = self._commit.submit(lambda store: take(store, destination, limits, at_most), is_write=False)
         try:
-            batch: Batch | None = await asyncio.shield(taking)
+            batches: list[Batch] = await asyncio.shield(taking)
         except asyncio.CancelledError:
             # Whoever is gone cannot release what was taken for it.
             taking.add_done_callback(self._release_taken)
             raise
-        return batch
+        return batches
 
-    def _release_taken(self, taken: asyncio.Future[Batch | None]) -> None:
-        if not taken.cancelled() and taken.exception() is None and (batch := taken.result()) is not None:
-            self.release(batch)
+    def _release_taken(self, taken: asyncio.Future[list[Batch]]) -> None:
+        if not taken.cancelled() and taken.exception() is None:
+            for batch in taken.result():
+                self.release(batch)
 
     async def settle(self, batch: Batch, burial: Burial | None = None) -> None:
         """Settle a held batch: delivered, or dead for the reason given. Durable on return."""

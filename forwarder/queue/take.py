@@ -12,29 +12,34 @@ from dataclasses import replace
 
 from forwarder.model import Batch, Limits, Slice, nth_line
 from forwarder.queue.lane import Entry, Lane
-from forwarder.queue.store import Store, checksum
+from forwarder.queue.store import Store, checksum, unhold
 
 # Up to this many rows are read one by one, more of them as a range of row numbers.
 _SINGLE_READS = 4
 
 
-def take(store: Store, destination: str, limits: Limits) -> Batch | None:
-    """Take and hold the next batch, or return None where nothing waits.
+def take(store: Store, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
+    """Take and hold the next batch, and up to `at_most` in all where those behind it are full.
 
     An event that alone is over `limits.max_bytes` makes a batch of its own.
     """
     lane = store.lanes[destination]
+    batches: list[Batch] = []
     try:
-        slices, data = _choose_events(store, lane, limits)
+        while len(batches) < at_most and (not batches or lane.pending().fills(limits)):
+            slices, data = _choose_events(store, lane, limits)
+            if not slices:
+                break
+            for part in slices:
+                lane.held.add(part.position, part.position + part.events)
+            batches.append(Batch(destination, tuple(slices), data))
     except BaseException:
         # What was chosen is in no batch and not in the look-ahead any more.
+        for batch in batches:
+            unhold(lane, batch)
         lane.look_again()
         raise
-    if not slices:
-        return None
-    for part in slices:
-        lane.held.add(part.position, part.position + part.events)
-    return Batch(destination, tuple(slices), data)
+    return batches
 
 
 def _choose_events(store: Store, lane: Lane, limits: Limits) -> tuple[list[Slice], bytes]:

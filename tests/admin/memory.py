@@ -47,8 +47,8 @@ class MemoryQueue:
             lines = segment.data.split(b"\n")[:-1]
             self.kept.setdefault(segment.destination, Kept()).events.extend(lines)
 
-    async def next_batch(self, destination: str, limits: Limits) -> Batch | None:
-        return None
+    async def next_batches(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
+        return []
 
     async def settle(self, batch: Batch, burial: Burial | None = None) -> None:
         raise AssertionError("no batch was handed out")

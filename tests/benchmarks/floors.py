@@ -75,8 +75,7 @@ async def storing(folder: Path, *, events: int) -> tuple[float, float]:
                 began = time.perf_counter()
                 store.transact([lambda s: admission.append(s, [segment])])
                 commits.append(time.perf_counter() - began)
-                batch = take(store, "main", Limits(events, 1 << 30))
-                assert batch is not None
+                [batch] = take(store, "main", Limits(events, 1 << 30))
                 store.transact([lambda s: s.settle(batch, None)])
 
             return _rate(cycle, events), statistics.median(commits)

@@ -38,14 +38,15 @@ class TestState:
         """What the destination does is told in the words of the status."""
         gate = new_gate()
         states = [gate.state]
-        for act in (
+        acts: list[Callable[[], None]] = [
             gate.took,
             lambda: gate.close_for(LONG, held=False),
             lambda: gate.close_for(2 * LONG, held=True),
             gate.pause,
             gate.resume,
             gate.left,
-        ):
+        ]
+        for act in acts:
             act()
             states.append(gate.state)
         assert states == [

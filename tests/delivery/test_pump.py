@@ -144,12 +144,12 @@ class TestInFlight:
         assert line.answers == [200, 200, 400]
 
     async def test_the_next_is_signed_meanwhile(self, make_line: MakeLine) -> None:
-        """While a batch is being sent, the next two are taken and signed, and no further one."""
+        """While a batch is being sent, the next three are taken and signed, and no further one."""
         line = await make_line("timeout")
         await line.append(0, 50)
         line.start(batch=BatchConfig(max_events=10, max_age=0))
-        await sending(line, waiting=20)
-        assert line.pump.link.gate.holders == 3
+        await sending(line, waiting=10)
+        assert line.pump.link.gate.holders == 4
 
 
 async def sending(line: Line, *, waiting: int) -> None:
@@ -234,7 +234,7 @@ class TestSteering:
         line = await make_line("slow:0.2")
         await line.append(0, 30)
         line.start(batch=BatchConfig(max_events=10, max_age=0))
-        await sending(line, waiting=10)
+        await sending(line, waiting=0)
         line.pump.pause()
         await until(lambda: line.pump.link.gate.holders == 0)
         assert line.arrived == list(range(10))
@@ -328,7 +328,7 @@ class TestPurge:
         line = await make_line("timeout:900", timeout=600.0)
         await line.append(0, 50)
         line.start(batch=BatchConfig(max_events=10, max_age=0))
-        await sending(line, waiting=20)
+        await sending(line, waiting=10)
         began = time.monotonic()
         assert await line.pump.purge() == 40
         assert time.monotonic() - began < 4
@@ -338,15 +338,15 @@ class TestPurge:
         """A batch that is being taken at that moment is dropped, too."""
         line = await make_line()
         taken, may_go_on = asyncio.Event(), asyncio.Event()
-        take = line.queue.next_batch
+        take = line.queue.next_batches
 
-        async def slowly(destination: str, limits: Limits) -> Batch | None:
-            batch = await take(destination, limits)
+        async def slowly(destination: str, limits: Limits, at_most: int) -> list[Batch]:
+            batches = await take(destination, limits, at_most)
             taken.set()
             await may_go_on.wait()
-            return batch
+            return batches
 
-        monkeypatch.setattr(line.queue, "next_batch", slowly)
+        monkeypatch.setattr(line.queue, "next_batches", slowly)
         await line.append(0, 10)
         line.start()
         await taken.wait()
@@ -460,21 +460,23 @@ class TestOrderAtTheSeam:
     async def test_a_batch_given_back_goes_first(self, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch) -> None:
         """A batch that goes back while the next one is being taken is sent before that one."""
         line = await make_line("503:900", retry=SLOW)
-        take = line.queue.next_batch
+        take = line.queue.next_batches
         taken, may_go_on = asyncio.Event(), asyncio.Event()
         calls = 0
 
-        async def second_one_slowly(destination: str, limits: Limits) -> Batch | None:
+        async def second_one_slowly(destination: str, limits: Limits, at_most: int) -> list[Batch]:
             nonlocal calls
             calls += 1
-            batch = await take(destination, limits)
+            batches = await take(destination, limits, at_most)
             if calls == 2:
                 taken.set()
                 await may_go_on.wait()
-            return batch
+            return batches
 
-        monkeypatch.setattr(line.queue, "next_batch", second_one_slowly)
+        monkeypatch.setattr(line.queue, "next_batches", second_one_slowly)
         await line.append(0, 20)
+        # One full batch is taken at a time.
+        monkeypatch.setattr("forwarder.delivery.pump._TAKE", 1)
         line.start(batch=BatchConfig(max_events=10, max_age=0))
         await taken.wait()
         await line.in_state("backing_off")
@@ -529,14 +531,14 @@ class TestFailingStorage:
         """A storage that cannot hand out a batch is asked again, and deliveries under way are not disturbed."""
         monkeypatch.setattr("forwarder.delivery.pump._STORAGE_SECONDS", 0.01)
         line = await make_line()
-        take, failures = line.queue.next_batch, iter([True, True])
+        take, failures = line.queue.next_batches, iter([True, True])
 
-        async def failing(destination: str, limits: Limits) -> Batch | None:
+        async def failing(destination: str, limits: Limits, at_most: int) -> list[Batch]:
             if next(failures, False):
                 raise StorageError("the disk is gone")
-            return await take(destination, limits)
+            return await take(destination, limits, at_most)
 
-        monkeypatch.setattr(line.queue, "next_batch", failing)
+        monkeypatch.setattr(line.queue, "next_batches", failing)
         await line.append(0, 10)
         line.start()
         await line.empty()

@@ -9,7 +9,7 @@ from typing import Any
 
 from forwarder.model import Batch, Burial, DeadFilter, Limits, Segment
 from forwarder.queue import admission, dead, waiting
-from forwarder.queue.base import Share
+from forwarder.queue.base import Queue, Share
 from forwarder.queue.database import schema_sql
 from forwarder.queue.sizes import PAGE_BYTES
 from forwarder.queue.store import Store, unhold
@@ -59,7 +59,7 @@ class Desk:
         self.write(lambda store: admission.append(store, segments))
 
     def take(self, limits: Limits = PLENTY, name: str = "main") -> Batch | None:
-        return take(self.store, name, limits)
+        return next(iter(take(self.store, name, limits)), None)
 
     def settle(self, batch: Batch, burial: Burial | None = None) -> None:
         self.write(lambda store: store.settle(batch, burial))
@@ -95,3 +95,8 @@ def segment_of(events: Iterable[bytes], name: str = "main") -> Segment:
     """Return a segment of these events."""
     found = list(events)
     return Segment(name, len(found), b"".join(event + b"\n" for event in found))
+
+
+async def next_batch(queue: Queue, name: str, limits: Limits) -> Batch | None:
+    """Take one batch."""
+    return next(iter(await queue.next_batches(name, limits)), None)

@@ -11,6 +11,7 @@ from forwarder.errors import QueueFullError, TooLargeError
 from forwarder.model import Batch, Burial, Counters, DeadFilter, Limits, Segment
 from forwarder.queue.base import Queue, Share
 from tests.queue.conftest import OpenQueue
+from tests.queue.stores import next_batch
 
 LIMITS = Limits(max_events=1000, max_bytes=1 << 20)
 REJECTED = Burial("rejected", 400, "no")
@@ -43,7 +44,7 @@ async def account(queue: Queue, destination: str = "main") -> Counters:
 async def drain(queue: Queue, limits: Limits = LIMITS, destination: str = "main") -> list[int]:
     """Deliver everything that waits; return the numbers in order."""
     delivered: list[int] = []
-    while (batch := await queue.next_batch(destination, limits)) is not None:
+    while (batch := await next_batch(queue, destination, limits)) is not None:
         delivered += numbers(batch.data)
         await queue.settle(batch)
     return delivered
@@ -51,7 +52,7 @@ async def drain(queue: Queue, limits: Limits = LIMITS, destination: str = "main"
 
 async def take(queue: Queue, limits: Limits = LIMITS) -> Batch:
     """Take a batch that must be there."""
-    batch = await queue.next_batch("main", limits)
+    batch = await next_batch(queue, "main", limits)
     assert batch is not None
     assert batch.data.count(b"\n") == batch.events <= limits.max_events
     return batch
@@ -109,10 +110,23 @@ class TestLimits:
         for first in range(0, 1000, 30):
             await queue.append([segment(first, 30)])
         sizes = []
-        while (batch := await queue.next_batch("main", Limits(100, 1 << 20))) is not None:
+        while (batch := await next_batch(queue, "main", Limits(100, 1 << 20))) is not None:
             sizes.append(batch.events)
             await queue.settle(batch)
         assert sizes == [100] * 10 + [20]
+
+    async def test_several_at_a_time(self, open_queue: OpenQueue) -> None:
+        """Several batches are handed out together, in order, those behind the first only if they are full."""
+        queue = await open_queue()
+        await queue.append([segment(0, 25)])
+        limits = Limits(10, 1 << 20)
+        first = await queue.next_batches("main", limits, 5)
+        assert [numbers(batch.data) for batch in first] == [list(range(10)), list(range(10, 20))]
+        assert [batch.events for batch in await queue.next_batches("main", limits, 5)] == [5]
+        assert await queue.next_batches("main", limits, 5) == []
+        for batch in first:
+            queue.release(batch)
+        assert [batch.events for batch in await queue.next_batches("main", limits, 5)] == [10, 10]
 
     async def test_bytes_of_the_array(self, open_queue: OpenQueue) -> None:
         """The JSON array of a batch is never larger than `max_bytes`, and as large as it can be."""
@@ -120,7 +134,7 @@ class TestLimits:
         await queue.append([segment(0, 50), segment(50, 50)])
         size = len(event(10))
         limit = 2 + 10 * size + 9
-        while (batch := await queue.next_batch("main", Limits(1000, limit))) is not None:
+        while (batch := await next_batch(queue, "main", Limits(1000, limit))) is not None:
             assert batch.events == 10
             assert len(b"[" + batch.data[:-1].replace(b"\n", b",") + b"]") <= limit
             await queue.settle(batch)
@@ -130,7 +144,7 @@ class TestLimits:
         queue = await open_queue()
         await queue.append([segment(0, 2), segment(2, 1, filler=5000), segment(3, 2)])
         taken = []
-        while (batch := await queue.next_batch("main", Limits(100, 1000))) is not None:
+        while (batch := await next_batch(queue, "main", Limits(100, 1000))) is not None:
             taken.append(numbers(batch.data))
             await queue.settle(batch)
         assert taken == [[0, 1], [2], [3, 4]]
@@ -143,7 +157,7 @@ class TestHolding:
         await queue.append([segment(0, 10)])
         first, second = await take(queue, Limits(6, 1 << 20)), await take(queue, Limits(6, 1 << 20))
         assert numbers(first.data) + numbers(second.data) == list(range(10))
-        assert await queue.next_batch("main", LIMITS) is None
+        assert await next_batch(queue, "main", LIMITS) is None
 
     async def test_released_comes_back_in_place(self, open_queue: OpenQueue) -> None:
         """A released batch is handed out before what lies behind it."""
@@ -181,7 +195,7 @@ class TestHolding:
         """A batch that was taken for a cancelled task goes back."""
         queue = await open_queue()
         await queue.append([segment(0, 3)])
-        task = asyncio.create_task(queue.next_batch("main", LIMITS))
+        task = asyncio.create_task(next_batch(queue, "main", LIMITS))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -16,6 +16,7 @@ from forwarder.queue.salvage import Salvage, salvage
 from forwarder.queue.sqlite import SqliteQueue
 from forwarder.queue.store import Store
 from forwarder.queue.take import take
+from tests.queue.stores import next_batch
 from tests.queue.test_conformance import account, drain, numbers, segment
 
 PAGE = 16 * 1024
@@ -32,7 +33,7 @@ async def filled(path: Path) -> None:
     """Write a queue with EVENTS events in 200 segments of more than a page each, and ten dead letters."""
     queue = await opened(path)
     await queue.append([segment(0, 10)])
-    batch = await queue.next_batch("main", Limits(10, 1 << 20))
+    batch = await next_batch(queue, "main", Limits(10, 1 << 20))
     assert batch is not None
     await queue.settle(batch, Burial("rejected", 400, "no"))
     for first in range(0, EVENTS, 10):
@@ -133,7 +134,7 @@ async def test_damage_found_while_it_runs(tmp_path: Path) -> None:
     await filled(path)
     size = path.stat().st_size
     queue = await opened(path)
-    held = await queue.next_batch("main", Limits(10, 1 << 20))
+    held = await next_batch(queue, "main", Limits(10, 1 << 20))
     assert held is not None
     with path.open("r+b") as file:
         file.seek(size // 2 // PAGE * PAGE)
@@ -195,25 +196,25 @@ async def test_what_was_committed_is_not_done_again(tmp_path: Path, monkeypatch:
     path = tmp_path / "queue.db"
     await filled(path)
     queue = await opened(path)
-    first, second = [await queue.next_batch("main", Limits(10, 1 << 20)) for _ in range(2)]
+    first, second = [await next_batch(queue, "main", Limits(10, 1 << 20)) for _ in range(2)]
     assert first is not None
     assert second is not None
     before = await account(queue)
     calls = 0
 
-    def meets_damage(store: Store, destination: str, limits: Limits) -> Batch | None:
+    def meets_damage(store: Store, destination: str, limits: Limits, at_most: int) -> list[Batch]:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise damage(tmp_path)
-        return take(store, destination, limits)
+        return take(store, destination, limits, at_most)
 
     monkeypatch.setattr("forwarder.queue.sqlite.take", meets_damage)
     _, _, third, fourth = await asyncio.gather(
         queue.append([segment(9000)]),
         queue.settle(first),
-        queue.next_batch("main", Limits(10, 1 << 20)),
-        queue.next_batch("main", Limits(10, 1 << 20)),
+        next_batch(queue, "main", Limits(10, 1 << 20)),
+        next_batch(queue, "main", Limits(10, 1 << 20)),
     )
     assert len(aside(path)) == 1
     after = await account(queue)

@@ -13,6 +13,7 @@ from forwarder.model import Burial, DeadFilter, Limits
 from forwarder.queue import sqlite
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import SqliteQueue
+from tests.queue.stores import next_batch
 from tests.queue.test_conformance import LIMITS, account, drain, numbers, segment, take
 
 PATIENCE = 10.0
@@ -188,7 +189,7 @@ class TestFailingStorage:
             asyncio.create_task(queue.settle(right, Burial("rejected", 400, "no"))),
         ]
         await until(lambda: queue.trouble() is not None)
-        assert await queue.next_batch("main", LIMITS) is None
+        assert await next_batch(queue, "main", LIMITS) is None
         assert not any(task.done() for task in settling)
         await fail(queue, False)
         await asyncio.wait_for(asyncio.gather(*settling), PATIENCE)
@@ -253,7 +254,7 @@ class TestOpenAndClose:
         with pytest.raises(ShuttingDownError):
             await queue.append([segment(0)])
         with pytest.raises(ShuttingDownError):
-            await queue.next_batch("main", LIMITS)
+            await next_batch(queue, "main", LIMITS)
 
     async def test_nothing_to_append(self, queue: SqliteQueue) -> None:
         """An append of no segments is done at once."""

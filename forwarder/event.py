@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from json.decoder import scanstring  # type: ignore[attr-defined]
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -41,14 +40,7 @@ class Fields(msgspec.Struct, gc=False):
 
 
 ENVELOPE: Final = frozenset(Fields.__struct_fields__)
-# The fields that are strings: how to get one, and how many bytes there are around its value: its
-# name, four quotes, a colon and a comma.
-_STRINGS: Final = [
-    (attrgetter(name), len(name) + 6) for name in Fields.__struct_fields__ if name not in {"data", "eventReceived"}
-]
 is_uuid: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
-
-_source, _type = attrgetter("eventSourceId"), attrgetter("eventType")
 
 # What a value is, by its first byte; anything else begins a number.
 _KINDS: Final = {
@@ -121,38 +113,48 @@ def vouch(data: bytes, events: list[Fields]) -> bool:
 
     The data must be UTF-8, one valid object a line, and `events` what the decoder found in it.
     """
-    ids = [event.eventId or "" for event in events]
+    # Column by column: a comprehension over one field takes no time.
+    columns = {
+        "eventSourceId": [event.eventSourceId for event in events],
+        "eventType": [event.eventType for event in events],
+        "eventId": [event.eventId for event in events],
+        "eventObjectType": (types := [event.eventObjectType for event in events]),
+        "eventObjectId": (objects := [event.eventObjectId for event in events]),
+        "version": [event.version for event in events],
+        "eventKeyId": [event.eventKeyId for event in events],
+    }
+    bodies = [event.data for event in events]
     return (
-        all(map(_source, events))
-        and all(map(_type, events))
-        and [event.eventObjectType is None for event in events] == [event.eventObjectId is None for event in events]
-        and _are_uuids(ids)
+        all(columns["eventSourceId"])
+        and all(columns["eventType"])
+        and _are_uuids(columns["eventId"])
+        and [value is None for value in types] == [value is None for value in objects]
         # An object, null or nothing.
-        and {bytes(event.data)[:1] for event in events} <= {b"{", b"n", b""}
-        and (_account_for_fields(data, events) or _account_for(data))
+        and {bytes(body)[:1] for body in bodies} <= {b"{", b"n", b""}
+        and (_size_of(columns, bodies) == len(data) or _account_for(data))
     )
 
 
-def _account_for_fields(lines: bytes, events: list[Fields]) -> bool:
-    """Say whether the fields that the decoder found make up all of the bytes.
+def _size_of(columns: Mapping[str, list[str | None]], bodies: list[msgspec.Raw]) -> int:
+    """Return the bytes that these fields of events make up.
 
-    A forgotten member, one that is no field, a null, an escape and white space each leave bytes
-    over, and nothing makes up for them. So where the sum is right no key stands twice.
+    A forgotten member, one that is no field, a null, an escape and white space each make the text
+    larger, and nothing makes up for them. So where the size is the same, no key stands twice.
     """
     # Each object has two braces, a newline and a comma less than members.
-    size = 2 * len(events)
+    size = 2 * len(bodies)
     texts: list[str] = []
-    for get, around in _STRINGS:
-        values = [value for value in map(get, events) if value is not None]
-        size += around * len(values)
+    for name, column in columns.items():
+        values = [value for value in column if value is not None]
+        # Around each value there are its name, four quotes, a colon and a comma.
+        size += (len(name) + 6) * len(values)
         texts += values
-    bodies = [body for event in events if (body := len(event.data))]
-    size += len("".join(texts).encode()) + len('"data":,') * len(bodies) + sum(bodies)
-    return size == len(lines)
+    sizes = [length for body in bodies if (length := len(body))]
+    return size + len("".join(texts).encode()) + len('"data":,') * len(sizes) + sum(sizes)
 
 
 def _account_for(lines: bytes) -> bool:
-    """Say the same of all members, at twice the price."""
+    """Say whether the members that the decoder found make up all of the bytes, whatever their names."""
     events = _parts.decode_lines(lines)
     names, values = chain.from_iterable(events), chain.from_iterable(map(dict.values, events))
     # Around each member there are two quotes, a colon and a comma.
@@ -170,8 +172,9 @@ def compacted(lines: bytes) -> bytes:
     return b"\n".join([*[msgspec.json.format(line, indent=-1) for line in lines.split(b"\n")[:-1]], b""])
 
 
-def _are_uuids(ids: list[str]) -> bool:
+def _are_uuids(values: list[str | None]) -> bool:
     """Say whether all of these are UUIDs: 36 characters, hyphens in four places, hexadecimal digits elsewhere."""
+    ids = [value or "" for value in values]
     if set(map(len, ids)) != {36}:
         return False
     joined, hyphens = "".join(ids), "-" * len(ids)

@@ -118,7 +118,17 @@ def _fit(piece: bytes, events: int, max_events: int, max_bytes: int) -> tuple[in
         count = piece.count(b"\n", 0, end)
         if count <= max_events:
             return count, end
-    return max_events, nth_line(piece, max_events)
+    return max_events, _end_of(piece, events, max_events)
+
+
+def _end_of(piece: bytes, events: int, count: int) -> int:
+    """Return the offset behind the `count`-th of so many lines, counted from the nearer end."""
+    if count <= events // 2:
+        return nth_line(piece, count)
+    end = len(piece)
+    for _ in range(events - count):
+        end = piece.rfind(b"\n", 0, end - 1) + 1
+    return end
 
 
 def _rest(entry: Entry, taken: int, data: bytes) -> Entry:

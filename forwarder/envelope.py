@@ -80,7 +80,7 @@ class Checked:
     @classmethod
     def of(cls, data: bytes, routes: list[tuple[str, ...]]) -> Checked:
         """Cut events into segments, one set for each destination."""
-        if len(set(routes)) == 1:
+        if len(routes) == 1 or len(set(routes)) == 1:
             routed = {name: (len(routes), data) for name in routes[0]}
         else:
             lines: dict[str, list[bytes]] = {}

@@ -39,18 +39,19 @@ class GroupCommit(Generic[S]):
         self._run = run
         self._max_bytes = max_bytes
         self._waiting: deque[Operation[S]] = deque()
+        self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._loop(), name="group-commit")
+        self._task = asyncio.create_task(self._run_groups(), name="group-commit")
 
     def submit(self, act: Callable[[S], Any], *, size: int = 0, is_write: bool = True) -> asyncio.Future[Any]:
         """Add an operation; the future has its result once it is durable. Raises ShuttingDownError."""
         if self._closing:
             raise ShuttingDownError("the forwarder is shutting down")
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append(Operation(act, size, is_write, done))
         self._wake.set()
         return done
@@ -62,7 +63,7 @@ class GroupCommit(Generic[S]):
         if self._task is not None:
             await self._task
 
-    async def _loop(self) -> None:
+    async def _run_groups(self) -> None:
         while True:
             await self._wake.wait()
             if not self._waiting:

@@ -1,0 +1,171 @@
+"""What the envelope has to answer, found the slow way: each event alone, each member looked at.
+
+Nothing of the forwarder is used here. JSON is what the standard library takes for it, less what
+RFC 8259 does not know (NaN), and less strings that no UTF-8 can say (lone surrogates).
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from tests.events import ENVELOPE, Number, Pairs
+
+_is_uuid = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
+_PAIR: Final = ("eventObjectType", "eventObjectId")
+_BLANK: Final = b" \t\r"
+
+
+class RefusedError(Exception):
+    """Says with which status an event, or a request, has to be refused."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Good:
+    """An event that has to be accepted."""
+
+    written: Pairs
+    """What the producer wrote."""
+    filled: Mapping[str, str]
+    """The defaults that it lacks; an id where `needs_id`."""
+    needs_id: bool
+    destinations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of one configuration."""
+
+    defaults: Mapping[str, str]
+    routes: Mapping[str, Mapping[str, Sequence[str]]]
+    max_event_bytes: int = 256 * 1024
+
+    def line(self, line: bytes) -> Good:
+        """Judge one line, the white space around it gone. Raises RefusedError."""
+        if len(line) > self.max_event_bytes:
+            raise RefusedError(413)
+        return self._event(read(line))
+
+    def lines(self, body: bytes) -> list[Good | int]:
+        """Judge each line of a stream: an event, or the status with which it is refused."""
+        found: list[Good | int] = []
+        for line in body.split(b"\n"):
+            if stripped := line.strip(_BLANK):
+                try:
+                    found.append(self.line(stripped))
+                except RefusedError as refused:
+                    found.append(refused.status)
+        return found
+
+    def request_of_lines(self, body: bytes) -> list[Good]:
+        """Judge the lines of a request as a whole. Raises RefusedError."""
+        check_text(body)
+        return _all_good(self.lines(body))
+
+    def request(self, body: bytes) -> list[Good]:
+        """Judge a JSON body as a whole. Raises RefusedError."""
+        check_text(body)
+        found = read(body)
+        if type(found) is not list:
+            found = [found]
+            if not isinstance(found[0], Pairs):
+                raise RefusedError(400)
+        judged: list[Good | int] = []
+        for value in found:
+            try:
+                judged.append(self._event(value))
+            except RefusedError as refused:
+                judged.append(refused.status)
+        return _all_good(judged)
+
+    def _event(self, value: Any) -> Good:
+        if not isinstance(value, Pairs):
+            raise RefusedError(422)
+        names = [name for name, _ in value]
+        if any(names.count(name) > 1 for name in ENVELOPE):
+            raise RefusedError(422)
+        fields = {name: text for name, text in value if name in ENVELOPE and text is not None}
+        for name, text in fields.items():
+            if not (isinstance(text, Pairs) if name == "data" else type(text) is str) or name == "eventReceived":
+                raise RefusedError(422)
+        filled = self._filled(fields)
+        whole = {**filled, **fields}
+        if not whole.get("eventSourceId") or not whole.get("eventType"):
+            raise RefusedError(422)
+        if "eventId" in whole and not _is_uuid(whole["eventId"]):
+            raise RefusedError(422)
+        if len([name for name in _PAIR if name in whole]) == 1:
+            raise RefusedError(422)
+        destinations = tuple(name for name, match in self.routes.items() if _matches(match, whole))
+        if not destinations:
+            raise RefusedError(422)
+        return Good(value, filled, "eventId" not in whole, destinations)
+
+    def _filled(self, fields: Mapping[str, Any]) -> dict[str, str]:
+        filled = {name: text for name, text in self.defaults.items() if name not in fields}
+        if all(name in fields or name in filled for name in _PAIR):
+            return filled
+        return {name: text for name, text in filled.items() if name not in _PAIR}
+
+
+def _matches(match: Mapping[str, Sequence[str]], fields: Mapping[str, Any]) -> bool:
+    return all(
+        name in fields and any(fnmatchcase(fields[name], pattern) for pattern in patterns)
+        for name, patterns in match.items()
+    )
+
+
+def _all_good(judged: list[Good | int]) -> list[Good]:
+    """Return the events where all are good; what is not JSON or too large is said before what breaks a rule."""
+    statuses = [found for found in judged if isinstance(found, int)]
+    if statuses:
+        raise RefusedError(next((status for status in statuses if status != 422), 422))
+    return [found for found in judged if isinstance(found, Good)]
+
+
+def check_text(body: bytes) -> None:
+    """Refuse what is not UTF-8, or begins with a byte order mark."""
+    if body.startswith(codecs.BOM_UTF8):
+        raise RefusedError(400)
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise RefusedError(400) from None
+
+
+def read(text: bytes) -> Any:
+    """Read JSON and lose nothing of it. Raises RefusedError."""
+    try:
+        found = json.loads(
+            text.decode(), object_pairs_hook=Pairs, parse_int=Number, parse_float=Number, parse_constant=_refuse
+        )
+        _check_strings(found)
+    except (ValueError, RecursionError):
+        raise RefusedError(400) from None
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _check_strings(value: Any) -> None:
+    """Raise UnicodeEncodeError where a string or a key holds half of a surrogate pair."""
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, Pairs):
+        for name, inner in value:
+            name.encode()
+            _check_strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_strings(inner)

@@ -254,6 +254,17 @@ class TestMalformed:
         array = json.dumps([event(), event()], indent=2).replace("\n", "\r\n").encode()
         assert envelope().parse(array).data == lines({"eventId": ZERO_ID, **event()}) * 2
 
+    @pytest.mark.parametrize("inner", [b'{\n"a":1}', b'{"a":[1,\n2]}', b'{"a":{"b":\n{}}}', b'{"a":1\n}'])
+    def test_a_newline_inside_data(self, inner: bytes) -> None:
+        """A newline inside a value ends the line there, however usual the event is: stored lines hold none."""
+        good = lines(event(eventId=UUID))
+        broken = compact(event(data="?")).replace(b'"?"', inner)
+        checked, refusals = envelope().sift(good + broken + b"\n" + good)
+        assert checked.data == good * 2
+        assert [(refusal.index, refusal.status) for refusal in refusals] == [(1, 400), (2, 400)]
+        with pytest.raises(MalformedError, match="event 1: "):
+            envelope().parse_lines(good + broken)
+
     def test_not_utf8_on_the_stream(self) -> None:
         """A line that is not UTF-8 is refused as malformed, also in places that the JSON decoder does not look at."""
         spoiled = compact(event(data={"x": "?"})).replace(b"?", b"\xff")

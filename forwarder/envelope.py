@@ -236,7 +236,7 @@ class Envelope:
     def _quick(self, data: bytes, sifted: _Sifted) -> bool:
         """Take all of the lines, or none of them and return False."""
         # A newline between a closing and an opening brace cannot stand inside an event. So where
-        # there is one less than events, and no other newline than the last, each line is one event.
+        # there is one less than events, and no byte is left over, each line is one event.
         if data[:1] != b"{" or data[-2:] != b"}\n":
             return False
         if not data.isascii() and not _is_utf8(data):
@@ -247,7 +247,7 @@ class Envelope:
             data = compacted(data)
             events = _lines.decode_lines(data)
             count = len(events)
-            if len(_borders(data)) != count - 1 or data.count(b"\n") != count:
+            if len(_borders(data)) != count - 1:
                 return False
             data = self._stamp(data, events)
             if not vouch(data, events):

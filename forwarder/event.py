@@ -132,6 +132,8 @@ def vouch(data: bytes, events: list[Fields]) -> bool:
         and all(types)
         and _are_uuids(ids)
         and [value is None for value in kinds] == [value is None for value in objects]
+        # White space inside `data` is left in place, but for the one that ends a line.
+        and b"\n" not in b"".join(bodies)
         # An object, null or nothing.
         and {bytes(body)[:1] for body in bodies} <= _BODIES
         and (_size_of(columns, bodies) == len(data) or _account_for(data))
@@ -158,10 +160,10 @@ def _size_of(columns: Iterable[list[str | None]], bodies: list[msgspec.Raw]) -> 
 def _account_for(lines: bytes) -> bool:
     """Say whether the members that the decoder found make up all of the bytes, whatever their names."""
     events = _parts.decode_lines(lines)
-    names, values = chain.from_iterable(events), chain.from_iterable(map(dict.values, events))
+    names, values = chain.from_iterable(events), b"".join(chain.from_iterable(map(dict.values, events)))
     # Around each member there are two quotes, a colon and a comma.
-    size = 2 * len(events) + 4 * sum(map(len, events)) + len("".join(names).encode())
-    return size + sum(map(len, values)) == len(lines)
+    size = 2 * len(events) + 4 * sum(map(len, events)) + len("".join(names).encode()) + len(values)
+    return size == len(lines) and b"\n" not in values
 
 
 def compacted(lines: bytes) -> bytes:

@@ -97,7 +97,8 @@ def check_request(parse: Callable[[bytes], Checked], judge: Callable[[bytes], li
 
 def check_stream(judge: Rules, data: bytes) -> None:
     """Check that of many lines exactly the right ones are refused, each with the right status."""
-    checked, refused = envelope(judge).sift(data)
+    checked, refused, rest = envelope(judge).sift(data)
+    assert rest == b""
     judged = judge.lines(data)
     assert [(found.index, found.status) for found in refused] == [
         (index, status) for index, status in enumerate(judged) if isinstance(status, int)
@@ -142,7 +143,7 @@ def test_a_request_of_json(judge: Rules, body: bytes) -> None:
 def test_the_text_of_each_token_stays(defaults: Mapping[str, str], text: bytes) -> None:
     """Every token of a stored event is the producer's own, escapes and digits included, or was filled in."""
     line = b"".join(text.splitlines())
-    checked, _refused = envelope(Rules(defaults, {"main": {}})).sift(line + b"\n")
+    checked, _refused, _rest = envelope(Rules(defaults, {"main": {}})).sift(line + b"\n")
     if checked.events != 1:
         return
     written, stored = tokens(line.decode()), tokens(checked.data.decode())

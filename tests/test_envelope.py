@@ -259,7 +259,7 @@ class TestMalformed:
         """A newline inside a value ends the line there, however usual the event is: stored lines hold none."""
         good = lines(event(eventId=UUID))
         broken = compact(event(data="?")).replace(b'"?"', inner)
-        checked, refusals = envelope().sift(good + broken + b"\n" + good)
+        checked, refusals, _ = envelope().sift(good + broken + b"\n" + good)
         assert checked.data == good * 2
         assert [(refusal.index, refusal.status) for refusal in refusals] == [(1, 400), (2, 400)]
         with pytest.raises(MalformedError, match="event 1: "):

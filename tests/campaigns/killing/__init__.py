@@ -1,0 +1,1 @@
+"""What the crash campaign is made of: producers, destinations, shots, and a verdict on what came of them."""

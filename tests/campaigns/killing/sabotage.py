@@ -1,0 +1,121 @@
+"""Run the forwarder with one promise broken on purpose: a campaign that does not notice is worth nothing.
+
+python -m tests.campaigns.killing.sabotage early-accept run -c FILE
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from forwarder.__main__ import main
+from forwarder.delivery import batching, pump
+from forwarder.delivery.attempt import Answer, Client
+from forwarder.delivery.delivery import Delivery
+from forwarder.errors import UnavailableError
+from forwarder.queue.sqlite import SqliteQueue
+
+# Seconds before something that could not be stored is tried again.
+_AGAIN = 0.05
+
+_running: set[asyncio.Task[Any]] = set()
+
+
+def _later(work: Coroutine[Any, Any, Any]) -> None:
+    """Do it without anybody waiting for it."""
+    task = asyncio.create_task(work)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+
+
+def _put(owner: Any, name: str, act: Callable[..., Any]) -> None:
+    setattr(owner, name, act)
+
+
+def early_accept() -> None:
+    """Accept before the transaction is committed; what does not fit is kept in memory until it does."""
+    append = SqliteQueue.append
+
+    async def until_stored(*given: Any) -> None:
+        while True:
+            try:
+                await append(*given)
+            except UnavailableError:
+                await asyncio.sleep(_AGAIN)
+            else:
+                return
+
+    async def at_once(*given: Any) -> None:
+        _later(until_stored(*given))
+
+    _put(SqliteQueue, "append", at_once)
+
+
+def early_settle() -> None:
+    """Settle a batch as delivered before the destination has answered."""
+    send = Client.send
+
+    async def at_once(*given: Any) -> Answer:
+        _later(send(*given))
+        return Answer(200, "")
+
+    _put(Client, "send", at_once)
+
+
+def late_settle() -> None:
+    """Go on to the next batches while settlements wait for a third of a second."""
+    settle = SqliteQueue.settle
+
+    async def at_once(*given: Any) -> None:
+        async def late() -> None:
+            await asyncio.sleep(0.3)
+            await settle(*given)
+
+        _later(late())
+
+    _put(SqliteQueue, "settle", at_once)
+
+
+def bury_neighbours() -> None:
+    """Give up a whole batch for one bad event."""
+    _put(Delivery, "_halve", lambda *_given: False)
+
+
+def new_ids() -> None:
+    """Give each event its eventId when it is sent, rather than when it is accepted."""
+    payload = batching.payload
+
+    def stamped(data: bytes, **how: Any) -> bytes:
+        pattern = rb'"eventId":"[^"]*"'
+        return payload(re.sub(pattern, lambda _: b'"eventId":"%s"' % str(uuid.uuid4()).encode(), data), **how)
+
+    _put(pump, "payload", stamped)
+
+
+def reverse() -> None:
+    """Send the events of a batch the wrong way round."""
+    payload = batching.payload
+
+    def turned(data: bytes, **how: Any) -> bytes:
+        return payload(b"".join(reversed(data.splitlines(keepends=True))), **how)
+
+    _put(pump, "payload", turned)
+
+
+KINDS = {
+    "early-accept": early_accept,
+    "early-settle": early_settle,
+    "late-settle": late_settle,
+    "bury-neighbours": bury_neighbours,
+    "new-ids": new_ids,
+    "reverse": reverse,
+}
+
+
+if __name__ == "__main__":
+    KINDS[sys.argv.pop(1)]()
+    main()

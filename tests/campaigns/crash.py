@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 from tests.campaigns.killing.chain import Chain
@@ -72,13 +73,12 @@ async def _run(report: Report, options: argparse.Namespace) -> None:
         rounds = min(left, random.Random(seed).randint(*_ROUNDS))
         folder = Path(tempfile.mkdtemp(prefix="crash-", dir=options.folder))
         began = time.monotonic()
-        try:
-            await _run_chain(report, folder, seed, rounds, options.sabotage)
-        finally:
-            if report.problems:
-                report.folder, report.broken_chain = str(folder), number
-            else:
-                shutil.rmtree(folder)
+        # Kept where something was broken, here or there.
+        report.folder, report.broken_chain = str(folder), number
+        await _run_chain(report, folder, seed, rounds, options.sabotage)
+        if not report.problems:
+            report.folder = report.broken_chain = None
+            shutil.rmtree(folder)
         verdict = "BROKEN" if report.problems else "held"
         lost = report.total.tally.lost
         print(  # noqa: T201
@@ -91,8 +91,8 @@ async def _run(report: Report, options: argparse.Namespace) -> None:
 
 
 async def _run_chain(report: Report, folder: Path, seed: str, rounds: int, sabotage: str | None) -> None:
-    chain = Chain(folder, seed, sabotage)
-    await chain.run(rounds)
+    with closing(Chain(folder, seed, sabotage)) as chain:
+        await chain.run(rounds)
     report.add(chain.lives)
     report.problems += chain.problems
     report.chains += 1

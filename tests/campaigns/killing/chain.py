@@ -20,12 +20,14 @@ from tests.campaigns.killing.events import HTTP_ARRAY, HTTP_SINGLE, LAST, ROUTES
 from tests.campaigns.killing.faults import WEATHER, Faults
 from tests.campaigns.killing.journal import Claims, Journal
 from tests.campaigns.killing.receiver import TIMEOUT, Receiver
-from tests.campaigns.killing.shot import CREATING, MOMENTS, RUNNING, STARTING, STOPPING, Moment, Shot, Sight
+from tests.campaigns.killing.shot import CREATING, LEAVING, MOMENTS, RUNNING, STARTING, Moment, Shot, Sight
 from tests.campaigns.killing.verdict import Evidence, Problem, Tally, check_account, judge, tallies
 from tests.integration.process import PATIENCE, Forwarder
 
 # Seconds after which a shot goes off whose moment does not come.
 _LONGEST_LIFE = 2.5
+# The promise without which nothing else can be tried.
+_STARTS = "it starts and stops"
 # The last life of a chain is not shot at.
 _NEVER = Moment("drained", Sight.READY, (3600.0, 3600.0), 0)
 
@@ -119,15 +121,14 @@ class Chain:
                 for faults in self._faults.values():
                     faults.is_down = self._chance.random() < 0.1
                 await self._live(number, self._draw_shot(number))
-                if self._is_hopeless:
+                if any(promise == _STARTS for promise, _ in self.problems):
                     return
             await self._drain(rounds + 1)
+
+    def close(self) -> None:
+        """Close the journals."""
         for producer in self._producers.values():
             producer.journal.close()
-
-    @property
-    def _is_hopeless(self) -> bool:
-        return any(promise == "it starts and stops" for promise, _ in self.problems)
 
     def _draw_shot(self, number: int) -> Shot:
         if number == 1 and self._chance.random() < 0.5:
@@ -143,7 +144,8 @@ class Chain:
                 await self._look_at_status(daemon)
                 is_late = await self._be_shot(life, daemon)
                 # What was to hit the start, or something that did not come, has hit whatever was going on.
-                moment = RUNNING if is_late or shot.moment is STARTING else moment
+                if shot.moment is STARTING or (is_late and shot.moment.sight is not Sight.STOPPING):
+                    moment = RUNNING
         finally:
             # Whatever went wrong: no process is left behind.
             shot.fire()
@@ -161,7 +163,7 @@ class Chain:
         """Let producers send until the shot goes off; return whether its moment did not come in time."""
         producing = self._send(life, daemon)
         try:
-            if self._shot.moment is STOPPING:
+            if self._shot.moment.sight is Sight.STOPPING:
                 await daemon.ended(self._chance.uniform(0.05, 0.6))
                 daemon.terminate()
                 self._saw(Sight.STOPPING)
@@ -185,12 +187,14 @@ class Chain:
     async def _bury(self, life: int, daemon: Daemon, moment: str) -> None:
         """Take down how a life ended, and look at what it left behind."""
         code = await daemon.code()
+        stops = self._shot.moment.sight is Sight.STOPPING or self._shot.moment is _NEVER
+        # A second signal makes it leave by itself, or by the system where it has let go of its handlers.
+        kills = {-9, 143, -15} if self._shot.moment is LEAVING else {-9}
         self._shot.disarm()
         await self._receiver.end_life()
-        self.lives[life] = Life(moment, was_killed=code == -9)
-        # Only a stop that was asked for may end well.
-        if code != -9 and (code != 0 or moment not in {STOPPING.name, _NEVER.name}):
-            self.problems.append(("it starts and stops", f"life {life} ({moment}) ended with {code}"))
+        self.lives[life] = Life(moment, was_killed=code in kills)
+        if code not in kills and not (stops and code == 0):
+            self.problems.append((_STARTS, f"life {life} ({moment}) ended with {code}"))
         self.problems += [("nothing goes wrong inside", f"life {life}: {line}") for line in daemon.complaints]
         if (damage := damage_of(self._forwarder.folder / "queue" / "queue.db")) is not None:
             self.problems.append(("the file is sound", f"after life {life} ({moment}): {damage}"))

@@ -22,6 +22,8 @@ _AT_ONCE = 30e-6
 # Seconds between two looks at a file.
 _LOOK = 100e-6
 
+_Version = tuple[int, int, int]
+
 
 class Sight(enum.Enum):
     """What can be seen of a running forwarder."""
@@ -58,11 +60,13 @@ class Moment:
     weight: int
     most: int = 1
     file: str = ""
+    number: signal.Signals = signal.SIGKILL
 
 
 CREATING = Moment("creating the queue", Sight.FILE, (1e-6, 30e-3), 0, most=3, file="queue.db")
 STARTING = Moment("starting", Sight.SPAWNED, (10e-3, 2.0), 2)
 STOPPING = Moment("stopping (SIGTERM)", Sight.STOPPING, (10e-6, 0.3), 4)
+LEAVING = Moment("second SIGTERM", Sight.STOPPING, (1e-3, 0.1), 1, number=signal.SIGTERM)
 RUNNING = "running"
 MOMENTS = (
     STARTING,
@@ -78,16 +82,21 @@ MOMENTS = (
     Moment("answered 429, 5xx", Sight.DEFERRED, (1e-6, 50e-3), 2, most=12),
     Moment("checkpoint", Sight.FILE, (1e-6, 5e-3), 4, most=6, file="queue.db"),
     STOPPING,
+    LEAVING,
 )
 
 
 class Shot:
-    """One kill: armed with a process, it goes off after the `count`-th sight of its moment."""
+    """One kill: armed with a process, it goes off after the `count`-th sight of its moment.
 
-    def __init__(self, moment: Moment, count: int, delay: float) -> None:
+    With `from_ready` it begins to count when the process is ready: before, a backlog may be sent already.
+    """
+
+    def __init__(self, moment: Moment, count: int, delay: float, *, from_ready: bool = False) -> None:
         self.moment = moment
         self.delay = delay
         self._left = count
+        self._is_counting = not from_ready
         self._target: int | None = None
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -96,35 +105,39 @@ class Shot:
     def drawn(cls, chance: Random, moment: Moment) -> Shot:
         """Draw which sight it is, and the delay."""
         shortest, longest = moment.delays
-        return cls(moment, chance.randint(1, moment.most), shortest * (longest / shortest) ** chance.random())
+        delay = shortest * (longest / shortest) ** chance.random()
+        from_ready = moment.most > 1 and moment is not CREATING and chance.random() < 0.75
+        return cls(moment, chance.randint(1, moment.most), delay, from_ready=from_ready)
 
     def arm(self, pid: int, folder: Path) -> None:
         """Aim at a process that was just started; `folder` is where its queue is."""
         # A number can pass on to another process, a descriptor cannot.
         self._target = os.pidfd_open(pid)
         if self.moment.sight is Sight.FILE:
-            threading.Thread(target=self._watch, args=(folder / self.moment.file,), daemon=True).start()
+            file = folder / self.moment.file
+            threading.Thread(target=self._watch, args=(file, _version(file)), daemon=True).start()
 
     def saw(self, sight: Sight) -> None:
         """Take note of what was seen; may be called from any thread."""
         with self._lock:
-            if sight is not self.moment.sight or self._left == 0:
+            self._is_counting = self._is_counting or sight is Sight.READY
+            if sight is not self.moment.sight or self._left == 0 or not self._is_counting:
                 return
             self._left -= 1
             if self._left:
                 return
         if self.delay < _AT_ONCE:
-            self.fire()
+            self.fire(self.moment.number)
         else:
             threading.Thread(target=self._fire_late, daemon=True).start()
 
-    def fire(self) -> None:
+    def fire(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Kill it now."""
         with self._lock:
             if self._target is not None:
                 # It may have ended by itself.
                 with suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(self._target, signal.SIGKILL)
+                    signal.pidfd_send_signal(self._target, number)
 
     def disarm(self) -> None:
         """Let go of the process, which has ended."""
@@ -137,10 +150,9 @@ class Shot:
     def _fire_late(self) -> None:
         # `time.sleep` keeps to microseconds; a wait on a lock with a timeout does not.
         time.sleep(self.delay)
-        self.fire()
+        self.fire(self.moment.number)
 
-    def _watch(self, file: Path) -> None:
-        before = _version(file)
+    def _watch(self, file: Path, before: _Version | None) -> None:
         while not self._over.is_set():
             if (now := _version(file)) != before:
                 before = now
@@ -148,7 +160,7 @@ class Shot:
             time.sleep(_LOOK)
 
 
-def _version(file: Path) -> tuple[int, int, int] | None:
+def _version(file: Path) -> _Version | None:
     try:
         found = file.stat()
     except FileNotFoundError:

@@ -7,6 +7,7 @@ everything that was written down on the way is judged.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -15,14 +16,14 @@ from typing import Any
 
 from forwarder.signing import Signer
 from tests.campaigns.killing import producers
-from tests.campaigns.killing.daemon import Daemon, damage_of
+from tests.campaigns.killing.daemon import PATIENCE, Daemon, damage_of
 from tests.campaigns.killing.events import HTTP_ARRAY, HTTP_SINGLE, LAST, ROUTES, STREAM_TCP, STREAM_UNIX, Events, Key
 from tests.campaigns.killing.faults import WEATHER, Faults
 from tests.campaigns.killing.journal import Claims, Journal
 from tests.campaigns.killing.receiver import TIMEOUT, Receiver
 from tests.campaigns.killing.shot import CREATING, LEAVING, MOMENTS, RUNNING, STARTING, Moment, Shot, Sight
 from tests.campaigns.killing.verdict import Evidence, Problem, Tally, check_account, judge, tallies
-from tests.integration.process import PATIENCE, Forwarder
+from tests.integration.process import Forwarder
 
 # Seconds after which a shot goes off whose moment does not come.
 _LONGEST_LIFE = 2.5
@@ -64,6 +65,7 @@ class Chain:
             LAST: self._producer(producers.SinglePost, LAST),
         }
         self.lives: dict[int, Life] = {}
+        self._timeouts: dict[tuple[str, int], int] = {}
         self.problems: list[Problem] = []
 
     def _producer(self, kind: type[producers.Producer], source: str) -> producers.Producer:
@@ -195,6 +197,7 @@ class Chain:
         self.lives[life] = Life(moment, was_killed=code in kills)
         if code not in kills and not (stops and code == 0):
             self.problems.append((_STARTS, f"life {life} ({moment}) ended with {code}"))
+        self._timeouts |= {(route, life): count for route, count in daemon.timeouts.items()}
         self.problems += [("nothing goes wrong inside", f"life {life}: {line}") for line in daemon.complaints]
         if (damage := damage_of(self._forwarder.folder / "queue" / "queue.db")) is not None:
             self.problems.append(("the file is sound", f"after life {life} ({moment}): {damage}"))
@@ -204,16 +207,21 @@ class Chain:
         status = await daemon.status()
         if status is None:
             return
-        acked = dict.fromkeys((route.name for route in ROUTES), 0)
-        sent = acked.copy()
+        acked, sent = await asyncio.to_thread(self._count)
+        for name, account in status["destinations"].items():
+            self.problems += check_account(name, account, acked[name], sent[name])
+
+    def _count(self) -> tuple[Counter[str], Counter[str]]:
+        """Return how many events were accepted, and sent, for each destination, by the journals."""
+        acked, sent = Counter[str](), Counter[str]()
         for source in self._producers:
             claims = Claims.read(self._journal(source))
             for number in claims.sent:
-                for route in self._events.routes(source, number):
-                    sent[route] += 1
-                    acked[route] += number in claims.accepted
-        for name, account in status["destinations"].items():
-            self.problems += check_account(name, account, acked[name], sent[name])
+                routes = self._events.routes(source, number)
+                sent.update(routes)
+                if number in claims.accepted:
+                    acked.update(routes)
+        return acked, sent
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -244,7 +252,7 @@ class Chain:
         Good events follow all along: whether the last of many bad events is bad shows only when
         something behind it is taken.
         """
-        deadline = monotonic() + 2 * PATIENCE
+        deadline = monotonic() + PATIENCE
         while True:
             await self._producers[LAST].run(life, daemon.http[0])
             for _ in range(20):
@@ -266,6 +274,7 @@ class Chain:
             self._receiver.requests,
             dead,
             {life for life, ended in self.lives.items() if ended.was_killed},
+            self._timeouts,
             accounts,
             self._max_events,
         )

@@ -11,6 +11,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -21,9 +22,11 @@ import aiohttp
 from forwarder.config.addresses import parse_address
 from forwarder.model import Address
 from tests.campaigns.killing.shot import Shot, Sight
-from tests.integration.process import PATIENCE, Forwarder
+from tests.integration.process import Forwarder
 
 _ROOT = Path(__file__).parents[3]
+# Seconds in which anything must happen: a machine may be busy, or stand still, for minutes.
+PATIENCE = 600.0
 
 
 class Daemon:
@@ -37,6 +40,8 @@ class Daemon:
         self._listening: list[Address] = []
         self.complaints: list[str] = []
         """What it logged that a kill must not lead to: errors, tracebacks."""
+        self.timeouts: Counter[str] = Counter()
+        """For each destination, the requests that it had given up waiting for an answer to."""
 
     async def start(self, shot: Shot) -> None:
         """Start the process; the shot may go off from now on."""
@@ -128,6 +133,8 @@ class Daemon:
             return
         if found["level"] in {"error", "critical"} or "exception" in found:
             self.complaints.append(line.decode().rstrip())
+        elif found["event"] == "batch.deferred":
+            self.timeouts[found["destination"]] += found["detail"].startswith("no answer within")
         elif found["event"] == "forwarder.started":
             self._saw(Sight.READY)
             self._listening = [parse_address(word) for word in found["listening"].split(", ")]

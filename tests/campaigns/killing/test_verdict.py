@@ -36,6 +36,7 @@ class Draft:
         self.requests = [request for route in ROUTES for request in self.batches(route.name)]
         self.dead: dict[str, list[Key]] = {route.name: [] for route in ROUTES}
         self.killed = {1}
+        self.timeouts: dict[tuple[str, int], int] = {}
         self.max_events = 5
         self.miscounted = 0
 
@@ -49,7 +50,14 @@ class Draft:
 
     def complete(self) -> Evidence:
         evidence = Evidence(
-            EVENTS, {self.source: self.claims}, self.requests, self.dead, self.killed, {}, self.max_events
+            EVENTS,
+            {self.source: self.claims},
+            self.requests,
+            self.dead,
+            self.killed,
+            self.timeouts,
+            {},
+            self.max_events,
         )
         accounts = {}
         for route in ROUTES:
@@ -208,6 +216,16 @@ def test_what_was_unsettled_at_a_kill_may_come_again() -> None:
     evidence = draft.complete()
     assert judge(evidence) == []
     assert tallies(evidence)[1].again_lost_answer == len(lost.events)
+
+
+def test_an_answer_that_the_forwarder_did_not_wait_for_is_lost() -> None:
+    """A batch may come again as often as the forwarder says that it had no answer in time, and no more often."""
+    draft = Draft()
+    draft.timeouts["all", 1] = 1
+    draft.requests.append(replace(draft.on("all")[-1]))
+    assert judge(draft.complete()) == []
+    draft.requests.append(replace(draft.on("all")[3]))
+    assert {promise for promise, _ in judge(draft.complete())} == {"no repeats without a reason"}
 
 
 def test_an_account_must_cover_what_was_accepted() -> None:

@@ -50,6 +50,8 @@ class Evidence:
     dead: Mapping[str, list[Key]]
     killed: set[int]
     """The lives that ended by a kill."""
+    timeouts: Mapping[tuple[str, int], int]
+    """How many answers a destination was too late with in a life, as the forwarder says."""
     accounts: Mapping[str, Mapping[str, Any]]
     """Each destination's account in the end."""
     max_events: int
@@ -101,7 +103,7 @@ def tallies(evidence: Evidence) -> dict[int, Tally]:
                 _count(found[life], evidence, (source, number), route, is_accepted=number in claims.accepted)
     for repeat in _repeated(evidence):
         tally = found[repeat.old.life]
-        if repeat.old.is_lost:
+        if repeat.old.is_lost or repeat.old.life == repeat.life:
             tally.again_lost_answer += len(repeat.events)
         else:
             tally.again += len(repeat.events)
@@ -235,17 +237,26 @@ def _same_bytes(evidence: Evidence) -> Iterator[Problem]:
 
 
 def _repeats(evidence: Evidence) -> Iterator[Problem]:
-    """Only what was not settled at a kill, or whose answer was lost, comes again."""
+    """Only what was not settled at a kill, or whose answer was lost, comes again.
+
+    The forwarder is believed when it says that an answer came too late, but not more often than it
+    says so: a machine may stand still between what was answered in time and the one who waits for it.
+    """
     unsettled: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+    early: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
     for repeat in _repeated(evidence):
         old, events = repeat.old, repeat.events
         if old.is_lost:
             continue
-        if old.life == repeat.life or old.life not in evidence.killed:
-            where = f"{old.route}, life {old.life}"
-            yield "no repeats without a reason", f"{where}: {len(events)} events from {events[0]} on"
-        else:
+        where = f"{old.route}, life {old.life}"
+        if old.life == repeat.life:
+            early[old.route, old.life].add(repeat.index)
+            if len(early[old.route, old.life]) > evidence.timeouts.get((old.route, old.life), 0):
+                yield "no repeats without a reason", f"{where}: {len(events)} events from {events[0]} on"
+        elif old.life in evidence.killed:
             unsettled[old.route, old.life].add(repeat.index)
+        else:
+            yield "no repeats without a reason", f"{where}, which was stopped: {len(events)} from {events[0]} on"
     in_flight = {route.name: route.in_flight for route in ROUTES}
     for (route, life), found in unsettled.items():
         if len(found) > in_flight[route] + 1:

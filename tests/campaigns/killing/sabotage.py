@@ -33,6 +33,8 @@ def _later(work: Coroutine[Any, Any, Any]) -> None:
 
 
 def _put(owner: Any, name: str, act: Callable[..., Any]) -> None:
+    """Replace something that must be there: otherwise nothing would be broken."""
+    getattr(owner, name)
     setattr(owner, name, act)
 
 

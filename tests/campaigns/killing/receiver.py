@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import select
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ class Request:
     is_stored: bool
     is_lost: bool
     """Whether it is stored, and the forwarder cannot know it."""
+    is_stale: bool = False
+    """Whether the forwarder had hung up before it was looked at: it may come behind what was sent after it."""
 
 
 class _Data(msgspec.Struct):
@@ -123,6 +126,7 @@ class Receiver:
             if fault is Fault.CUT_HEAD:
                 return
             body = await reader.readexactly(int(size))
+            is_stale = _is_hung_up(writer)
             self._saw(Sight.BODY)
             events = self._read(route, body)
             status, is_stored = self._decide(fault, route, events)
@@ -130,9 +134,9 @@ class Receiver:
                 await self._sleep(self._faults[route].chance.uniform(0.01, TIMEOUT / 4))
             # Where this machine was slower than the forwarder's patience, it has not seen the answer.
             is_late = monotonic() - began > TIMEOUT / 2
-            is_lost = is_stored and (is_late or fault in {Fault.CUT_ANSWER, Fault.SILENT_STORED})
+            is_lost = is_stored and (is_late or is_stale or fault in {Fault.CUT_ANSWER, Fault.SILENT_STORED})
             digest = hashlib.sha256(body).digest()
-            self.requests.append(Request(route, life, events, digest, status, is_stored, is_lost))
+            self.requests.append(Request(route, life, events, digest, status, is_stored, is_lost, is_stale))
             if status is None or not self._answer(writer, fault, status, self._faults[route].chance):
                 if fault in {Fault.SILENT, Fault.SILENT_STORED}:
                     await self._hung_up(reader)
@@ -214,6 +218,13 @@ class Receiver:
         elif self._ids.setdefault(key, name) != name:
             self.wrongs.append(f"{route}: {key} came as {name!r} and as {self._ids[key]!r}")
         return key
+
+
+def _is_hung_up(writer: asyncio.StreamWriter) -> bool:
+    """Say whether the other side has closed the connection, even if that is still to be read."""
+    poll = select.poll()
+    poll.register(writer.get_extra_info("socket").fileno(), select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _decoded(text: bytes) -> bytes:

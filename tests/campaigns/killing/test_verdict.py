@@ -228,6 +228,15 @@ def test_an_answer_that_the_forwarder_did_not_wait_for_is_lost() -> None:
     assert {promise for promise, _ in judge(draft.complete())} == {"no repeats without a reason"}
 
 
+def test_what_was_given_up_before_it_was_read_is_no_repeat() -> None:
+    """A request that the forwarder had given up, and that is read behind a later one, breaks no promise."""
+    draft = Draft()
+    first, second = draft.on("streams")[:2]
+    both = request_of("streams", first.events[-1:] + second.events[:-1])
+    draft.requests.append(replace(both, is_lost=True, is_stale=True))
+    assert judge(draft.complete()) == []
+
+
 def test_an_account_must_cover_what_was_accepted() -> None:
     """An account with less than was accepted, or more than was sent, or that does not add up, is told."""
     account = {"accepted": 10, "queued": 4, "delivered": 5, "dead": 1, "dropped": 0}

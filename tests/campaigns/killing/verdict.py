@@ -221,7 +221,7 @@ def _same_bytes(evidence: Evidence) -> Iterator[Problem]:
     """Within a life, what was neither taken nor rejected is sent again as the same bytes."""
     for route in ROUTES:
         before: dict[tuple[int, Key], Request] = {}
-        for request in evidence.on_route(route.name):
+        for request in (found for found in evidence.on_route(route.name) if not found.is_stale):
             changed = {
                 old.digest: old
                 for key in request.events
@@ -264,7 +264,7 @@ def _repeats(evidence: Evidence) -> Iterator[Problem]:
         stored = [
             index
             for index, old in enumerate(evidence.requests)
-            if old.route == route and old.life == life and old.is_stored
+            if old.route == route and old.life == life and old.is_stored and not old.is_stale
         ]
         if in_flight[route] == 1 and not found <= set(stored[-2:]):
             yield "repeats are bounded", f"{route}, life {life}: others than the last two batches came again"
@@ -287,6 +287,11 @@ def _repeated(evidence: Evidence) -> Iterator[_Repeat]:
     last: dict[tuple[str, Key], int] = {}
     for index, request in enumerate(evidence.requests):
         if not request.is_stored:
+            continue
+        if request.is_stale:
+            # It came before what it seems to repeat; the forwarder has sent it again because it had no answer.
+            for key in request.events:
+                last.setdefault((request.route, key), index)
             continue
         again: defaultdict[int, list[Key]] = defaultdict(list)
         for key in request.events:

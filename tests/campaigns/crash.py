@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -55,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
         return 2
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     sys.setswitchinterval(_SWITCH)
+    # Whoever ends the campaign ends the forwarder with it: `finally` is on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = Report(seed)
     began = time.monotonic()
     asyncio.run(_run(report, options))

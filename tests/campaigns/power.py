@@ -106,7 +106,7 @@ def draw_plan(chance: random.Random) -> Plan:
             # Recovery of the file system and of the queue, and the first look, are over after about so many.
             return Plan("start", chance.randint(1, 40), 60, faults)
         case "write":
-            return Plan("write", chance.randint(10, 600), 20, faults)
+            return Plan("write", chance.randint(10, 300), 30, faults)
     return Plan("time", None, chance.uniform(1, 10), faults)
 
 
@@ -253,6 +253,8 @@ class Campaign:
                 except MachineError as error:
                     self.report.troubles.append(str(error))
                 self.report.troubles += self._life.ledger.troubles
+        if not self.report.total()["accepted"]:
+            self.report.troubles.append("no event was accepted: nothing was put to the test")
         self.report.seconds = round(time.monotonic() - began, 1)
 
     async def _live(self, life: Life, numbers: range) -> None:

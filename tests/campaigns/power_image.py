@@ -68,6 +68,7 @@ class Image:
 
 def build_image(folder: Path) -> Image:
     """Put everything that a machine boots from into a folder; raises MissingPackageError."""
+    qemu()
     kernel, version = _kernel()
     initramfs, root = folder / "initramfs", folder / "root.ext4"
     busybox = _program("busybox", "busybox-static")

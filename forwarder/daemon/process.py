@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -64,7 +65,13 @@ async def _live(parts: Parts, load: Load) -> None:
         reloading = asyncio.create_task(_reload_when_wanted(daemon, load, reload, notifier), name="reload")
         watching = asyncio.create_task(_report(queue, daemon, notifier), name="report")
         notifier.send("READY=1", f"STATUS=Listening at {daemon.listening()}")
-        log.info("forwarder.started", version=__version__, queue=str(config.queue.path), listening=daemon.listening())
+        log.info(
+            "forwarder.started",
+            version=__version__,
+            sqlite=sqlite3.sqlite_version,
+            queue=str(config.queue.path),
+            listening=daemon.listening(),
+        )
         await stop.wait()
         notifier.send("STOPPING=1", "STATUS=Delivering what waits")
         log.info("forwarder.stopping", timeout=config.shutdown_timeout)

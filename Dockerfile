@@ -2,31 +2,35 @@
 #
 #   docker build -t event-forwarder .
 #
-# BASE may be any image with Python 3.11 or later, its venv module, and pip.
-ARG BASE=docker.io/library/python:3.13-slim-bookworm
+# BASE may be any image with Python 3.11 or later and its venv module.
+ARG BASE=docker.io/library/python:3.13-slim-trixie
 
-FROM ${BASE} AS builder
+FROM ${BASE} AS dependencies
 WORKDIR /src
-COPY pyproject.toml README.md ./
+# An environment of their own, without pip, in a layer that changes with pyproject.toml alone.
+RUN python3 -m venv /build && python3 -m venv --without-pip /opt/forwarder
+COPY pyproject.toml ./
+RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+      > requirements.txt \
+ && /build/bin/pip --python /opt/forwarder/bin/python3 install --no-cache-dir -r requirements.txt
+
+FROM dependencies AS builder
+COPY README.md ./
 COPY forwarder forwarder
-# The wheels are made in one environment and installed into another, which has no pip.
-RUN python3 -m venv /build \
- && /build/bin/pip wheel --no-cache-dir --wheel-dir /wheels . \
- && python3 -m venv --without-pip /opt/forwarder \
- && /build/bin/pip --python /opt/forwarder/bin/python3 install --no-cache-dir --no-index --find-links /wheels \
-      event-forwarder \
- && /opt/forwarder/bin/forwarder version
+RUN /build/bin/pip --python /opt/forwarder/bin/python3 install --no-cache-dir --no-deps --prefix /program .
 
 FROM ${BASE}
-LABEL org.opencontainers.image.title="event-forwarder" \
-      org.opencontainers.image.description="Accepts events on local sockets, queues them durably and delivers them, signed, to the 10Duke Event API."
 # A fixed number, so that volumes can be prepared for it (Kubernetes: runAsUser, fsGroup).
+# What installs or compiles packages is of no use to a program that is complete; python:*-slim brings pip.
 RUN groupadd --gid 10001 forwarder \
  && useradd --uid 10001 --gid 10001 --home-dir /var/lib/forwarder --no-create-home --shell /usr/sbin/nologin forwarder \
  && install -d -m 0755 /etc/forwarder /usr/share/forwarder \
  && install -d -m 0700 -o 10001 -g 10001 /var/lib/forwarder \
- && install -d -m 0755 -o 10001 -g 10001 /run/forwarder
-COPY --from=builder /opt/forwarder /opt/forwarder
+ && install -d -m 0755 -o 10001 -g 10001 /run/forwarder \
+ && rm -rf "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"/pip* /usr/local/bin/pip* \
+      "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"/ensurepip
+COPY --from=dependencies /opt/forwarder /opt/forwarder
+COPY --from=builder /program /opt/forwarder
 # An example. Without /etc/forwarder/forwarder.yaml, the environment is the configuration.
 COPY config/sidecar.yaml /usr/share/forwarder/sidecar.yaml
 ENV PATH=/opt/forwarder/bin:$PATH \
@@ -40,3 +44,12 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=30s \
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["forwarder"]
 CMD ["run"]
+# Last, since what follows changes with every build.
+ARG VERSION=0.1.0
+ARG REVISION=
+ARG BASE
+LABEL org.opencontainers.image.title="event-forwarder" \
+      org.opencontainers.image.description="Accepts events on local sockets, queues them durably and delivers them, signed, to the 10Duke Event API." \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE}"

@@ -12,7 +12,6 @@ import asyncio
 import os
 import signal
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -27,14 +26,12 @@ from forwarder.daemon.inlets import Inlets
 from forwarder.daemon.memory import keep_freed_blocks, spare_what_stays
 from forwarder.daemon.outlets import Outlets
 from forwarder.daemon.parts import Parts
+from forwarder.daemon.report import Report
 from forwarder.errors import ConfigError, ForwarderError, Problem
 from forwarder.ingest.intake import Intake
 from forwarder.queue.base import Queue
 from forwarder.queue.sqlite import SqliteQueue
 from forwarder.systemd import Notifier, listening_sockets
-
-# Seconds between two looks at the state that systemd shows, where there is no watchdog.
-_STATUS_SECONDS = 10.0
 
 # Seconds between two looks at the files of keys, tokens and certificates.
 _LOOK_AT_FILES_SECONDS = 2.0
@@ -58,13 +55,15 @@ async def _live(parts: Parts, load: Load) -> None:
     config = parts.config
     notifier = Notifier(os.environ)
     stop, reload = _signals()
+    notifier.send(f"STATUS=Opening the queue {config.queue.path}")
     async with await SqliteQueue.open(config.queue.path, max_bytes=config.queue.max_bytes) as queue:
         daemon = Daemon(parts, queue)
         await daemon.start()
         spare_what_stays()
-        reloading = asyncio.create_task(_reload_when_wanted(daemon, load, reload, notifier), name="reload")
-        watching = asyncio.create_task(_report(queue, daemon, notifier), name="report")
-        notifier.send("READY=1", f"STATUS=Listening at {daemon.listening()}")
+        report = Report(notifier, queue, daemon.listening)
+        reloading = asyncio.create_task(_reload_when_wanted(daemon, load, reload, report), name="reload")
+        watching = asyncio.create_task(report.run(), name="report")
+        report.ready()
         log.info(
             "forwarder.started",
             version=__version__,
@@ -73,7 +72,7 @@ async def _live(parts: Parts, load: Load) -> None:
             listening=daemon.listening(),
         )
         await stop.wait()
-        notifier.send("STOPPING=1", "STATUS=Delivering what waits")
+        report.stopping()
         log.info("forwarder.stopping", timeout=config.shutdown_timeout)
         for task in (reloading, watching):
             task.cancel()
@@ -152,7 +151,7 @@ class Daemon:
         return ", ".join(str(found) for kind in ("http", "stream") for found in self._inlets.addresses(kind))
 
 
-async def _reload_when_wanted(daemon: Daemon, load: Load, wanted: asyncio.Event, notifier: Notifier) -> None:
+async def _reload_when_wanted(daemon: Daemon, load: Load, wanted: asyncio.Event, report: Report) -> None:
     """Reload when `wanted` is set, and when a key, a token or a certificate was replaced.
 
     Only a signal reads the configuration again: a file that is just being edited is nobody's wish.
@@ -164,44 +163,35 @@ async def _reload_when_wanted(daemon: Daemon, load: Load, wanted: asyncio.Event,
                 await wanted.wait()
         if wanted.is_set():
             wanted.clear()
-            notifier.send("RELOADING=1", f"MONOTONIC_USEC={_monotonic_usec()}")
-            await _reload(daemon, load)
-            notifier.send("READY=1", f"STATUS=Listening at {daemon.listening()}")
+            report.reloading()
+            report.reloaded(await _reload(daemon, load))
         found = await asyncio.to_thread(daemon.parts.files_now)
         # What was refused is not tried again before it changes again.
-        if found not in (daemon.parts.files, tried):
-            tried = found
-            await _reload(daemon, lambda: daemon.parts.config)
+        if found == tried:
+            continue
+        tried = found
+        is_in_use = found == daemon.parts.files
+        report.reloaded(None if is_in_use else await _reload(daemon, lambda: daemon.parts.config))
 
 
-async def _reload(daemon: Daemon, load: Load) -> None:
-    """Read and check everything, then put it in place; on any error the old configuration goes on."""
+async def _reload(daemon: Daemon, load: Load) -> str | None:
+    """Read and check everything, then put it in place; on any error the old configuration goes on.
+
+    Return None, or why it was refused.
+    """
     hint = "the old configuration goes on"
     try:
         await daemon.reload(await asyncio.to_thread(lambda: Parts.build(load())))
     except ConfigError as error:
-        for problem in error.problems:
-            log.error("reload.refused", problem=str(problem), hint=hint)  # noqa: TRY400 - the problem says it all
+        problems = [str(problem) for problem in error.problems]
     except ForwarderError as error:
-        log.error("reload.refused", problem=f"{error.message}. {error.hint}", hint=hint)  # noqa: TRY400 - as above
-    except Exception:
+        problems = [f"{error.message}. {error.hint}"]
+    except Exception as error:
         log.exception("reload.failed", hint=hint)
+        return f"{type(error).__name__}, see the log"
     else:
         log.info("reload.done", listening=daemon.listening())
-
-
-def _monotonic_usec() -> int:
-    """Return what sd_notify(3) wants with RELOADING=1."""
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-
-
-async def _report(queue: Queue, daemon: Daemon, notifier: Notifier) -> None:
-    """Feed the watchdog and the status line, each time with an answer from the queue itself."""
-    every = notifier.watchdog_seconds / 2 if notifier.watchdog_seconds else _STATUS_SECONDS
-    while True:
-        await asyncio.sleep(every)
-        with suppress(ForwarderError):
-            stats = await queue.stats()
-            queued = sum(found.queued for found in stats.destinations.values())
-            trouble = queue.trouble() or f"listening at {daemon.listening()}"
-            notifier.send("WATCHDOG=1", f"STATUS={queued:,} events queued; {trouble}")
+        return None
+    for problem in problems:
+        log.error("reload.refused", problem=problem, hint=hint)
+    return "; ".join(problems)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from forwarder.cli.client import CREDENTIALS
 from forwarder.cli.options import config_option
 from forwarder.config import json_schema, load, starter, to_yaml
 from forwarder.errors import InputOutputError
@@ -22,7 +23,7 @@ def config_group() -> None:
 @config_option
 def show_command(config_path: Path | None) -> None:
     """Print the effective configuration, with defaults and environment applied and secrets masked."""
-    effective = load(config_path, os.environ)
+    effective = load(config_path, {**CREDENTIALS, **os.environ})
     click.echo(to_yaml(effective), nl=False)
     for warning in effective.warnings():
         click.echo(f"warning: {warning}", err=True)

@@ -35,6 +35,13 @@ def test_show_prints_the_effective_configuration(tmp_path: Path) -> None:
     assert load(file, {}).queue.max_bytes == 8 * 1024**3
 
 
+def test_show_knows_where_the_service_has_its_credentials(tmp_path: Path) -> None:
+    """By hand, ${CREDENTIALS_DIRECTORY} is that of forwarder.service, as it is for `check`."""
+    file = tmp_path / "forwarder.yaml"
+    file.write_text(MINIMAL.replace("/k}", "'${CREDENTIALS_DIRECTORY}/k'}"))
+    assert "key_file: /run/credentials/forwarder.service/k\n" in run("show", "-c", file).stdout
+
+
 def test_show_takes_the_file_from_the_environment(tmp_path: Path) -> None:
     """Without -c it is $FORWARDER_CONFIG."""
     file = tmp_path / "other.yaml"

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from forwarder import keys
+from forwarder.cli.client import CREDENTIALS
 from forwarder.cli.options import config_option
 from forwarder.config import SigningConfig, load, secret
 from forwarder.errors import InputOutputError
@@ -94,7 +95,7 @@ def _configured(config_path: Path | None, destination: str | None, passphrase_fi
 
 
 def _signing(config_path: Path | None, destination: str | None) -> SigningConfig:
-    destinations = load(config_path, os.environ).destinations
+    destinations = load(config_path, {**CREDENTIALS, **os.environ}).destinations
     names = ", ".join(destinations)
     if destination is not None and destination not in destinations:
         raise click.UsageError(f"there is no destination {destination!r}, only: {names}")

@@ -177,6 +177,16 @@ def test_the_key_of_the_configuration_is_shown(folder: Path) -> None:
     assert run("show", "-c", config, "--destination", "main", "--format", "jwk").stdout == result.stdout
 
 
+def test_the_key_in_a_credential_is_shown(folder: Path) -> None:
+    """By hand, ${CREDENTIALS_DIRECTORY} is that of forwarder.service, as it is for `check`."""
+    config = folder / "forwarder.yaml"
+    key_file = "${{CREDENTIALS_DIRECTORY}}/no-such-key.pem"
+    config.write_text(CONFIG.replace("{folder}/key.pem", f"'{key_file}'").format(folder=folder))
+    result = run("show", "-c", config)
+    assert result.exit_code == 78
+    assert "/run/credentials/forwarder.service/no-such-key.pem: there is no such file" in result.stderr
+
+
 def test_one_of_several_destinations_must_be_named(folder: Path) -> None:
     """The error lists them, and so does the one for a name that is none of them."""
     run("generate")

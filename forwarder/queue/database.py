@@ -33,7 +33,9 @@ from forwarder.queue.sizes import PAGE_BYTES
 # "FwdQ": tells a queue from any other SQLite file (https://sqlite.org/pragma.html#pragma_application_id).
 APPLICATION_ID = 0x46776451
 SCHEMA_VERSION = 1
-# Each script leads from the version before it; version 1 is schema.sql.
+# Each script leads from the version before it; version 1 is schema.sql, which stays as it was. A file is brought
+# up to date when it is opened, a transaction a step, so a crash leaves one whole version or the next. Whoever adds
+# a script raises SCHEMA_VERSION and leaves a queue of that version with the tests (tests/queue/version1.sql).
 MIGRATIONS: dict[int, str] = {}
 
 # A database's file, and those that SQLite keeps beside it.

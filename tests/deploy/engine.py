@@ -74,6 +74,8 @@ class Engine:
     def __init__(self) -> None:
         # Short: the paths of sockets in it must stay under 108 bytes (unix(7)).
         self.folder = Path(tempfile.mkdtemp(prefix="fwd-"))
+        # In memory: dpkg, pip and the layers make tens of thousands of files, and sync many of them.
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4g", "fwd", self.folder], check=True, timeout=PATIENCE)
         self.environ = dict(os.environ)
         for variable, name, text in (
             ("CONTAINERS_CONF", "containers.conf", _CONTAINERS_CONF),
@@ -90,7 +92,8 @@ class Engine:
         self.command("podman", "rm", "--force", "--all", "--time=0")
         # What a build that failed leaves mounted.
         self.command("buildah", "rm", "--all")
-        shutil.rmtree(self.folder)
+        subprocess.run(["umount", "--recursive", self.folder], check=True, timeout=PATIENCE)
+        self.folder.rmdir()
 
     def command(self, *words: str | Path, patience: float = PATIENCE) -> str:
         """Run a command; return what it printed to standard output."""
@@ -119,7 +122,7 @@ class Engine:
 
     def make_base(self) -> None:
         """Make the image that the Dockerfile begins with."""
-        self.command("podman", "import", "--quiet", _base_archive(), BASE)
+        self.command("podman", "import", "--quiet", _base_archive(self.folder), BASE)
 
     def build(self, context: Path, tag: str, *options: str) -> str:
         """Build the Dockerfile of a folder; return what was printed."""
@@ -194,18 +197,20 @@ class Container:
         return found
 
 
-def _base_archive() -> Path:
-    """Return the archive of the base image, made now if it never was."""
+def _base_archive(folder: Path) -> Path:
+    """Return the archive of the base image; it is made in the folder if it never was."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "event-forwarder"
     archive = cache / "debian-trixie-python.tar"
     if not archive.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            root, made = Path(folder, "root"), Path(folder, "made.tar")
-            _debootstrap(root)
+        root = folder / "debian"
+        _debootstrap(root)
+        with tempfile.TemporaryDirectory(dir=cache) as unfinished:
+            made = Path(unfinished, "made.tar")
             skipped = [f"--exclude=./{name}/*" for name in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc")]
             subprocess.run(["tar", "-C", root, *skipped, "-cf", made, "."], check=True, timeout=PATIENCE)
             made.replace(archive)
+        shutil.rmtree(root)
     return archive
 
 

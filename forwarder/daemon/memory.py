@@ -15,8 +15,8 @@ from typing import Final
 _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
 _M_MMAP_THRESHOLD: Final = -3
-# Blocks up to this size, in bytes, come from the heap: the largest request and the largest batch, signed.
-_HEAP_BLOCK: Final = 32 * 1024 * 1024
+# Blocks up to this size, in bytes, come from the heap: usual batches, signed. A large request does not.
+_HEAP_BLOCK: Final = 4 * 1024 * 1024
 # Bytes at the end of the heap that are kept when they become free: some batches on their way.
 _KEPT: Final = 16 * 1024 * 1024
 

@@ -24,11 +24,14 @@ from forwarder.ingest.body import Body
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.problems import problem_of, problem_response
 
-# Bytes that all requests together may hold while they are being received; more than that is told
-# to come back, so that many large requests at once cannot take all memory.
-_MAX_RECEIVING = 256 * 1024 * 1024
-# Bodies above this are checked in a thread, so that a large one does not hold up the others.
+# Bytes that all requests together may hold until they are stored, so that many large ones at once
+# cannot take all memory; and seconds that a request waits for others before it is told to come back.
+_MAX_RECEIVING = 64 * 1024 * 1024
+_ROOM_SECONDS = 5.0
+# Bodies above this are checked in a thread, so that a large one does not hold up the others; and
+# only so many at once, as each takes several times its size meanwhile.
 _THREAD_BYTES = 512 * 1024
+_LARGE_AT_ONCE = 2
 _READ_BUFFER = 256 * 1024
 # Seconds without a byte after which the rest of a body is not waited for: what was received of it
 # takes memory that other requests may want.
@@ -69,6 +72,8 @@ class HttpIntake:
         self._intake = intake
         self.max_request_bytes = max_request_bytes
         self._receiving = 0
+        self._freed = asyncio.Event()
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     def server(self, access: Access) -> web.Server:
         """Return the server for the listeners that one access rule holds for."""
@@ -119,18 +124,30 @@ class HttpIntake:
     async def _post_events(self, request: web.BaseRequest) -> web.Response:
         kind = _kind_of(request)
         wants_ids = _wants_ids(request)
-        checked = await self._check(kind, await self._receive(request))
-        await self._intake.accept(checked)
+        body = await self._receive(request)
+        size = len(body)
+        try:
+            checked = await self._store(kind, body)
+        finally:
+            self._free(size)
         if not wants_ids:
             return _accepted(b'{"accepted": %d}' % checked.events)
         return _accepted(msgspec.json.encode({"accepted": checked.events, "eventIds": checked.event_ids()}))
 
-    async def _check(self, kind: str, body: bytes) -> Checked:
+    async def _store(self, kind: str, body: bytes) -> Checked:
+        """Check a body and store its events."""
         parse = self._intake.envelope.parse if kind == _JSON else self._intake.envelope.parse_lines
-        return parse(body) if len(body) <= _THREAD_BYTES else await asyncio.to_thread(parse, body)
+        if len(body) <= _THREAD_BYTES:
+            checked = parse(body)
+            await self._intake.accept(checked)
+            return checked
+        async with self._large:
+            checked = await asyncio.to_thread(parse, body)
+            await self._intake.accept(checked)
+            return checked
 
     async def _receive(self, request: web.BaseRequest) -> bytes:
-        """Read the body up to the limit."""
+        """Read the body up to the limit; it stays counted as being received."""
         body = Body(request.headers.get(hdrs.CONTENT_ENCODING, ""), self.max_request_bytes)
         if (request.content_length or 0) > self.max_request_bytes:
             raise TooLargeError(
@@ -138,24 +155,54 @@ class HttpIntake:
                 " (ingest.max_request_bytes)",
                 hint="send the events in several requests",
             )
-        await _expect(request)
-        counted = 0
+        counted = await self._reserve(request.content_length or 0)
         try:
+            await _expect(request)
             while chunk := await _next_chunk(request):
                 body.feed(chunk)
                 while True:
-                    self._receiving += body.size - counted
-                    counted = body.size
-                    # A request that is alone may have all that a request may have.
-                    if self._receiving > max(_MAX_RECEIVING, counted):
-                        raise BusyError("too much is being received at once; send again in a moment")
+                    counted = self._count(counted, body.size)
                     if not body.is_behind:
                         break
                     await asyncio.sleep(0)
                     body.step()
-            return body.finish()
-        finally:
-            self._receiving -= counted
+            data = body.finish()
+        except BaseException:
+            self._free(counted)
+            raise
+        self._free(counted - len(data))
+        return data
+
+    async def _reserve(self, size: int) -> int:
+        """Wait until a large request fits into memory beside the others; return the bytes that are counted for it."""
+        if size <= _THREAD_BYTES:
+            return 0
+        deadline = asyncio.get_running_loop().time() + _ROOM_SECONDS
+        # A request that is alone may have all that a request may have.
+        while self._receiving and self._receiving + size > _MAX_RECEIVING:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._freed.wait()
+            except TimeoutError:
+                raise _busy() from None
+        self._receiving += size
+        return size
+
+    def _count(self, counted: int, size: int) -> int:
+        """Count a request that has grown to `size`; return what is counted for it now."""
+        more = size - counted
+        if more <= 0:
+            return counted
+        # What said how large it is has waited for its turn; others are not waited for, but meet another limit.
+        if self._receiving + more > max(2 * _MAX_RECEIVING, size):
+            raise _busy()
+        self._receiving += more
+        return size
+
+    def _free(self, size: int) -> None:
+        self._receiving -= size
+        self._freed.set()
+        self._freed = asyncio.Event()
 
 
 class _Protocol(web.RequestHandler):
@@ -210,6 +257,10 @@ async def _next_chunk(request: web.BaseRequest) -> bytes:
             return await content.readany()
     except TimeoutError:
         raise IdleError(f"nothing more of the body came for {_IDLE_SECONDS:g} seconds") from None
+
+
+def _busy() -> BusyError:
+    return BusyError("too much is being received at once; send again in a moment")
 
 
 def _accepted(body: bytes) -> web.Response:

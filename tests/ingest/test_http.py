@@ -476,9 +476,11 @@ class TestUnavailable:
         assert (status, answer["type"]) == (503, "urn:forwarder:problem:shutting-down")
 
     async def test_too_much_at_once(self, served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Requests that are large together are told to come again; one that is alone may have all that it may have."""
-        monkeypatch.setattr("forwarder.ingest.http._MAX_RECEIVING", 100_000)
+        """Requests that are large together wait for each other, but not for ever."""
         body = lines(0, 1500)
+        most = len(body) * 2 // 3
+        for name, value in (("MAX_RECEIVING", most), ("THREAD_BYTES", 1000), ("ROOM_SECONDS", 0.05)):
+            monkeypatch.setattr(f"forwarder.ingest.http._{name}", value)
         assert await post(served, body, NDJSON) == (202, {"accepted": 1500})
         _reader, writer = await connect(served.address["http"])
         writer.write(raw(body[:90_000], f"Content-Length: {len(body)}", kind=NDJSON["Content-Type"]))
@@ -487,9 +489,13 @@ class TestUnavailable:
         for part, headers in ((body, NDJSON), (packed, {**NDJSON, "Content-Encoding": "gzip"})):
             status, answer = await post(served, part, headers)
             assert (status, answer["type"]) == (503, "urn:forwarder:problem:busy")
-        writer.close()
+        monkeypatch.setattr("forwarder.ingest.http._ROOM_SECONDS", 60.0)
+        waiting = asyncio.create_task(post(served, body, NDJSON))
         await asyncio.sleep(0.05)
-        assert await post(served, body, NDJSON) == (202, {"accepted": 1500})
+        assert not waiting.done()
+        assert await post(served, lines(0, 5), NDJSON) == (202, {"accepted": 5})
+        writer.close()
+        assert await waiting == (202, {"accepted": 1500})
 
 
 class TestBugs:

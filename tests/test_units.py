@@ -18,7 +18,8 @@ def read_unit(name: str) -> Unit:
     """Return the sections of a unit, each key with its values in order; a key may stand several times."""
     unit: Unit = {}
     section: dict[str, list[str]] = {}
-    for line in (SYSTEMD / name).read_text(encoding="utf-8").splitlines():
+    # A line that ends in a backslash goes on (systemd.syntax(7)).
+    for line in (SYSTEMD / name).read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
         if line.startswith("[") and line.endswith("]"):
             section = unit.setdefault(line[1:-1], {})
         elif line and not line.startswith(("#", ";")):
@@ -36,10 +37,21 @@ def service() -> dict[str, list[str]]:
 def test_readiness_reload_and_watchdog_are_wired(service: dict[str, list[str]]) -> None:
     """The daemon tells when it is ready and alive, and a reload is the signal that it reads its files at."""
     assert service["Type"] == ["notify"]
-    assert service["ExecReload"] == ["/bin/sh -c 'kill -HUP $MAINPID'"]
+    assert service["ExecReload"][-1] == "/bin/sh -c 'kill -HUP $MAINPID'"
     assert service["WatchdogSec"]
-    assert service["ExecStartPre"] == [f"{PROGRAM} check"]
     assert service["ExecStart"] == [f"{PROGRAM} run"]
+
+
+def test_the_configuration_is_checked_first(service: dict[str, list[str]]) -> None:
+    """Before a start, and before the daemon is asked to reload; the first command is the one that has credentials."""
+    assert service["ExecStartPre"][0] == f"{PROGRAM} check"
+    assert service["ExecReload"][0].startswith("+")
+    assert service["ExecReload"][0].endswith(f" {PROGRAM} check")
+
+
+def test_a_start_may_take_its_time(service: dict[str, list[str]]) -> None:
+    """A damaged queue is rebuilt at the start; to break that off would only begin it again."""
+    assert service["TimeoutStartSec"] == ["infinity"]
 
 
 def test_the_service_is_started_again_for_ever() -> None:
@@ -58,14 +70,17 @@ def test_a_stop_has_the_time_that_it_may_take(service: dict[str, list[str]]) -> 
 def test_the_daemon_has_its_folders_and_nothing_else(service: dict[str, list[str]]) -> None:
     """A user of its own, the queue's folder closed to others, the key as a credential, the system read-only."""
     assert service["DynamicUser"] == ["yes"]
-    for key in ("StateDirectory", "RuntimeDirectory", "ConfigurationDirectory"):
+    for key in ("StateDirectory", "RuntimeDirectory"):
         assert service[key] == ["forwarder"]
+    # It would be writable.
+    assert "ConfigurationDirectory" not in service
     assert service["StateDirectoryMode"] == ["0700"]
     assert service["LoadCredential"] == ["key.pem:/etc/forwarder/key.pem"]
     assert service["ProtectSystem"] == ["strict"]
     assert service["NoNewPrivileges"] == ["yes"]
     assert service["CapabilityBoundingSet"] == [""]
     assert service["LimitCORE"] == ["0"]
+    assert service["WatchdogSignal"] == ["SIGKILL"]
     assert int(service["LimitNOFILE"][0]) >= 65536
 
 

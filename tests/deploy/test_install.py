@@ -17,32 +17,6 @@ from forwarder import __version__
 PROJECT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the source distribution, and the wheel from what is in it; return the folder with both."""
-    folder = tmp_path_factory.mktemp("built")
-    source = folder / "source"
-    # Nothing that was left behind by an earlier build may find its way in.
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, tracked.split("\0")):
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(PROJECT / name, source / name)
-    done = subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", folder, source],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
-
-
-@pytest.fixture(scope="session")
-def wheel(built: Path) -> Path:
-    return built / f"event_forwarder-{__version__}-py3-none-any.whl"
-
-
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     """Every module, the SQL and the marker for type checkers; neither tests nor configuration."""
     package = {str(file.relative_to(PROJECT)) for file in (PROJECT / "forwarder").rglob("*.py")}
@@ -54,16 +28,17 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 
 
 def test_the_source_distribution_holds_all_that_is_needed(built: Path) -> None:
-    """To build, to run as a service or a container, to read and to test: whatever is in the repository but CI."""
-    tracked = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    root = f"event_forwarder-{__version__}"
+    """To build, to read, to test, to run as a service or a container: whatever is in the project but what CI runs."""
+    source, root = built / "source", f"event_forwarder-{__version__}"
+    wanted = {str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()}
     with tarfile.open(built / f"{root}.tar.gz") as archive:
         names = {name.removeprefix(f"{root}/") for name in archive.getnames()}
-    assert {name for name in tracked.splitlines() if not name.startswith((".ci/", ".gitignore"))} <= names
+    built_on_the_way = {name for name in wanted if name.startswith("event_forwarder.egg-info/")}
+    assert wanted - names - built_on_the_way == {".ci/run", ".gitignore"}
     assert not [name for name in names if "__pycache__" in name]
 
 
-@pytest.mark.parametrize("installer", ["pip", "pipx"])
+@pytest.mark.parametrize("installer", ["pip", pytest.param("pipx", marks=pytest.mark.system)])
 def test_the_wheel_is_installed_and_used(tmp_path: Path, wheel: Path, installer: str) -> None:
     """Installed by itself, it writes a starter file that `check` takes once the key and the folders are named."""
     program = install(installer, wheel, tmp_path)
@@ -88,7 +63,8 @@ def test_the_wheel_is_installed_and_used(tmp_path: Path, wheel: Path, installer:
 
 def install(installer: str, wheel: Path, folder: Path) -> Path:
     """Install the wheel with `pip` into a fresh environment, or with `pipx`; return the program."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = dict(os.environ)
+    words: list[list[str | Path]]
     if installer == "pip":
         words = [[sys.executable, "-m", "venv", folder / "venv"], [folder / "venv/bin/pip", "install", wheel]]
         program = folder / "venv/bin/forwarder"
@@ -104,11 +80,3 @@ def install(installer: str, wheel: Path, folder: Path) -> Path:
         )
         assert done.returncode == 0, done.stdout + done.stderr
     return program
-
-
-def test_a_second_installation_does_not_touch_the_first(tmp_path: Path, wheel: Path) -> None:
-    """An upgrade by `pip install` in place leaves a program that still runs."""
-    program = install("pip", wheel, tmp_path)
-    again = [tmp_path / "venv/bin/pip", "install", "--force-reinstall", "--no-deps", wheel]
-    subprocess.run(again, check=True, capture_output=True, timeout=300)
-    assert subprocess.run([program, "version"], check=True, capture_output=True, timeout=60).stdout

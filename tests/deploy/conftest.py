@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,12 +65,19 @@ class Site(Machine):
         """Wait until the line that the service tells about itself contains these words."""
         self.until(lambda: words in self.show("forwarder", "StatusText"))
 
-    def drop_in(self, text: str) -> None:
-        """Put settings beside the unit as `systemctl edit` does; empty takes them away."""
+    @contextmanager
+    def drop_in(self, text: str) -> Iterator[None]:
+        """Put settings beside the unit, as `systemctl edit` does, until the block ends."""
         folder = self.root / "etc/systemd/system/forwarder.service.d"
         folder.mkdir(exist_ok=True)
-        (folder / "override.conf").write_text(text, encoding="utf-8")
-        self.run("systemctl daemon-reload")
+        file = folder / "override.conf"
+        file.write_text(text, encoding="utf-8")
+        self.run("systemctl daemon-reload; systemctl restart forwarder")
+        try:
+            yield
+        finally:
+            file.unlink()
+            self.run("systemctl daemon-reload; systemctl restart forwarder")
 
 
 @pytest.fixture(scope="session")

@@ -149,7 +149,9 @@ class Machine:
         """Wait until a condition holds."""
         deadline = time.monotonic() + patience
         while not condition():
-            assert time.monotonic() < deadline, "did not happen in time"
+            if time.monotonic() > deadline:
+                last = self.run("journalctl --no-pager --lines=60 --output=short-precise", check=False).stdout
+                raise AssertionError(f"did not happen in time; the journal ends with\n{last}")
             time.sleep(0.05)
 
     # --- systemd -------------------------------------------------------------------------------

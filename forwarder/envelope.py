@@ -7,9 +7,9 @@ Event API: strings `eventSourceId` and `eventType`, an optional UUID `eventId`, 
 `eventObjectType` and `eventObjectId`, strings `version` and `eventKeyId`, an object `data`, no
 `eventReceived`; a field that is null counts as absent.
 
-Two ways lead through this module; they accept the same events and give the same bytes. The *quick*
-one looks at many lines at once and never says no: whatever it cannot vouch for goes the *exact*
-way, line by line, which finds the words for what is wrong.
+Two ways lead through this module; they accept the same events and give the same bytes, but for
+white space inside `data`. The *quick* one looks at many lines at once and never says no: whatever
+it cannot vouch for goes the *exact* way, line by line, which finds the words for what is wrong.
 
 Pure: no I/O, no clock; the random bytes of new ids come from a function that is passed in.
 """

@@ -1,83 +1,28 @@
-"""What the project is deployed on: an image of it; a machine with it installed, and a receiver beside it."""
+"""What is made once for all tests of the deployment: the image, the packages, a machine with the service."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from forwarder import __version__
-from tests.deploy.engine import IMAGE, Engine
-from tests.deploy.machine import PACKAGES, SUITE, Machine, bootstrap, missing
-from tests.deploy.readme import commands
-
-PROJECT = Path(__file__).parents[2]
-# Where systemd keeps the sockets open.
-INTAKE = "/run/forwarder-intake"
-_STORE = "/var/lib/receiver/events.ndjson"
-# The receiver trusts every key in its folder, and keeps what it got across restarts.
-_RECEIVER = f"""\
-[Unit]
-Description=Stand-in for the Event API
-[Service]
-ExecStart=/bin/sh -c 'exec forwarder receiver --quiet --store {_STORE} $(printf " --public-key %%s" /etc/receiver/*)'
-StateDirectory=receiver
-[Install]
-WantedBy=multi-user.target
-"""
-# What the operator does by hand in the file.
-_EDIT = """\
-#!/bin/sh
-sed -i -e 's|url: .*|url: http://127.0.0.1:7780/put|' \\
-  -e 's|key_file: /etc/forwarder/key.pem|key_file: ${CREDENTIALS_DIRECTORY}/key.pem|' "$1"
-"""
+from tests.deploy.engine import IMAGE, PROJECT, Engine
+from tests.deploy.machine import bootstrap, missing
+from tests.deploy.site import Site, install, prepare
 
 
-class Site(Machine):
-    """The machine once the forwarder is installed."""
-
-    @property
-    def intake(self) -> Path:
-        """Return the folder of the sockets that systemd keeps open."""
-        return self.path(INTAKE)
-
-    def arrived(self) -> list[str]:
-        """Return the ids of the events that the receiver has, in the order in which they came."""
-        store = self.root / _STORE.lstrip("/")
-        lines = store.read_text(encoding="utf-8").splitlines(keepends=True) if store.exists() else []
-        return [json.loads(line)["eventId"] for line in lines if line.endswith("\n")]
-
-    def until_arrived(self, ids: list[str]) -> None:
-        """Wait until all of these events are at the receiver."""
-        self.until(lambda: set(ids) <= set(self.arrived()))
-
-    def main_pid(self) -> int:
-        return int(self.show("forwarder", "MainPID"))
-
-    def until_status(self, words: str) -> None:
-        """Wait until the line that the service tells about itself contains these words."""
-        self.until(lambda: words in self.show("forwarder", "StatusText"))
-
-    @contextmanager
-    def drop_in(self, text: str) -> Iterator[None]:
-        """Put settings beside the unit, as `systemctl edit` does, until the block ends."""
-        folder = self.root / "etc/systemd/system/forwarder.service.d"
-        folder.mkdir(exist_ok=True)
-        file = folder / "override.conf"
-        file.write_text(text, encoding="utf-8")
-        self.run("systemctl daemon-reload; systemctl restart forwarder")
-        try:
-            yield
-        finally:
-            file.unlink()
-            self.run("systemctl daemon-reload; systemctl restart forwarder")
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A store that holds the image."""
+    with Engine() as engine:
+        engine.make_base()
+        engine.build(PROJECT, IMAGE, "--build-arg=REVISION=0123abc")
+        yield engine
 
 
 @pytest.fixture(scope="session")
@@ -104,52 +49,17 @@ def wheel(built: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Site]:
     """Return a running machine on which the README's commands were followed."""
     if reason := missing():
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("machine")
     root = folder / "root"
-    # Unpacking is much faster than downloading; pytest's cache is what survives a run.
-    cache = getattr(request.config, "cache", None)
-    name = hashlib.sha256(" ".join((SUITE, *PACKAGES)).encode()).hexdigest()[:16]
-    bootstrap(root, cache.mkdir("debian") / f"{name}.tar" if cache is not None else None)
+    bootstrap(root)
     try:
-        _prepare(root, wheel)
+        prepare(root, wheel)
         with Site(root) as machine:
-            _install(machine)
+            install(machine)
             yield machine
     finally:
         shutil.rmtree(root)
-
-
-def _prepare(root: Path, wheel: Path) -> None:
-    """Lay out what a new machine is given: packages, an administrator, and the two things to install."""
-    python = next((root / "usr/bin").glob("python3.[0-9]*")).name.removeprefix("python")
-    words = [sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:", f"--python-version={python}"]
-    subprocess.run([*words, "-d", root / "srv/packages", wheel], check=True, timeout=300)
-    (root / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /srv/packages\n", encoding="utf-8")
-    (root / "etc/systemd/system/receiver.service").write_text(_RECEIVER, encoding="utf-8")
-    edit = root / "usr/local/bin/edit-configuration"
-    edit.write_text(_EDIT, encoding="utf-8")
-    edit.chmod(0o755)
-    subprocess.run(["chroot", root, "useradd", "--create-home", "admin"], check=True)
-    (root / "etc/sudoers.d/admin").write_text("admin ALL=(ALL) NOPASSWD: ALL\n", encoding="utf-8")
-    home = root / "home/admin"
-    shutil.copy(wheel, home)
-    shutil.copytree(PROJECT / "systemd", home / "systemd")
-
-
-def _install(machine: Site) -> None:
-    machine.run(commands("pip install"), user="admin", SUDO_EDITOR="/usr/local/bin/edit-configuration")
-    machine.run("install -d /etc/receiver; forwarder keys show > /etc/receiver/first.pem")
-    machine.run("systemctl enable --now receiver")
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
-    """A store that holds the image, built once for all tests of it."""
-    with Engine() as engine:
-        engine.make_base()
-        engine.build(PROJECT, IMAGE, "--build-arg=REVISION=0123abc")
-        yield engine

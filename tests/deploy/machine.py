@@ -33,19 +33,20 @@ def missing() -> str | None:
     return f"needs {', '.join(absent)}" if absent else None
 
 
-def bootstrap(root: Path, archive: Path | None) -> None:
-    """Fill `root` with a fresh Debian: out of `archive` where that exists, else from the network, and kept there."""
-    if archive is None or not archive.exists():
-        packages = ",".join(PACKAGES)
-        _call("debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(root))
-        shutil.rmtree(root / "var/cache/apt")
-        if archive is not None:
-            unfinished = archive.with_suffix(".part")
-            _call("tar", "-C", str(root), "-cf", str(unfinished), ".")
-            unfinished.rename(archive)
-    else:
+def bootstrap(root: Path) -> None:
+    """Fill `root` with a fresh Debian, out of an archive in the user's cache folder; the first time, make that."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "event-forwarder"
+    archive = cache / f"debian-{SUITE}-{'-'.join(PACKAGES)}.tar"
+    if archive.exists():
         root.mkdir()
         _call("tar", "-C", str(root), "-xpf", str(archive))
+        return
+    _call("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root))
+    shutil.rmtree(root / "var/cache/apt")
+    cache.mkdir(parents=True, exist_ok=True)
+    unfinished = archive.with_suffix(f".{os.getpid()}")
+    _call("tar", "-C", str(root), "-cf", str(unfinished), ".")
+    unfinished.rename(archive)
 
 
 def _call(*words: str) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.conftest import Site
 from tests.deploy.producing import connect, event, post, producers, stream
 from tests.deploy.readme import commands
+from tests.deploy.site import Site
 
 pytestmark = pytest.mark.system
 
@@ -342,6 +342,16 @@ def test_a_disk_that_is_not_mounted(site: Site) -> None:
         site.run("umount /var/lib/private/forwarder; systemctl daemon-reload; rmdir /var/lib/private/forwarder")
         site.run("mv /srv/kept /var/lib/private/forwarder; systemctl reset-failed")
         site.run("systemctl start forwarder.socket forwarder-stream.socket forwarder.service")
+
+
+def test_a_queue_elsewhere(site: Site) -> None:
+    """Any folder of the user `forwarder` holds the queue, once the unit lets the daemon write there."""
+    site.run("install -d -o forwarder -m 0700 /srv/queue")
+    sent = numbered(5)
+    with site.drop_in("[Service]\nReadWritePaths=/srv/queue\nEnvironment=FORWARDER_QUEUE__PATH=/srv/queue/queue.db\n"):
+        assert post(site.intake / "http.sock", sent) == 202
+        site.until_arrived(ids(sent))
+    assert (site.root / "srv/queue/queue.db").exists()
 
 
 def test_the_units_that_were_tested(site: Site) -> None:

@@ -11,12 +11,14 @@ import asyncio
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 
 from forwarder import __version__
@@ -34,6 +36,39 @@ _READ_SECONDS = 1.0
 # Seconds an idle connection is kept; shorter than what common servers and proxies keep theirs
 # (nginx: 75), so that it is us who closes and not a request that finds it closed.
 _KEEP_ALIVE = 15.0
+
+
+_END_OF_HEAD = b"\r\n\r\n"
+
+
+class _Protocol(ResponseHandler):
+    """A connection on which the head of an answer counts, even if what comes with it is broken.
+
+    aiohttp parses what arrived together in one go: a broken chunk in the packet that holds the
+    status would take the status with it.
+    """
+
+    _last = b""
+
+    def data_received(self, data: bytes) -> None:
+        known, start, at = self._last + data, 0, 0
+        while (end := known.find(_END_OF_HEAD, at)) >= 0:
+            at = end + len(_END_OF_HEAD)
+            # In `data`, which begins behind what came before it.
+            until = at - len(self._last)
+            super().data_received(data[start:until])
+            start = until
+        self._last = known[at:][1 - len(_END_OF_HEAD) :]
+        if start < len(data) or not data:
+            super().data_received(data[start:])
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections of our own protocol; aiohttp has no setting for it."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._factory = partial[ResponseHandler](_Protocol, loop=self._loop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +123,7 @@ class Client:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             ssl=self._context, limit=self._in_flight, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=60
         )
         self._session = aiohttp.ClientSession(

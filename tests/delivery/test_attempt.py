@@ -161,6 +161,11 @@ class TestAnswer:
             ([b"HTTP/1.1 204 No Content\r\n\r\n"], 204, ""),
             ([b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b"cut"], 200, ""),
             ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"no length\r\n"], 200, ""),
+            ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n"], 200, ""),
+            ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r", b"\n\r\nno length\r\n"], 200, ""),
+            ([b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Yes\r\nContent-Length: 1\r\n\r\nab\r\n\r\n"], 201, ""),
+            ([b"HTTP/1.1 204 No Content\r\n\r\nhere it is"], 204, ""),
+            ([b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n"], 503, "503 Busy"),
             ([b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope"], 200, ""),
             ([b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"], 200, ""),
             ([b"HTTP/1.1 400 Bad\r\nContent-Length: 100\r\n\r\nwrong"], 400, "400 Bad: wrong"),
@@ -173,7 +178,17 @@ class TestAnswer:
             ([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"], 302, "302 Found"),
             ([b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n"], 999, "999 Odd"),
         ],
-        ids=["body", "no body", "cut", "broken chunk", "broken gzip", "100", "400", "pieces", "packed", "302", "999"],
+        ids=[
+            "body",
+            "no body",
+            "cut",
+            "broken chunk",
+            "with its head",
+            "with the end of its head",
+            "too long",
+            "unasked",
+        ]
+        + ["broken chunk of an error", "broken gzip", "100", "400", "pieces", "packed", "302", "999"],
     )
     async def test_a_status_counts(self, pieces: list[bytes], status: int, detail: str) -> None:
         """A status that has arrived counts, whatever happens to the rest of the answer."""

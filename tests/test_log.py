@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,3 +99,25 @@ def test_levels() -> None:
     log_something()
     assert "batch.chosen" in out.getvalue()
     assert "chatter" not in out.getvalue()
+
+
+def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    """Lines for which there is no room are dropped, and counted in the first one that can be written again."""
+    mended = tmp_path / "log"
+    with Path("/dev/full").open("w") as out, mended.open("w") as file:
+        configure("info", "json", out)
+        log_something()
+        os.dup2(file.fileno(), out.fileno())
+        structlog.get_logger("forwarder").info("forwarder.started")
+    lost, first = [json.loads(line) for line in mended.read_text().splitlines() if line]
+    assert (lost["event"], lost["lines"]) == ("log.lines_lost", 4)
+    assert first["event"] == "forwarder.started"
+
+
+def test_a_log_that_nobody_reads() -> None:
+    """A reader that has gone stops nothing."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as out:
+        configure("info", "console", out)
+        log_something()

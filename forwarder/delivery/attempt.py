@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import aiohttp
 from aiohttp import hdrs
@@ -68,7 +68,7 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self._factory = partial[ResponseHandler](_Protocol, loop=self._loop)
+        self._factory = cast("partial[ResponseHandler]", partial(_Protocol, loop=self._loop))
 
 
 @dataclass(frozen=True, slots=True)

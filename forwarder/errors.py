@@ -166,6 +166,7 @@ class QueueFullError(UnavailableError):
 class DiskFullError(UnavailableError):
     """The file system of the queue has no room left. Free space; no restart is needed."""
 
+    exit_code = 74
     problem = "disk-full"
     retry_after = 10
 

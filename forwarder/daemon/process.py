@@ -56,7 +56,9 @@ async def _live(parts: Parts, load: Load) -> None:
     notifier = Notifier(os.environ)
     stop, reload = _signals()
     notifier.send(f"STATUS=Opening the queue {config.queue.path}")
-    async with await SqliteQueue.open(config.queue.path, max_bytes=config.queue.max_bytes) as queue:
+    async with await SqliteQueue.open(
+        config.queue.path, max_bytes=config.queue.max_bytes, names=list(config.destinations)
+    ) as queue:
         daemon = Daemon(parts, queue)
         await daemon.start()
         spare_what_stays()

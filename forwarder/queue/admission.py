@@ -10,13 +10,16 @@ from collections.abc import Sequence
 
 from forwarder.errors import QueueFullError, TooLargeError
 from forwarder.model import Segment
+from forwarder.queue.database import disk_full
 from forwarder.queue.sizes import PAGE_BYTES, stored_bytes
 from forwarder.queue.store import Store
 from forwarder.queue.waiting import drop
 
 
 def append(store: Store, segments: Sequence[Segment]) -> None:
-    """Write: store all segments or none. Raises QueueFullError or TooLargeError."""
+    """Write: store all segments or none. Raises QueueFullError, TooLargeError, or DiskFullError."""
+    if store.is_short:
+        raise disk_full()
     _make_room(store, segments)
     store.append(segments)
 

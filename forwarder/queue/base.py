@@ -27,9 +27,9 @@ class Share:
 class Pending:
     """What of a destination waits and is not held.
 
-    `events` and `bytes` are exact up to the queue's look-ahead and at least that beyond it;
+    `events` is exact; `bytes` is so up to the queue's look-ahead and at least that beyond it.
     `since` is the monotonic time at which the oldest of them was appended, or minus infinity for
-    events that were there before this process.
+    events that were there before this process, or that were taken and given back: they are due.
     """
 
     events: int

@@ -16,6 +16,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -27,8 +28,8 @@ import aiosqlite
 import structlog
 
 from forwarder.errors import DamagedError, DiskFullError, QueueLockedError, StorageError, UnavailableError
-from forwarder.queue.salvage import salvage
-from forwarder.queue.sizes import PAGE_BYTES
+from forwarder.queue.salvage import Accounts, salvage
+from forwarder.queue.sizes import PAGE_BYTES, checkpoint_bytes
 
 # "FwdQ": tells a queue from any other SQLite file (https://sqlite.org/pragma.html#pragma_application_id).
 APPLICATION_ID = 0x46776451
@@ -38,6 +39,10 @@ SCHEMA_VERSION = 1
 # a script raises SCHEMA_VERSION and leaves a queue of that version with the tests (tests/queue/version1.sql).
 MIGRATIONS: dict[int, str] = {}
 
+# What a lock file holds: a process id, always as long, so that it never has to be cut to size.
+_HOLDER_BYTES = 32
+# What `PRAGMA auto_vacuum` says of a file that gives space back on demand.
+_INCREMENTAL = 2
 # A database's file, and those that SQLite keeps beside it.
 _SUFFIXES = ("", "-wal", "-shm")
 
@@ -71,9 +76,14 @@ def map_error(error: sqlite3.Error) -> UnavailableError:
     if isinstance(error, ForeignFileError) or code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return DamagedError(f"the queue file is damaged: {error}")
     if code == sqlite3.SQLITE_FULL:
-        return DiskFullError("the disk of the queue is full", hint="free space on it; no restart is needed")
+        return disk_full()
     name = getattr(error, "sqlite_errorname", None)
     return StorageError(f"the queue's storage fails: {error}" + (f" ({name})" if name else ""))
+
+
+def disk_full() -> DiskFullError:
+    """Return what is told while the disk has no room."""
+    return DiskFullError("the disk of the queue is full", hint="free space on it; no restart is needed")
 
 
 class InstanceLock:
@@ -92,15 +102,16 @@ class InstanceLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip()
+            holder = os.read(descriptor, _HOLDER_BYTES).decode(errors="replace").strip()
             os.close(descriptor)
             raise QueueLockedError(
                 f"another instance{f' (process {holder})' if holder else ''} holds the queue {self._path.parent}",
                 hint="stop it first, or give this one a queue.path of its own",
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
+        # On a full disk nothing can be written. The lock holds without the number of its holder.
+        with suppress(OSError):
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode().ljust(_HOLDER_BYTES), 0)
 
     def holder(self) -> str | None:
         """Return the process id of who holds the lock now, or None where nobody does or it cannot be told."""
@@ -111,7 +122,7 @@ class InstanceLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            return os.read(descriptor, 32).decode(errors="replace").strip()
+            return os.read(descriptor, _HOLDER_BYTES).decode(errors="replace").strip()
         finally:
             os.close(descriptor)
         return None
@@ -132,6 +143,22 @@ def folder_error(folder: Path, error: OSError) -> StorageError:
     return StorageError(f"{folder} cannot be used for the queue: {error.strerror}", hint=hint)
 
 
+def make_folder(folder: Path) -> None:
+    """Make the queue's folder where it is missing, so that a power cut does not take it away. Raises OSError."""
+    missing = [found for found in (folder, *folder.parents) if not found.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for made in missing:
+        _sync_folder(made.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 async def open_database(path: Path, *, wal_bytes: int) -> Connection:
     """Open or begin the queue's file.
 
@@ -141,18 +168,19 @@ async def open_database(path: Path, *, wal_bytes: int) -> Connection:
     return await _connect(path, partial(_prepare, wal_bytes=wal_bytes))
 
 
-async def rebuild_database(path: Path, *, wal_bytes: int, reason: str) -> Connection:
+async def rebuild_database(path: Path, *, wal_bytes: int, reason: str, known: Accounts) -> Connection:
     """Put what can be read of a damaged file into a new one, and open that in its place.
 
     The new file is made beside the damaged one and takes its place when it is complete and synced,
-    so neither a crash nor a full disk leaves less than there was. Raises as `open_database` does;
+    so neither a crash nor a full disk leaves less than there was. What of the accounts is `known`
+    is not taken from the damaged file. Raises as `open_database` does;
     then the damaged file is where it was.
     """
     unfinished = path.with_name(path.name + ".rebuilding")
     await asyncio.to_thread(_remove, unfinished)
     connection = await open_database(unfinished, wal_bytes=wal_bytes)
     try:
-        found = await connection.run(partial(salvage, path))
+        found = await connection.run(partial(salvage, path, known=known))
     finally:
         # Folds the log into the file, and syncs it.
         await connection.close()
@@ -174,11 +202,7 @@ def finish_rebuild(path: Path) -> Path | None:
         return None
     aside = set_aside(path)
     _rebuilt(path).rename(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _sync_folder(path.parent)
     return aside
 
 
@@ -208,8 +232,12 @@ async def _connect(path: Path, prepare: Callable[[sqlite3.Connection], None]) ->
         raise map_error(error) from error
     try:
         await connection.run(prepare)
-    except BaseException:
+        # The names of the file and of its log. SQLite does this, too, but does not look whether it works.
+        await asyncio.to_thread(_sync_folder, path.parent)
+    except BaseException as error:
         await connection.close()
+        if isinstance(error, OSError):
+            raise folder_error(path.parent, error) from error
         raise
     return connection
 
@@ -218,14 +246,15 @@ def _prepare(db: sqlite3.Connection, *, wal_bytes: int) -> None:
     # Before the first access: with it the WAL index lives in memory, and nobody else gets in.
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    # Setting it writes to the file, also where nothing changes; a start must work on a full disk.
+    if _value(db, "PRAGMA auto_vacuum") != _INCREMENTAL:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA secure_delete = OFF")
     db.execute("PRAGMA temp_store = MEMORY")
     db.execute("PRAGMA cache_size = -8192")
-    # The log is checkpointed at half of what is kept for it; the rest is for one large commit.
-    db.execute(f"PRAGMA wal_autocheckpoint = {max(16, wal_bytes // 2 // PAGE_BYTES)}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_bytes(wal_bytes) // PAGE_BYTES}")
     db.execute(f"PRAGMA journal_size_limit = {wal_bytes}")
     _migrate(db)
 
@@ -244,6 +273,21 @@ def _migrate(db: sqlite3.Connection) -> None:
             f"BEGIN IMMEDIATE; {scripts[step]};"
             f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {step}; COMMIT;"
         )
+
+
+def fold(db: sqlite3.Connection) -> bool:
+    """Write what is in the log into the file, and begin the log anew; return False where the disk is full.
+
+    Raises StorageError.
+    """
+    try:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.Error as error:
+        mapped = map_error(error)
+        if isinstance(mapped, DiskFullError):
+            return False
+        raise mapped from error
+    return True
 
 
 def schema_sql() -> str:

@@ -24,8 +24,10 @@ from forwarder.errors import DamagedError, DiskFullError, ForwarderError, Storag
 from forwarder.model import Batch
 from forwarder.queue.base import Pending
 from forwarder.queue.commit import Operation
-from forwarder.queue.database import Connection, map_error
+from forwarder.queue.database import Connection, disk_full, fold, map_error
 from forwarder.queue.opening import open_store, rebuilt_store
+from forwarder.queue.reserve import Reserve
+from forwarder.queue.salvage import Accounts
 from forwarder.queue.store import Store, unhold
 
 # A disk with so much room, in bytes, is not full.
@@ -44,21 +46,23 @@ class Snapshot:
     live_bytes: int
     free_bytes: int
     is_full: bool
+    is_short: bool
     wrote: bool = False
     failure: ForwarderError | None = None
 
     @classmethod
     def of(cls, store: Store) -> Snapshot:
         pending = {name: lane.pending() for name, lane in store.lanes.items()}
-        return cls(pending, store.live_bytes, store.free_bytes, store.is_full)
+        return cls(pending, store.live_bytes, store.free_bytes, store.is_full, store.is_short)
 
 
 class Jobs:
     """The connection to one queue file and the store that is loaded from it; one job runs at a time."""
 
-    def __init__(self, path: Path, connection: Connection, store: Store) -> None:
+    def __init__(self, path: Path, connection: Connection, store: Store, reserve: Reserve) -> None:
         self._path = path
         self._store = store
+        self._reserve = reserve
         self._is_disconnected = False
         self.connection = connection
         self.snapshot = Snapshot.of(store)
@@ -98,33 +102,65 @@ class Jobs:
     async def _do(self, group: Group, done: dict[int, Any], *, look_for_damage: bool) -> Snapshot:
         """Do what of a group is not done yet. Raises DamagedError."""
         if self._is_disconnected:
-            self._take_over(*await open_store(self._path, self._store.max_bytes))
+            self._take_over(*await open_store(self._path, self._store.max_bytes, self._accounts()))
         snapshot = await self.connection.run(partial(self._job, group, done))
         failure = snapshot.failure
         if look_for_damage and isinstance(failure, DiskFullError) and await self._is_damaged():
-            for index in [index for index, result in done.items() if result is failure]:
+            for index in [index for index, result in done.items() if isinstance(result, DiskFullError)]:
                 del done[index]
             raise DamagedError(f"the queue file is damaged: {failure.message}, though there is room")
         return snapshot
 
-    def _job(self, group: Group, done: dict[int, Any], _db: sqlite3.Connection) -> Snapshot:
+    def _job(self, group: Group, done: dict[int, Any], db: sqlite3.Connection) -> Snapshot:
         """Do what of a group is not done yet, on the connection's thread."""
-        store, failure = self._store, None
+        store = self._store
         while self.released:
             _give_back(store, self.released.popleft())
+        if store.is_short:
+            store.is_short = not (self._reserve.hold() and fold(db))
         writes = [index for index, operation in enumerate(group) if operation.is_write and index not in done]
-        if writes:
-            try:
-                results = store.transact([group[index].act for index in writes])
-            except DamagedError:
-                raise
-            except (DiskFullError, StorageError) as error:
-                results, failure = [error] * len(writes), error
-            done.update(zip(writes, results, strict=True))
+        failure = self._write(db, group, writes, done) if writes else None
         for index, operation in enumerate(group):
             if not operation.is_write and index not in done:
                 done[index] = _attempt(operation.act, store)
+        if store.is_short:
+            failure = failure or disk_full()
         return replace(Snapshot.of(store), wrote=bool(writes), failure=failure)
+
+    def _write(
+        self, db: sqlite3.Connection, group: Group, writes: list[int], done: dict[int, Any]
+    ) -> ForwarderError | None:
+        """Do the writes of a group, in one transaction if that is possible; return why the storage takes none."""
+        parts, failure = deque([writes]), None
+        while parts:
+            part = parts.popleft()
+            try:
+                results = self._store.transact([group[index].act for index in part])
+            except DamagedError:
+                raise
+            except (DiskFullError, StorageError) as error:
+                failure = error
+                if isinstance(error, DiskFullError) and self._run_short(db):
+                    parts.appendleft(part)
+                    continue
+                results = [error] * len(part)
+            except Exception as error:
+                if len(part) > 1:
+                    # One of them has a bug; alone it does no harm to the others.
+                    parts.extendleft([index] for index in reversed(part))
+                    continue
+                log.exception("queue.write_failed")
+                results = [error]
+            done.update(zip(part, results, strict=True))
+        return failure
+
+    def _run_short(self, db: sqlite3.Connection) -> bool:
+        """Give the reserve to the settlements; return whether there was any."""
+        self._store.is_short = True
+        if not self._reserve.release():
+            return False
+        fold(db)
+        return True
 
     # --- damage --------------------------------------------------------------------------------
 
@@ -145,13 +181,20 @@ class Jobs:
         # The file is damaged; it may well not be closed in order either.
         with suppress(sqlite3.Error):
             await self.connection.close()
-        self._take_over(*await rebuilt_store(self._path, self._store.max_bytes, error.message))
+        self._take_over(*await rebuilt_store(self._path, self._store.max_bytes, error.message, self._accounts()))
+
+    def _accounts(self) -> Accounts:
+        """Return the accounts as the last commit left them."""
+        ledgers = [lane.ledger for lane in self._store.lanes.values()]
+        settled = [(ledger.id, *run) for ledger in ledgers for run in ledger.settled]
+        return Accounts([ledger.row() for ledger in ledgers], settled)
 
     def _take_over(self, connection: Connection, store: Store) -> None:
         """Go on with another connection; what is held stays held."""
         for name, lane in self._store.lanes.items():
             if name in store.lanes:
                 store.lanes[name].held, store.lanes[name].share = lane.held, lane.share
+        store.is_short = store.is_short or self._store.is_short
         self.connection, self._store, self._is_disconnected = connection, store, False
 
 

@@ -44,6 +44,19 @@ class Ledger:
         """The row number of the segment at position 0."""
         return self.id << 48
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether this can be an account at all."""
+        parts = (self.queued, self.delivered, self.dead, self.dropped)
+        return 0 <= self.head <= self.tail < 1 << 48 and min(parts) >= 0 and self.accepted == sum(parts)
+
+    def row(self) -> tuple[int | str, ...]:
+        """Return its row in the table `destination`."""
+        return (
+            *(self.id, self.name, self.head, self.tail, self.accepted, self.delivered, self.dead, self.dropped),
+            *(self.bytes, self.dead_bytes, int(self.paused)),
+        )
+
     def copy(self) -> Ledger:
         return replace(self, settled=self.settled.copy())
 

@@ -16,3 +16,12 @@ def stored_bytes(size: int) -> int:
 def wal_bytes(max_bytes: int) -> int:
     """Return how many bytes of the queue's `max_bytes` are kept for the write-ahead log."""
     return min(32 * 1024 * 1024, max_bytes // 4)
+
+
+def checkpoint_bytes(wal_bytes: int) -> int:
+    """Return the size of the write-ahead log at which it is folded into the file.
+
+    That is half of what is kept for it; the rest is for one large commit. The disk's reserve is as
+    large, so that what is in the log has a place when the disk is full.
+    """
+    return max(16, wal_bytes // 2 // PAGE_BYTES) * PAGE_BYTES

@@ -25,9 +25,10 @@ from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, Queue
 from forwarder.queue import admission, dead, views, waiting
 from forwarder.queue.base import Pending, Share
 from forwarder.queue.commit import GroupCommit, Operation
-from forwarder.queue.database import InstanceLock, folder_error
+from forwarder.queue.database import InstanceLock, folder_error, make_folder
 from forwarder.queue.jobs import Jobs, Snapshot
-from forwarder.queue.opening import open_store
+from forwarder.queue.opening import open_with_reserve
+from forwarder.queue.salvage import Accounts
 from forwarder.queue.sizes import wal_bytes
 from forwarder.queue.store import Store
 from forwarder.queue.take import take
@@ -55,27 +56,30 @@ class SqliteQueue:
         self._space = asyncio.Event()
         self._upkeep = asyncio.Event()
         self._closing = asyncio.Event()
+        self._settling: set[asyncio.Task[None]] = set()
         self._failing: str | None = None
         self._upkeep_task: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, path: Path, *, max_bytes: int) -> SqliteQueue:
+    async def open(cls, path: Path, *, max_bytes: int, names: Sequence[str] = ()) -> SqliteQueue:
         """Open or begin the queue at `path`; its folder is made where it is missing.
+
+        A file that is damaged may have lost the name of a destination; `names` are those that are configured.
 
         Raises QueueLockedError, StorageError or DiskFullError.
         """
         try:
-            await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
+            await asyncio.to_thread(make_folder, path.parent)
         except OSError as error:
             raise folder_error(path.parent, error) from error
         lock = InstanceLock(path)
         lock.acquire()
         try:
-            connection, store = await open_store(path, max_bytes)
+            connection, store, reserve = await open_with_reserve(path, max_bytes, Accounts(names=names))
         except BaseException:
             lock.release()
             raise
-        return cls(Jobs(path, connection, store), lock, max_bytes)
+        return cls(Jobs(path, connection, store, reserve), lock, max_bytes)
 
     async def __aenter__(self) -> SqliteQueue:
         self._commit.start()
@@ -95,6 +99,8 @@ class SqliteQueue:
         self._upkeep.set()
         if self._upkeep_task is not None:
             await self._upkeep_task
+        if self._settling:
+            await asyncio.wait(self._settling)
         await self._commit.close()
         try:
             await self._jobs.close()
@@ -134,7 +140,8 @@ class SqliteQueue:
 
     @property
     def _wants_vacuum(self) -> bool:
-        return self._snapshot.free_bytes > max(_KEEP_FREE_BYTES, self._snapshot.live_bytes // 2)
+        keep = 0 if self._snapshot.is_short else max(_KEEP_FREE_BYTES, self._snapshot.live_bytes // 2)
+        return self._snapshot.free_bytes > keep
 
     async def _keep_up(self) -> None:
         """Try a failing storage again, and hand free space back, while there is something to do."""
@@ -142,12 +149,13 @@ class SqliteQueue:
             await self._upkeep.wait()
             self._upkeep.clear()
             while not self._closing.is_set() and (self._failing is not None or self._wants_vacuum):
+                free = self._snapshot.free_bytes
                 try:
-                    if self._failing is not None:
+                    if self._wants_vacuum:
+                        await self._commit.submit(lambda store: store.vacuum(_VACUUM_PAGES), is_write=False)
+                    if self._failing is not None and self._snapshot.free_bytes >= free:
                         await self._pause(_RETRY_SECONDS)
                         await self._commit.submit(Store.probe)
-                    else:
-                        await self._commit.submit(lambda store: store.vacuum(_VACUUM_PAGES), is_write=False)
                 except (DiskFullError, StorageError):
                     await self._pause(_RETRY_SECONDS)
 
@@ -186,10 +194,24 @@ class SqliteQueue:
                 self.release(batch)
 
     async def settle(self, batch: Batch, burial: Burial | None = None) -> None:
-        """Settle a held batch: delivered, or dead for the reason given. Durable on return."""
+        """Settle a held batch: delivered, or dead for the reason given. Durable on return.
+
+        A caller that is cancelled does not cancel the settlement: what was answered is recorded, or
+        tried until the queue is closed.
+        """
+        settling = asyncio.create_task(self._settle(batch, burial), name="settle")
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
+        try:
+            await asyncio.shield(settling)
+        except asyncio.CancelledError:
+            settling.add_done_callback(partial(_tell_unsettled, batch))
+            raise
+
+    async def _settle(self, batch: Batch, burial: Burial | None) -> None:
         while True:
             try:
-                await asyncio.shield(self._commit.submit(lambda store: store.settle(batch, burial)))
+                await self._commit.submit(lambda store: store.settle(batch, burial))
             except (DiskFullError, StorageError):
                 if self._closing.is_set():
                     raise
@@ -299,3 +321,15 @@ class SqliteQueue:
         """Return the counters of every destination that the queue knows, and its size."""
         stats: QueueStats = await self._commit.submit(views.stats, is_write=False)
         return replace(stats, failing=self._failing)
+
+
+def _tell_unsettled(batch: Batch, settling: asyncio.Task[None]) -> None:
+    """Say that a settlement for which nobody waits any more could not be made."""
+    if not settling.cancelled() and (error := settling.exception()) is not None:
+        log.error(
+            "batch.not_settled",
+            destination=batch.destination,
+            events=batch.events,
+            reason=str(error),
+            hint="it stays queued, and is sent again after the next start",
+        )

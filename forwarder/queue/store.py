@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from forwarder.errors import TooLargeError, UnavailableError
+from forwarder.errors import DamagedError, TooLargeError, UnavailableError
 from forwarder.event import event_id
 from forwarder.model import Batch, Burial, Segment, nth_line
 from forwarder.queue.base import Share
@@ -41,14 +41,18 @@ Write = Callable[["Store"], Any]
 class Store:
     """The file's content as lanes, and the writes and reads of the queue.
 
-    `max_bytes` bounds the file and its write-ahead log together, in bytes; `wal_bytes` of it are
-    kept for the log.
+    `max_bytes` bounds the file, its write-ahead log and the disk's reserve together, in bytes;
+    `wal_bytes` of it are kept for the log, `reserve_bytes` for the reserve.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, max_bytes: int, wal_bytes: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, *, max_bytes: int, wal_bytes: int, reserve_bytes: int = 0
+    ) -> None:
         self._db = connection
         self.max_bytes = max_bytes
-        self.capacity = max_bytes - wal_bytes
+        self.capacity = max_bytes - wal_bytes - reserve_bytes
+        self.is_short = False
+        """Whether the disk has no room for more than settlements."""
         self.lanes: dict[str, Lane] = {}
         self._changed: dict[str, Ledger] = {}
         self._new: list[str] = []
@@ -161,6 +165,8 @@ class Store:
             ledger = Ledger(*row)
             for run in self._db.execute("SELECT first, until FROM settled WHERE destination = ?", (ledger.id,)):
                 ledger.settled.add(*run)
+            if not ledger.adds_up:
+                raise DamagedError(f"the queue file is damaged: the account of {ledger.name} does not add up")
             self.lanes[ledger.name] = Lane(ledger)
         self.measure()
 

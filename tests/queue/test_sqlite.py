@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from forwarder.delivery.batching import seconds_until_due
 from forwarder.errors import QueueLockedError, ShuttingDownError, StorageError
 from forwarder.model import Burial, DeadFilter, Limits
 from forwarder.queue import sqlite
@@ -151,6 +153,18 @@ class TestGivingBack:
         queue.release(await take(queue))
         assert await queue.expire("main", 4e9, Burial("expired")) == 3
 
+    async def test_is_due_at_once(self, queue: SqliteQueue) -> None:
+        """What was given back counts in full and has waited long enough: it was due when it was taken."""
+        await queue.append([segment(0, 3)])
+        batch = await take(queue)
+        await queue.append([segment(3)])
+        assert queue.pending("main").events == 1
+        queue.release(batch)
+        await queue.set_paused("main", False)
+        pending = queue.pending("main")
+        assert pending.events == 4
+        assert seconds_until_due(pending, LIMITS, max_age=LONG, now=0.0) == 0.0
+
     async def test_after_the_close(self, tmp_path: Path) -> None:
         """A batch that comes back too late is no error: it is still queued."""
         async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 << 20) as queue:
@@ -211,6 +225,50 @@ class TestFailingStorage:
         async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 << 20) as queue:
             assert await drain(queue) == [0, 1]
 
+    async def test_a_settlement_outlives_its_caller(self, queue: SqliteQueue) -> None:
+        """What was answered is recorded as soon as the storage works again, though whoever asked for it is gone."""
+        await queue.append([segment(0, 4)])
+        left, right = (await take(queue)).split(2)
+        await fail(queue, True)
+        settling = [asyncio.create_task(queue.settle(part)) for part in (left, right)]
+        await until(lambda: queue.trouble() is not None)
+        for task in settling:
+            task.cancel()
+        await asyncio.wait(settling)
+        assert all(task.cancelled() for task in settling)
+        await fail(queue, False)
+        await until(lambda: not queue._settling)
+        found = await account(queue)
+        assert (found.delivered, found.queued) == (4, 0)
+
+    async def test_a_settlement_that_is_never_made_is_told(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Where the storage fails up to the close, the log says that the batch will be sent again."""
+        async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 << 20) as queue:
+            await queue.configure({"main": Share()})
+            await queue.append([segment(0, 2)])
+            batch = await take(queue)
+            await fail(queue, True)
+            settling = asyncio.create_task(queue.settle(batch))
+            await until(lambda: queue.trouble() is not None)
+            settling.cancel()
+            await asyncio.wait([settling])
+            await asyncio.wait_for(queue.close(), PATIENCE)
+        assert capsys.readouterr().out.count("batch.not_settled") == 1
+
+    async def test_a_bug_harms_no_neighbour(self, queue: SqliteQueue) -> None:
+        """Of the writes of one commit only the one with a bug fails; the others are stored, in their order."""
+        results = await asyncio.gather(
+            queue.append([segment(0)]),
+            queue.append([segment(1), segment(2, destination="nobody")]),
+            queue.append([segment(3)]),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results] == [type(None), KeyError, type(None)]
+        assert (await account(queue)).accepted == 2
+        assert await drain(queue) == [0, 3]
+
     async def test_a_bug_is_told_and_survived(self, queue: SqliteQueue) -> None:
         """An error that nobody expects reaches the callers of its commit; the next commit works."""
         with pytest.raises(KeyError):
@@ -233,6 +291,19 @@ class TestUpkeep:
 
 
 class TestOpenAndClose:
+    async def test_the_log_of_a_process_that_died(self, queue: SqliteQueue, tmp_path: Path) -> None:
+        """What a process left in its log is in the file before anything is accepted: it may never have been synced."""
+        await queue.append([segment(0, 10)])
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for suffix in ("", "-wal"):
+            shutil.copy(tmp_path / f"queue.db{suffix}", copy)
+        assert (copy / "queue.db-wal").stat().st_size > 0
+        async with await SqliteQueue.open(copy / "queue.db", max_bytes=64 << 20) as after:
+            assert (copy / "queue.db-wal").stat().st_size == 0
+            await after.configure({"main": Share()})
+            assert await drain(after) == list(range(10))
+
     async def test_a_second_instance(self, queue: SqliteQueue, tmp_path: Path) -> None:
         """A queue that is open cannot be opened again, and is not harmed by the attempt."""
         with pytest.raises(QueueLockedError):

@@ -143,6 +143,7 @@ class Jobs:
                 if isinstance(error, DiskFullError) and self._run_short(db):
                     parts.appendleft(part)
                     continue
+                self._take_back()
                 results = [error] * len(part)
             except Exception as error:
                 if len(part) > 1:
@@ -153,6 +154,15 @@ class Jobs:
                 results = [error]
             done.update(zip(part, results, strict=True))
         return failure
+
+    def _take_back(self) -> None:
+        """Overwrite what a commit that failed has left in the log.
+
+        It may be complete but for its sync: whoever reads the log after a crash would find what was
+        refused, as if it had been accepted.
+        """
+        with suppress(DiskFullError, StorageError):
+            self._store.transact([Store.probe])
 
     def _run_short(self, db: sqlite3.Connection) -> bool:
         """Give the reserve to the settlements; return whether there was any."""

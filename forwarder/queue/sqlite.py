@@ -37,6 +37,8 @@ from forwarder.queue.take import take
 # hands back, so that no commit waits long for it.
 _KEEP_FREE_BYTES = 16 * 1024 * 1024
 _VACUUM_PAGES = 256
+# The same where the disk is full: what a step writes must fit into what little there is.
+_SHORT_VACUUM_PAGES = 16
 # Seconds between attempts to write to a storage that fails.
 _RETRY_SECONDS = 1.0
 
@@ -152,10 +154,12 @@ class SqliteQueue:
                 free = self._snapshot.free_bytes
                 try:
                     if self._wants_vacuum:
-                        await self._commit.submit(lambda store: store.vacuum(_VACUUM_PAGES), is_write=False)
-                    if self._failing is not None and self._snapshot.free_bytes >= free:
+                        pages = _SHORT_VACUUM_PAGES if self._snapshot.is_short else _VACUUM_PAGES
+                        await self._commit.submit(partial(Store.vacuum, pages=pages), is_write=False)
+                    if self._snapshot.free_bytes >= free:
                         await self._pause(_RETRY_SECONDS)
-                        await self._commit.submit(Store.probe)
+                        if self._failing is not None:
+                            await self._commit.submit(Store.probe)
                 except (DiskFullError, StorageError):
                     await self._pause(_RETRY_SECONDS)
 

@@ -98,3 +98,14 @@ def test_a_probe_changes_nothing() -> None:
     before = views.counters(desk.store, "main")
     desk.write(Store.probe)
     assert views.counters(desk.store, "main") == before
+
+
+def test_a_probe_writes(tmp_path: Path) -> None:
+    """A probe is a commit that reaches the disk: one that writes nothing would call a broken disk mended."""
+    desk = Desk(tmp_path / "queue.db")
+    desk.db.execute("PRAGMA journal_mode = WAL")
+    for _ in range(2):
+        desk.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        desk.write(Store.probe)
+        assert (tmp_path / "queue.db-wal").stat().st_size > 0
+    desk.close()

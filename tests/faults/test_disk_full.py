@@ -44,10 +44,7 @@ async def test_filled_by_its_own_events(tmp_path: Path, disk: Disk) -> None:
 async def test_filled_by_another_program(tmp_path: Path, disk: Disk) -> None:
     """With not a byte left, everything that was accepted is delivered and settled; then it waits for room."""
     async with Trial(tmp_path / "f", queue=disk.queue, faults=DOWN) as trial, trial.forwarder:
-        for _ in range(20):
-            assert await trial.post(50, 1000)
-        disk.fill()
-        await trial.post_until_refused(1000)
+        await fill_up(trial, disk)
         trial.receiver.faults = ""
         await trial.forwarder.settled()
         assert not await trial.post()
@@ -64,21 +61,43 @@ async def test_restarted_while_it_is_full(tmp_path: Path, disk: Disk) -> None:
     """A start on a full disk delivers what is queued, accepts nothing, and says so; room is enough to go on."""
     async with Trial(tmp_path / "f", queue=disk.queue, faults=DOWN) as trial:
         async with trial.forwarder:
-            for _ in range(20):
-                assert await trial.post(50, 1000)
-            disk.fill()
-            await trial.post_until_refused(1000)
+            await fill_up(trial, disk)
             await trial.forwarder.kill()
-        disk.fill()
+        trial.receiver.faults = ""
         async with trial.forwarder:
+            await trial.forwarder.settled()
             assert not (await trial.forwarder.ready())[0]
             assert not await trial.post()
-            trial.receiver.faults = ""
-            await trial.forwarder.settled()
             disk.make_room()
             await trial.forwarder.becomes_ready()
             assert await trial.post()
             await trial.check()
+
+
+async def test_restarted_with_not_a_byte_left(tmp_path: Path, disk: Disk) -> None:
+    """Where even the settlements' room is gone, it starts, delivers what it may have unsettled, and waits for room."""
+    async with Trial(tmp_path / "f", queue=disk.queue, faults=DOWN) as trial:
+        async with trial.forwarder:
+            await fill_up(trial, disk)
+            await trial.forwarder.kill()
+        disk.fill()
+        trial.receiver.faults = ""
+        async with trial.forwarder:
+            await trial.forwarder.until(lambda: trial.receiver.events)
+            assert not (await trial.forwarder.ready())[0]
+            assert not await trial.post()
+            disk.make_room()
+            await trial.forwarder.becomes_ready()
+            assert await trial.post()
+            await trial.check()
+
+
+async def fill_up(trial: Trial, disk: Disk) -> None:
+    """Queue some events, and let another program take all the room that is left."""
+    for _ in range(20):
+        assert await trial.post(50, 1000)
+    disk.fill()
+    await trial.post_until_refused(1000)
 
 
 async def test_no_room_to_begin(tmp_path: Path, disk: Disk) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from math import inf
@@ -373,12 +373,16 @@ def lines_within(data: bytes, limit: int) -> bool:
     return True
 
 
-def _pieces(data: bytes, limit: int) -> Iterator[bytes]:
+def _pieces(data: bytes, limit: int) -> Iterable[bytes]:
     """Cut lines into pieces of at most `limit` bytes, or of a single line that is longer."""
+    return (data,) if 0 < len(data) <= limit else _cut(data, limit)
+
+
+def _cut(data: bytes, limit: int) -> Iterator[bytes]:
     start = 0
     while len(data) - start > limit:
         end = data.rfind(b"\n", start, start + limit) + 1 or data.index(b"\n", start) + 1
         yield data[start:end]
         start = end
     if start < len(data):
-        yield data[start:] if start else data
+        yield data[start:]

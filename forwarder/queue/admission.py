@@ -26,9 +26,14 @@ def append(store: Store, segments: Sequence[Segment]) -> None:
 
 def _make_room(store: Store, segments: Sequence[Segment]) -> None:
     needed: dict[str, int] = {}
+    has_share = False
     for segment in segments:
         needed[segment.destination] = needed.get(segment.destination, 0) + stored_bytes(len(segment.data))
+        has_share = has_share or store.lanes[segment.destination].share.max_bytes is not None
     total = sum(needed.values())
+    # Nearly always there is plenty of room, and this is done for each request.
+    if not has_share and store.live_bytes + store.appended_bytes + total <= store.capacity - 16 * PAGE_BYTES:
+        return
     if total > store.capacity - 16 * PAGE_BYTES:
         raise TooLargeError(f"{total:,} bytes can never fit into the queue of {store.max_bytes:,} (queue.max_bytes)")
     for name, size in needed.items():

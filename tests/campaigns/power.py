@@ -20,7 +20,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,15 @@ class Cut:
     number: int
     moment: str
     accepted: int = 0
+    """Events that this machine accepted."""
     cached: int = 0
     """Sectors in the drive's cache at the cut."""
     dropped: int = 0
     """Those of them that were lost with it."""
     lost: int = 0
-    """Events that were accepted by then, and found by no look since."""
+    """Those of the accepted events that a look has not found, after this cut or a later one."""
     duplicates: int = 0
+    """Events that were delivered a second time while this machine ran; after the last cut, also by the next one."""
 
 
 @dataclass(slots=True)
@@ -121,61 +123,53 @@ class Life:
         self._max_bytes = "8MiB" if number % 2 == 0 else "64MiB"
         self._disk = campaign.new_disk()
         self.ledger = Ledger()
-        self._last: Cut | None = None
+        # By the producers whose events were accepted before it.
+        self._cuts: dict[str, Cut] = {}
 
     async def survive(self, cut: Cut, plan: Plan) -> None:
         """Boot, look what is left from before, send until the power goes."""
-        before = self.ledger.accepted, self.ledger.duplicates
         self._campaign.receiver.faults = plan.faults
-        async with self._drive() as drive, self._machine(drive, drain=False) as machine:
-            sending = asyncio.Event()
-            hearing = asyncio.create_task(self._hear(machine, sending))
-            try:
-                await _first(hearing, self._moment(plan, drive, sending))
-                await machine.cut()
-                await hearing
-            finally:
-                hearing.cancel()
+        kinds = (("stream", "s0", 40), ("stream", "s1", 1), ("post", "h0", 20))
+        producers = [(kind, f"{self._number}b{self._boots}{name}", burst) for kind, name, burst in kinds]
+        for kind, name, burst in producers:
+            self.ledger.expect(name, burst if kind == "post" else 1)
+            self._cuts[name] = cut
+        accepted = self.ledger.accepted
+        await self._boot(cut, producers, lambda drive, sending: self._moment(plan, drive, sending))
         fate = self._disk.cut(self._campaign.chance)
         cut.cached, cut.dropped = fate.cached, fate.dropped
-        cut.accepted = self.ledger.accepted - before[0]
-        cut.duplicates = self.ledger.duplicates - before[1]
-        # Those that were in flight at the last cut, and were sent by a start that was cut as well.
-        if cut.duplicates > 2 * _BATCH:
-            self.ledger.troubles.append(f"cut {cut.number}: {cut.duplicates} events came twice")
-        self._last = cut
+        cut.accepted = self.ledger.accepted - accepted
 
-    async def drain(self) -> None:
+    async def drain(self, last: Cut) -> None:
         """Boot, and let everything be delivered."""
-        assert self._last is not None
-        before = self.ledger.duplicates
         self._campaign.receiver.faults = f"reject:{UNWANTED}"
-        async with self._drive() as drive, self._machine(drive, drain=True) as machine:
-            empty = asyncio.Event()
-            hearing = asyncio.create_task(self._hear(machine, empty, is_last=True))
+        await self._boot(last, [], lambda _drive, empty: empty.wait())
+
+    async def _boot(
+        self,
+        cut: Cut,
+        producers: list[tuple[str, str, int]],
+        moment: Callable[[Drive, asyncio.Event], Coroutine[None, None, object]],
+    ) -> None:
+        """Let a machine run until the moment has come, then end it without warning."""
+        self._boots += 1
+        before = self.ledger.duplicates
+        drive = Drive(self._disk, self._campaign.folder / "drive.sock")
+        orders = {"drain": not producers, "producers": producers, **self._campaign.orders(self._max_bytes)}
+        async with drive, Machine(self._campaign.image, drive, self._campaign.folder, orders) as machine:
+            sending = asyncio.Event()
+            hearing = asyncio.create_task(self._hear(machine, sending, drains=not producers))
             try:
-                await _first(hearing, empty.wait())
+                await _first(hearing, moment(drive, sending))
                 await machine.cut()
                 await hearing
             finally:
                 hearing.cancel()
-        self._last.duplicates += self.ledger.duplicates - before
-
-    def _drive(self) -> Drive:
-        return Drive(self._disk, self._campaign.folder / "drive.sock")
-
-    def _machine(self, drive: Drive, *, drain: bool) -> Machine:
-        name = f"{self._number}b{self._boots}"
-        self._boots += 1
-        producers = [("stream", f"{name}s0", 40), ("stream", f"{name}s1", 1), ("post", f"{name}h0", 20)]
-        for kind, producer, size in producers:
-            self.ledger.expect(producer, size if kind == "post" else 1)
-        orders = {
-            "drain": drain,
-            "producers": [] if drain else producers,
-            **self._campaign.orders(self._max_bytes),
-        }
-        return Machine(self._campaign.image, drive, self._campaign.folder, orders)
+        duplicates = self.ledger.duplicates - before
+        cut.duplicates += duplicates
+        # Those that were in flight when the power went the last time: `in_flight` batches and one more.
+        if duplicates > 2 * _BATCH:
+            self.ledger.troubles.append(f"around cut {cut.number}, {duplicates} events came twice")
 
     async def _moment(self, plan: Plan, drive: Drive, sending: asyncio.Event) -> None:
         """Return when the power is to go."""
@@ -188,7 +182,7 @@ class Life:
             async with asyncio.timeout(plan.seconds):
                 await drive.stopped.wait()
 
-    async def _hear(self, machine: Machine, sending: asyncio.Event, *, is_last: bool = False) -> None:
+    async def _hear(self, machine: Machine, sending: asyncio.Event, *, drains: bool) -> None:
         """Enter what the guest says."""
         queued: list[Any] = []
         dead: list[Any] = []
@@ -207,7 +201,7 @@ class Life:
                     dead += found
                     self._check_altered(altered)
                     if not found:
-                        self._look(queued, dead, account["accepted"] if is_last and not queued else None)
+                        self._look(queued, dead, account["accepted"] if drains and not queued else None)
                         queued, dead = [], []
                 case {"sending": True}:
                     sending.set()
@@ -215,9 +209,8 @@ class Life:
                     self.ledger.troubles.append(f"the daemon says: {text}")
 
     def _look(self, queued: list[Any], dead: list[Any], stored: int | None) -> None:
-        missing = self.ledger.look(queued, dead, stored)
-        if self._last is not None:
-            self._last.lost += missing
+        for name, missing in self.ledger.look(queued, dead, stored).items():
+            self._cuts[name].lost += missing
 
     def _check_altered(self, altered: int) -> None:
         if altered:
@@ -258,6 +251,7 @@ class Campaign:
         self.report.seconds = round(time.monotonic() - began, 1)
 
     async def _live(self, life: Life, numbers: range) -> None:
+        cut = Cut(numbers.start, "")
         for number in numbers:
             plan = draw_plan(self.chance)
             cut = Cut(number + 1, plan.moment)
@@ -265,7 +259,7 @@ class Campaign:
             self.report.cuts.append(cut)
             sectors = f"{cut.dropped} of {cut.cached} sectors dropped"
             _say(f"cut {cut.number}, {plan.moment}: {cut.accepted} accepted, {sectors}; {life.ledger.lost} lost before")
-        await life.drain()
+        await life.drain(cut)
         _say(f"drained: {life.ledger.accepted} accepted, {life.ledger.lost} lost, {life.ledger.duplicates} duplicates")
 
     def _receive(self, events: list[bytes]) -> None:

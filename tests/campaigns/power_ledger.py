@@ -86,20 +86,22 @@ class Ledger:
     def lost(self) -> int:
         return sum(len(producer.lost) for producer in self._producers.values())
 
-    def look(self, queued: Iterable[Run], dead: Iterable[Run], stored: int | None = None) -> int:
-        """Compare with what is in the queue now; return how many accepted events are missing for the first time.
+    def look(self, queued: Iterable[Run], dead: Iterable[Run], stored: int | None = None) -> dict[str, int]:
+        """Compare with what is in the queue now; return how many accepted events of each producer are now missing.
 
-        A request is found as a whole or not at all. `stored` is what the queue itself says it has ever
-        accepted; give it once everything is delivered or dead, then it is neither more nor less than what is found.
+        What was missing at an earlier look is not counted again. A request is found as a whole or not at
+        all. `stored` is what the queue itself says it has ever accepted; give it once everything is delivered
+        or dead, then it is neither more nor less than what is found.
         """
         found = {name: set(producer.delivered) for name, producer in self._producers.items()}
         for name, first, count in [*queued, *dead]:
             found[name].update(range(first, first + count))
-        missing = 0
+        missing: dict[str, int] = {}
         for name, producer in self._producers.items():
             lost = set(range(producer.accepted)) - found[name] - producer.lost
-            missing += len(lost)
             producer.lost |= lost
+            if lost:
+                missing[name] = len(lost)
             self._check_requests(name, found[name] | producer.lost)
         total = sum(map(len, found.values()))
         if stored is not None and stored != total:

@@ -120,7 +120,7 @@ class Life:
         self._number = number
         self._boots = 0
         # In every other queue the log is so short that checkpoints come several times a second.
-        self._max_bytes = "8MiB" if number % 2 == 0 else "64MiB"
+        self._max_bytes = "64MiB" if number % 2 == 0 else "8MiB"
         self._disk = campaign.new_disk()
         self.ledger = Ledger()
         # By the producers whose events were accepted before it.

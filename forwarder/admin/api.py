@@ -9,6 +9,7 @@
     DELETE /v1/destinations/NAME/queue          drop them: {"dropped": N}
     GET    /v1/dead                             dead letters as NDJSON: destination, id, reason, older_than, limit
     POST   /v1/dead/replay, purge               {"replayed": N} or {"dropped": N}; the same filters in a JSON object
+    GET    /openapi.json                        the description of all of it
 
 Nothing here changes state on a GET, and no request of a browser gets in (see `ingest.access`).
 The probes `/healthz` and `/readyz` want no token: they say nothing that needs one. The queue of a
@@ -32,6 +33,7 @@ from forwarder.admin.steering import Steering
 from forwarder.admin.stream import stream_lines
 from forwarder.errors import IntakeError, MalformedError
 from forwarder.ingest.access import Access
+from forwarder.ingest.description import description_response
 from forwarder.ingest.problems import problem_of, problem_response
 from forwarder.model import DeadFilter, State
 from forwarder.queue.base import Queue
@@ -76,6 +78,11 @@ class AdminApi:
         app.router.add_get("/v1/dead", self._dead, allow_head=False)
         app.router.add_post("/v1/dead/replay", self._replay)
         app.router.add_post("/v1/dead/purge", self._purge_dead)
+
+        async def describe(_request: web.Request) -> web.Response:
+            return description_response("forwarder.admin", wants_token=access.wants_token)
+
+        app.router.add_get("/openapi.json", describe)
         return app
 
     async def status(self) -> Status:

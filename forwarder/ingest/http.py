@@ -2,7 +2,7 @@
 
 A request is accepted as a whole or refused as a whole. Bodies are objects, arrays or
 newline-delimited JSON; every error is RFC 9457 problem+json and says what would be right. The
-probe `GET /healthz` wants no token.
+probe `GET /healthz` wants no token. `GET /openapi.json` describes all of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from forwarder.envelope import Checked
 from forwarder.errors import IntakeError, MalformedError, TooLargeError, UnavailableError, UnsupportedError
 from forwarder.ingest.access import Access
 from forwarder.ingest.body import Body
+from forwarder.ingest.description import description_response
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.problems import problem_of, problem_response
 
@@ -40,7 +41,7 @@ _IDLE_SECONDS = 60.0
 _LINGER_SECONDS = 2.0
 
 _JSON, _NDJSON = "application/json", "application/x-ndjson"
-_PATHS = {"/v1/events": "POST", "/healthz": "GET, HEAD"}
+_PATHS = {"/v1/events": "POST", "/healthz": "GET, HEAD", "/openapi.json": "GET, HEAD"}
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +99,7 @@ class HttpIntake:
     async def _answer(self, access: Access, request: web.BaseRequest) -> web.Response:
         try:
             access.check(request, without_token=request.path == "/healthz")
-            return await self._dispatch(request)
+            return await self._dispatch(access, request)
         except IntakeError as error:
             return problem_of(error)
         except HttpProcessingError as error:
@@ -109,7 +110,7 @@ class HttpIntake:
             log.exception("intake.failed", path=request.path)
             return problem_response(500, "internal", "the forwarder has a bug; its log says more")
 
-    async def _dispatch(self, request: web.BaseRequest) -> web.Response:
+    async def _dispatch(self, access: Access, request: web.BaseRequest) -> web.Response:
         allowed = _PATHS.get(request.path)
         if allowed is None:
             known = ", ".join(_PATHS)
@@ -119,6 +120,8 @@ class HttpIntake:
             return problem_response(405, "method-not-allowed", detail, headers={hdrs.ALLOW: allowed})
         if request.path == "/healthz":
             return web.Response(text="ok\n")
+        if request.path == "/openapi.json":
+            return description_response("forwarder.ingest", wants_token=access.wants_token)
         return await self._post_events(request)
 
     async def _post_events(self, request: web.BaseRequest) -> web.Response:

@@ -1,0 +1,175 @@
+"""The description of the admin API: true, complete, and no more than the truth."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+import structlog.testing
+from openapi_spec_validator import validate
+
+from forwarder import __version__
+from forwarder.admin import status as statuses
+from forwarder.admin.api import AdminApi
+from forwarder.admin.dead import DeadLine, Wanted, encode_letter
+from forwarder.admin.steering import DestinationStatus
+from forwarder.errors import StorageError
+from forwarder.ingest.access import Access
+from forwarder.model import Address, LastError, Segment, State
+from tests.admin.memory import NOW, FakeDaemon, MemoryQueue, serving
+from tests.openapi import PLAIN_PROBLEMS, Body, Described, Place, problems_of, read
+
+ADMIN = Described("forwarder.admin")
+TOKEN = {"Authorization": "Bearer s3cret"}
+STEERING = [("POST", f"/v1/destinations/{{name}}/{verb}") for verb in ("flush", "pause", "resume")]
+QUEUE = [("GET", "/v1/destinations/{name}/queue"), ("DELETE", "/v1/destinations/{name}/queue")]
+DEAD = ("GET", "/v1/dead")
+MOVING = [("POST", "/v1/dead/replay"), ("POST", "/v1/dead/purge")]
+LOOKING = [(method, path) for method in ("GET", "HEAD") for path in ("/v1/status", "/openapi.json")]
+PROBES = [(method, path) for method in ("GET", "HEAD") for path in ("/healthz", "/readyz")]
+STATUS = [("GET", "/v1/status"), ("HEAD", "/v1/status")]
+TOUCHING = [*STATUS, *STEERING, *QUEUE, DEAD, *MOVING]
+"""What asks the queue, which may fail."""
+MAIN = {"json": {"destination": "main"}}
+
+# How each answer that is described is brought about; `name` is that of the destination.
+PROVOKED: dict[Place, dict[str, Any]] = {
+    **{(*place, 200): {} for place in (*PROBES, *LOOKING, *QUEUE, DEAD)},
+    **{(*place, 200): MAIN for place in MOVING},
+    **{(*place, 204): {} for place in STEERING},
+    **{(*place, 403): {"headers": {"Origin": "null"}} for place in (*PROBES, *LOOKING, *TOUCHING)},
+    **{(*place, 401): {"headers": {"Authorization": ""}} for place in (*LOOKING, *TOUCHING)},
+    **{(*place, 400): {"params": {"limit": "0"}} for place in (QUEUE[0], DEAD)},
+    **{(*place, 400): {"json": {}} for place in MOVING},
+    **{(*place, 404): {"name": "nobody"} for place in (*STEERING, *QUEUE)},
+    (*DEAD, 404): {"params": {"destination": "nobody"}},
+    **{(*place, 404): {"json": {"destination": "nobody"}} for place in MOVING},
+    **{(*place, 409): {"name": "old"} for place in STEERING},
+    **{(*place, 413): {"data": Body(b" " * 2_000_000)} for place in MOVING},
+    **{
+        (*place, status): {"params": {"destination": "main"}} if place == DEAD else MAIN if place in MOVING else {}
+        for place in TOUCHING
+        for status in (500, 503)
+    },
+    ("GET", "/readyz", 503): {},
+    ("HEAD", "/readyz", 503): {},
+}
+
+
+def test_it_is_openapi() -> None:
+    """The description is valid OpenAPI 3.1 and names the version that runs."""
+    validate(ADMIN.document)
+    assert ADMIN.document["info"]["version"] == __version__
+
+
+def test_every_route_is_described() -> None:
+    """The description has each route of the application, and no other."""
+    queue = MemoryQueue()
+    access = Access(Address(path="/none"), token=None, allow_uids=frozenset())
+    routes = AdminApi(queue, FakeDaemon(queue)).application(access).router.routes()
+    found: set[tuple[str, str]] = set()
+    for route in routes:
+        path = route.resource.canonical if route.resource is not None else ""
+        described = {path}
+        # One route serves several verbs; they are described one by one.
+        if path.endswith("/{verb}"):
+            verbs = re.findall(r"flush|pause|resume", str(route.resource.get_info()["pattern"]))  # type: ignore[union-attr]
+            described = {path.replace("{verb}", verb) for verb in verbs}
+        found |= {(route.method, path) for path in described}
+    assert found == ADMIN.operations
+
+
+def test_the_problems_are_those_that_there_are() -> None:
+    """Every problem that the admin API can answer with is described, and none of the intake's own."""
+    intake_only = {"invalid-event", "shutting-down", "unsupported-media-type"}
+    wanted = problems_of("forwarder.errors", "forwarder.admin") | PLAIN_PROBLEMS | {"not-ready"}
+    assert wanted - intake_only == ADMIN.problems
+
+
+def test_every_answer_is_brought_about_below() -> None:
+    """No answer is described that nothing brings about."""
+    assert PROVOKED.keys() == ADMIN.places
+
+
+@pytest.mark.parametrize("place", PROVOKED, ids=str)
+async def test_an_answer(place: Place, tmp_path: Path) -> None:
+    """Each answer that is described can be had, with the headers and the body that are described."""
+    method, path, status = place
+    arguments = dict(PROVOKED[place])
+    queue = MemoryQueue()
+    daemon = FakeDaemon(queue, "main")
+    await queue.append([Segment(name, 1, b"{}\n") for name in ("main", "old")])
+    queue.bury()
+    error = LastError(at=NOW, status=None, detail="no answer")
+    daemon.states["main"] = DestinationStatus(State.BACKING_OFF, 3, 1.5, NOW, error)
+    if status in {500, 503}:
+        queue.error = RuntimeError("secret") if status == 500 else StorageError("I/O error")
+        daemon.reason = "the queue is full"
+    url = path.replace("{name}", arguments.pop("name", "main"))
+    headers = {**TOKEN, **arguments.pop("headers", {})}
+    if isinstance(body_of := arguments.get("data"), Body):
+        arguments["data"] = body_of()
+    with structlog.testing.capture_logs():
+        async with serving(queue, daemon, Address(path=str(tmp_path / "a.sock")), "s3cret") as served:
+            connector = aiohttp.UnixConnector(served.address.path or "")
+            async with (
+                aiohttp.ClientSession("http://localhost", connector=connector) as session,
+                session.request(method, url, headers=headers, **arguments) as response,
+            ):
+                answered, found, body = await read(response)
+    assert answered == status, body
+    ADMIN.check(place, found, body)
+
+
+@pytest.mark.parametrize("event", [b'{"n":1.0}', b"\xff"])
+async def test_dead_letters_are_as_described(event: bytes) -> None:
+    """Each line of the dead letters is as the schema says, also that of a damaged event."""
+    queue = MemoryQueue()
+    queue.bury(event=event)
+    ADMIN.check_named("DeadLetter", json.loads(encode_letter(queue.dead[0])))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("Status", statuses.Status),
+        ("QueueState", statuses.QueueState),
+        ("DestinationState", statuses.DestinationState),
+        ("ErrorState", statuses.ErrorState),
+        ("DeadLetter", DeadLine),
+        ("Wanted", Wanted),
+    ],
+)
+def test_no_field_is_forgotten(name: str, kind: type[msgspec.Struct]) -> None:
+    """A schema has the fields of what it describes, and demands those that are always there."""
+    schema = ADMIN.document["components"]["schemas"][name]
+    assert set(schema["properties"]) == set(kind.__struct_fields__)
+    always = [field.name for field in msgspec.structs.fields(kind) if field.required]
+    assert schema.get("required", []) == always
+
+
+def test_all_states_are_described() -> None:
+    """The states of a destination are those that the description lists."""
+    described = ADMIN.document["components"]["schemas"]["DestinationState"]["properties"]["state"]["enum"]
+    assert described == [state.value for state in State]
+
+
+@pytest.mark.parametrize("token", [None, "s3cret"])
+async def test_a_token_is_described_where_it_is_wanted(tmp_path: Path, token: str | None) -> None:
+    """The description that is served speaks of a token only where one is configured."""
+    queue = MemoryQueue()
+    async with serving(queue, FakeDaemon(queue), Address(path=str(tmp_path / "a.sock")), token) as served:
+        connector = aiohttp.UnixConnector(served.address.path or "")
+        async with (
+            aiohttp.ClientSession("http://localhost", connector=connector) as session,
+            session.get("/openapi.json", headers=TOKEN) as response,
+        ):
+            document = await response.json()
+    validate(document)
+    assert ("security" in document) == ("securitySchemes" in document["components"]) == (token is not None)
+    assert document["paths"] == ADMIN.document["paths"]

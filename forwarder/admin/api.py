@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 import structlog
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from forwarder import __version__
@@ -35,6 +36,7 @@ from forwarder.errors import IntakeError, MalformedError
 from forwarder.ingest.access import Access
 from forwarder.ingest.description import description_response
 from forwarder.ingest.problems import problem_of, problem_response
+from forwarder.ingest.protocol import first_line
 from forwarder.model import DeadFilter, State
 from forwarder.queue.base import Queue
 
@@ -199,6 +201,11 @@ async def _answer_problems(request: web.Request, handler: Handler) -> web.Stream
         return problem_response(404, "not-found", f"there is nothing at {request.path}")
     except web.HTTPRequestEntityTooLarge as error:
         return problem_response(413, "too-large", error.text or "the request is too large")
+    except (HttpProcessingError, web.RequestPayloadError) as error:
+        return problem_of(MalformedError(f"the body cannot be read: {first_line(str(error))}"))
+    except ConnectionError:
+        # The client is gone: there is nobody to answer, and nothing to tell.
+        raise
     except Exception:
         log.exception("admin.failed", method=request.method, path=request.path)
         return problem_response(500, "internal", "the daemon failed to answer; its log has the traceback")

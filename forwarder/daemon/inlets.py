@@ -21,6 +21,7 @@ from forwarder.ingest.access import Access
 from forwarder.ingest.http import HttpIntake
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.listening import BACKLOG, Listener, adopt, listen
+from forwarder.ingest.protocol import Runner
 from forwarder.ingest.stream import StreamIntake
 from forwarder.model import Address
 
@@ -131,7 +132,7 @@ class Inlets:
         if kind == "http":
             runner = web.ServerRunner(self.http.server(access), shutdown_timeout=_STOP_SECONDS)
         else:
-            runner = web.AppRunner(self._admin.application(access), access_log=None, shutdown_timeout=_STOP_SECONDS)
+            runner = Runner(self._admin.application(access), access_log=None, shutdown_timeout=_STOP_SECONDS)
         await runner.setup()
         await web.SockSite(runner, listener.socket, backlog=BACKLOG).start()
 

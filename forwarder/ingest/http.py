@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
 import structlog
@@ -24,6 +23,7 @@ from forwarder.ingest.body import Body
 from forwarder.ingest.description import description_response
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.problems import problem_of, problem_response
+from forwarder.ingest.protocol import ExpectationError, Server, first_line
 
 # Bytes that all requests together may hold until they are stored, so that many large ones at once
 # cannot take all memory; and seconds that a request waits for others before it is told to come back.
@@ -59,13 +59,6 @@ class IdleError(IntakeError):
     problem = "timeout"
 
 
-class ExpectationError(IntakeError):
-    """The client expects what this server does not know (RFC 9110 §10.1.1)."""
-
-    status = 417
-    problem = "expectation-failed"
-
-
 class HttpIntake:
     """The HTTP side of the intake. `max_request_bytes` bounds a body once decompressed."""
 
@@ -78,7 +71,7 @@ class HttpIntake:
 
     def server(self, access: Access) -> web.Server:
         """Return the server for the listeners that one access rule holds for."""
-        return _Server(
+        return Server(
             self._handler(access),
             access_log=None,
             auto_decompress=False,
@@ -103,7 +96,7 @@ class HttpIntake:
         except IntakeError as error:
             return problem_of(error)
         except HttpProcessingError as error:
-            return problem_of(MalformedError(f"the body is not well-formed HTTP: {_first_line(error.message)}"))
+            return problem_of(MalformedError(f"the body is not well-formed HTTP: {first_line(error.message)}"))
         except ConnectionError:
             raise
         except Exception:
@@ -208,46 +201,6 @@ class HttpIntake:
         self._freed = asyncio.Event()
 
 
-class _Protocol(web.RequestHandler):
-    """One HTTP connection: what aiohttp refuses by itself is answered, and told, in our way."""
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if request.writer.output_size > 0:
-            raise ConnectionError("a part of the answer was sent already")
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            self.log_exception("HTTP request failed", exc_info=exc)
-            response = problem_response(status, "internal", "the forwarder has a bug; its log says more")
-        else:
-            response = problem_response(status, "malformed", f"not HTTP: {_first_line(message or 'bad request')}")
-        response.force_close()
-        return response
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:
-        # A client that goes away, or whose body is not HTTP, is no fault of ours.
-        if isinstance(kw.get("exc_info"), ConnectionError | HttpProcessingError):
-            self.log_debug(*args, **kw)
-        else:
-            super().log_exception(*args, **kw)
-
-
-class _Server(web.Server):
-    """aiohttp's server with our own protocol."""
-
-    def __call__(self) -> web.RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
-
-
-def _first_line(message: str) -> str:
-    """Return what the parser says, without the bytes that it points at."""
-    return message.strip().split("\n", 1)[0].rstrip(": ")
-
-
 async def _next_chunk(request: web.BaseRequest) -> bytes:
     """Wait for more of the body; return nothing at its end."""
     content = request.content
@@ -298,7 +251,7 @@ async def _expect(request: web.BaseRequest) -> None:
     if expected is None or request.version < (1, 1):
         return
     if expected.strip().lower() != "100-continue":
-        raise ExpectationError(f"the expectation {expected!r} is not known", hint="send Expect: 100-continue or none")
+        raise ExpectationError(expected)
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     # The interim response is no part of the answer that is still to be written.
     request.writer.output_size = 0

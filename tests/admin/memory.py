@@ -16,6 +16,7 @@ from forwarder.admin.api import AdminApi
 from forwarder.admin.steering import DestinationStatus
 from forwarder.errors import ForwarderError
 from forwarder.ingest.access import Access
+from forwarder.ingest.protocol import Runner
 from forwarder.model import Address, Batch, Burial, Counters, DeadFilter, DeadLetter, Limits, QueueStats, Segment, State
 from forwarder.queue.base import Pending, Share
 
@@ -203,7 +204,7 @@ class Served:
 async def serving(queue: MemoryQueue, daemon: FakeDaemon, address: Address, token: str | None) -> AsyncIterator[Served]:
     """Serve the admin API at an address; a TCP port of 0 is replaced by the real one."""
     api = AdminApi(queue, daemon, now=lambda: NOW)
-    runner = web.AppRunner(api.application(Access(address, token=token, allow_uids=frozenset())))
+    runner = Runner(api.application(Access(address, token=token, allow_uids=frozenset())))
     await runner.setup()
     if address.path is not None:
         await web.UnixSite(runner, address.path).start()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from pathlib import Path
 
 import aiohttp
 import pytest
+import structlog.testing
 
 from forwarder.admin.steering import DestinationStatus
 from forwarder.errors import StorageError
@@ -186,6 +188,32 @@ async def test_too_large_body(client: aiohttp.ClientSession) -> None:
     """A body beyond all filters is refused with 413."""
     async with client.post("/v1/dead/purge", data=io.BytesIO(b" " * (2 * 1024 * 1024))) as response:
         assert (await problem(response))[:2] == (413, "too-large")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd", "br"])
+async def test_a_body_that_is_not_compressed(client: aiohttp.ClientSession, encoding: str) -> None:
+    """A body that is not what its Content-Encoding says is the client's mistake."""
+    request = client.post("/v1/dead/purge", data=b'{"all":true}', headers={"Content-Encoding": encoding}, compress=None)
+    async with request as response:
+        assert (await problem(response))[:2] == (400, "malformed")
+
+
+@pytest.mark.parametrize("header", ["Content-Length: 50", "Transfer-Encoding: chunked"])
+async def test_a_client_that_goes_away(client: aiohttp.ClientSession, served: Served, header: str) -> None:
+    """A client that hangs up in the middle of its request is no error, and changes nothing."""
+    served.queue.bury()
+    with structlog.testing.capture_logs() as logs:
+        _reader, writer = await asyncio.open_unix_connection(served.address.path)
+        writer.write(f"POST /v1/dead/purge HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode())
+        await writer.drain()
+        # An answer to another client says that the request was begun.
+        async with client.get("/healthz") as response:
+            assert response.status == 200
+        writer.transport.abort()
+        async with client.get("/healthz") as response:
+            assert response.status == 200
+    assert logs == []
+    assert len(served.queue.dead) == 1
 
 
 async def test_failing_storage(client: aiohttp.ClientSession, served: Served) -> None:

@@ -43,6 +43,7 @@ PROVOKED: dict[Place, dict[str, Any]] = {
     **{(*place, 200): MAIN for place in MOVING},
     **{(*place, 204): {} for place in STEERING},
     **{(*place, 403): {"headers": {"Origin": "null"}} for place in (*PROBES, *LOOKING, *TOUCHING)},
+    **{(*place, 417): {"headers": {"Expect": "wonders"}} for place in (*PROBES, *LOOKING, *TOUCHING)},
     **{(*place, 401): {"headers": {"Authorization": ""}} for place in (*LOOKING, *TOUCHING)},
     **{(*place, 400): {"params": {"limit": "0"}} for place in (QUEUE[0], DEAD)},
     **{(*place, 400): {"json": {}} for place in MOVING},
@@ -87,7 +88,7 @@ def test_every_route_is_described() -> None:
 def test_the_problems_are_those_that_there_are() -> None:
     """Every problem that the admin API can answer with is described, and none of the intake's own."""
     intake_only = {"invalid-event", "shutting-down", "unsupported-media-type"}
-    wanted = problems_of("forwarder.errors", "forwarder.admin") | PLAIN_PROBLEMS | {"not-ready"}
+    wanted = problems_of("forwarder.errors", "forwarder.admin") | PLAIN_PROBLEMS | {"not-ready", "expectation-failed"}
     assert wanted - intake_only == ADMIN.problems
 
 

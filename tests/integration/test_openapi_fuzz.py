@@ -1,0 +1,187 @@
+"""Both HTTP APIs of a real daemon against their descriptions, with requests that schemathesis makes up of them.
+
+Each operation is asked in two ways: with what its description allows, which has to be accepted, and
+with what it forbids, which has to be refused. Either answer has to be one that is described, as it
+is described.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.schemas import APIOperation
+
+from tests.events import UUID
+from tests.fuzzing import examples
+from tests.integration.process import Forwarder
+from tests.openapi import Described
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+pytestmark = pytest.mark.fuzz
+
+POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
+COMPRESS: dict[str | bytes, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "zstd": zstd.compress,
+}
+# What schemathesis makes of a line of NDJSON, which its schema does not say.
+LINES = st.lists(
+    st.sampled_from(
+        [
+            b'{"eventSourceId":"app","eventType":"t"}',
+            b'{"eventSourceId":"app","eventType":"dead","eventId":"%b"}' % UUID.encode(),
+            b"",
+        ]
+    )
+).map(b"\n".join)
+
+schemathesis.openapi.media_type("application/x-ndjson", LINES)
+
+
+def asked() -> list[Any]:
+    """Return each operation with the ways in which it can be asked."""
+    found = []
+    for kind, described in (("http", Described("forwarder.ingest")), ("admin", Described("forwarder.admin"))):
+        for method, path in sorted(described.operations):
+            item = described.document["paths"][path]
+            operation = item[method.lower()]
+            # A path can hold no wrong name, and nothing is wrong where nothing is said.
+            says = "requestBody" in operation or "parameters" in operation
+            modes = [POSITIVE, NEGATIVE] if says else [POSITIVE]
+            found += [pytest.param(kind, method, path, mode, id=f"{kind} {method} {path} {mode}") for mode in modes]
+    return found
+
+
+class Destination(BaseHTTPRequestHandler):
+    """Takes what is posted to /put, and rejects what is posted elsewhere."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200 if self.path == "/put" else 400)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def destination() -> Iterator[str]:
+    """Serve a destination; yield its URL without the path."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Destination) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class Session(requests.Session):
+    """Compresses each body as its header says: schemathesis knows the header, not what it means."""
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        compress = COMPRESS.get(request.headers.get("Content-Encoding", ""))
+        if compress is not None:
+            body = request.body or b""
+            assert isinstance(body, str | bytes)
+            request.prepare_body(compress(body.encode() if isinstance(body, str) else body), None)
+        return super().send(request, **kwargs)
+
+
+class Api:
+    """The two APIs of a daemon that runs, as their descriptions say."""
+
+    def __init__(self, forwarder: Forwarder) -> None:
+        self.forwarder = forwarder
+        self.session = Session()
+        self._schemas: dict[str, Any] = {}
+        for kind in ("http", "admin"):
+            (address,) = [
+                line["address"].removeprefix("tcp:")
+                for line in forwarder.logged("listener.opened")
+                if line["kind"] == kind and line["address"].startswith("tcp:")
+            ]
+            url = f"http://{address}"
+            document = self.session.get(f"{url}/openapi.json", timeout=10).json()
+            schema = schemathesis.openapi.from_dict(document)
+            schema.config.update(base_url=url)
+            self._schemas[kind] = schema
+
+    def operation(self, kind: str, method: str, path: str) -> APIOperation[Any, Any, Any, Any]:
+        found: APIOperation[Any, Any, Any, Any] = self._schemas[kind][path][method]
+        return found
+
+    def complaints(self) -> list[str]:
+        """Return the lines of the log that no request may bring about."""
+        return [line for line in self.forwarder.log_text().splitlines() if '"error"' in line or "Traceback" in line]
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    folder = tmp_path_factory.mktemp("openapi")
+    with destination() as url:
+        forwarder = Forwarder(
+            folder / "forwarder",
+            f"{url}/put",
+            ingest={"http": {"listen": ["tcp:127.0.0.1:0"]}},
+            admin={"listen": [f"unix:{folder}/forwarder/admin.sock", "tcp:127.0.0.1:0"]},
+        )
+        forwarder.config["destinations"]["reject"] = {
+            **forwarder.config["destinations"]["main"],
+            "url": f"{url}/reject",
+        }
+        forwarder.write_config()
+        asyncio.run(forwarder.start())
+        try:
+            yield Api(forwarder)
+        finally:
+            asyncio.run(forwarder.stop())
+
+
+@pytest.mark.parametrize(("kind", "method", "path", "mode"), asked())
+def test_an_operation(api: Api, kind: str, method: str, path: str, mode: GenerationMode) -> None:
+    """What the description allows is accepted, what it forbids is refused, and each answer is as described."""
+    operation = api.operation(kind, method, path)
+
+    @examples(25)
+    @given(operation.as_strategy(generation_mode=mode), st.sampled_from([None, "main", "reject"]))
+    def ask(case: Case[Any], name: str | None) -> None:
+        if name is not None and "name" in case.path_parameters:
+            case.path_parameters["name"] = name
+        # An empty header counts as none.
+        assume("" not in case.headers.values())
+        case.call_and_validate(session=api.session)
+
+    ask()
+    assert api.complaints() == []
+
+
+def test_accounts_add_up(api: Api) -> None:
+    """After all of it, each account of the daemon adds up, and it still takes events."""
+    base = api.operation("http", "POST", "/v1/events").base_url
+    event = {"eventSourceId": "app", "eventType": "last"}
+    answer = api.session.post(f"{base}/v1/events", json=event, timeout=10)
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 1})
+    assert asyncio.run(api.forwarder.status())["destinations"].keys() == {"main", "reject"}

@@ -7,7 +7,8 @@ cache had reached the platter. The next machine boots from what is left: its ker
 the daemon its queue, and every event that was ever accepted must be queued, dead or delivered. After some cuts
 a machine is left running until the queue is empty, and the next queue begins on a new drive.
 
-Needs qemu-system-x86, linux-image-cloud-amd64, busybox-static and e2fsprogs. A cut takes about half a minute.
+Needs qemu-system-x86, linux-image-cloud-amd64, busybox-static and e2fsprogs. A cut takes half a
+minute on two cores, longer where others compute.
 """
 
 from __future__ import annotations

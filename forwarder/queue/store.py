@@ -151,9 +151,8 @@ class Store:
 
     def measure(self) -> None:
         """Read how much of the file is used and how much is free, in bytes."""
-        pages, free = self._db.execute(
-            "SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count"
-        ).fetchone()
+        pages = self._db.execute("PRAGMA page_count").fetchone()[0]
+        free = self._db.execute("PRAGMA freelist_count").fetchone()[0]
         self.live_bytes = (pages - free) * PAGE_BYTES
         self.free_bytes = free * PAGE_BYTES
 

@@ -14,6 +14,7 @@ from forwarder.errors import QueueLockedError, ShuttingDownError, StorageError
 from forwarder.model import Burial, DeadFilter, Limits
 from forwarder.queue import sqlite
 from forwarder.queue.base import Share
+from forwarder.queue.sizes import wal_bytes
 from forwarder.queue.sqlite import SqliteQueue
 from tests.queue.stores import next_batch
 from tests.queue.test_conformance import LIMITS, account, drain, numbers, segment, take
@@ -288,6 +289,15 @@ class TestUpkeep:
             await queue.append([segment(first, 500, filler=1000)])
         await queue.purge("main")
         await until(lambda: (tmp_path / "queue.db").stat().st_size < 1 << 20)
+
+    async def test_the_log_stays_small(self, queue: SqliteQueue, tmp_path: Path) -> None:
+        """Whatever goes through the queue, its log is folded into the file before it outgrows what is kept for it."""
+        largest = 0
+        for first in range(0, 40_000, 500):
+            await queue.append([segment(first, 500, filler=1000)])
+            assert len(await drain(queue)) == 500
+            largest = max(largest, (tmp_path / "queue.db-wal").stat().st_size)
+        assert 0 < largest <= wal_bytes(64 << 20)
 
 
 class TestOpenAndClose:

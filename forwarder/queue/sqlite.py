@@ -36,7 +36,7 @@ from forwarder.queue.take import take
 # Free pages that a file keeps for reuse before space is handed back, and how many pages one step
 # hands back, so that no commit waits long for it.
 _KEEP_FREE_BYTES = 16 * 1024 * 1024
-_VACUUM_PAGES = 256
+_VACUUM_PAGES = 64
 # The same where the disk is full: what a step writes must fit into what little there is.
 _SHORT_VACUUM_PAGES = 16
 # Seconds between attempts to write to a storage that fails.

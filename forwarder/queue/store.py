@@ -195,7 +195,8 @@ class Store:
 
     def vacuum(self, pages: int) -> None:
         """Hand back free pages of the file, and the log with them."""
-        self._db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        # As a script: `execute` runs one step of the statement, which is one page.
+        self._db.executescript(f"PRAGMA incremental_vacuum({pages})")
         self.measure()
         if self.is_short or self.free_bytes < pages * PAGE_BYTES:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -18,13 +18,15 @@ PROJECT = Path(__file__).parents[2]
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """Every module, the SQL and the marker for type checkers; neither tests nor configuration."""
-    package = {str(file.relative_to(PROJECT)) for file in (PROJECT / "forwarder").rglob("*.py")}
+    """Every module, the SQL, the descriptions and the marker for type checkers; neither tests nor configuration."""
+    kinds = ("*.py", "*.sql", "*.json", "py.typed")
+    package = {str(file.relative_to(PROJECT)) for kind in kinds for file in (PROJECT / "forwarder").rglob(kind)}
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         (entry_points,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         assert "forwarder = forwarder.__main__:main" in archive.read(entry_points).decode()
-    assert names == package | {"forwarder/py.typed", "forwarder/queue/schema.sql"}
+    assert names == package
+    assert {"forwarder/py.typed", "forwarder/queue/schema.sql", "forwarder/admin/openapi.json"} <= names
 
 
 def test_the_source_distribution_holds_all_that_is_needed(built: Path) -> None:

@@ -14,8 +14,9 @@ from forwarder.errors import QueueLockedError, ShuttingDownError, StorageError
 from forwarder.model import Burial, DeadFilter, Limits
 from forwarder.queue import sqlite
 from forwarder.queue.base import Share
-from forwarder.queue.sizes import wal_bytes
+from forwarder.queue.sizes import PAGE_BYTES, wal_bytes
 from forwarder.queue.sqlite import SqliteQueue
+from forwarder.queue.store import Store
 from tests.queue.stores import next_batch
 from tests.queue.test_conformance import LIMITS, account, drain, numbers, segment, take
 
@@ -282,13 +283,25 @@ class TestUpkeep:
     async def test_free_space_is_handed_back(
         self, queue: SqliteQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """After a long outage the file becomes small again, by itself."""
+        """After a long outage the file becomes small again, by itself, and in as few steps as it takes."""
         monkeypatch.setattr(sqlite, "_KEEP_FREE_BYTES", 256 * 1024)
         monkeypatch.setattr(sqlite, "_VACUUM_PAGES", 16)
-        for first in range(0, 4000, 500):
+        steps, vacuum = 0, Store.vacuum
+
+        def counted(store: Store, pages: int) -> None:
+            nonlocal steps
+            steps += 1
+            vacuum(store, pages)
+
+        monkeypatch.setattr(Store, "vacuum", counted)
+        for first in range(0, 20_000, 500):
             await queue.append([segment(first, 500, filler=1000)])
+        # More than the log holds, so that it is in the file.
+        assert (tmp_path / "queue.db").stat().st_size > 8 << 20
+        pages = (tmp_path / "queue.db").stat().st_size // PAGE_BYTES
         await queue.purge("main")
         await until(lambda: (tmp_path / "queue.db").stat().st_size < 1 << 20)
+        assert steps <= pages // 8
 
     async def test_the_log_stays_small(self, queue: SqliteQueue, tmp_path: Path) -> None:
         """Whatever goes through the queue, its log is folded into the file before it outgrows what is kept for it."""

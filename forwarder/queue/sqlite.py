@@ -141,9 +141,13 @@ class SqliteQueue:
             self._upkeep.set()
 
     @property
+    def _keep(self) -> int:
+        """Free bytes of the file that are kept for reuse."""
+        return 0 if self._snapshot.is_short else max(_KEEP_FREE_BYTES, self._snapshot.live_bytes // 2)
+
+    @property
     def _wants_vacuum(self) -> bool:
-        keep = 0 if self._snapshot.is_short else max(_KEEP_FREE_BYTES, self._snapshot.live_bytes // 2)
-        return self._snapshot.free_bytes > keep
+        return self._snapshot.free_bytes > self._keep
 
     async def _keep_up(self) -> None:
         """Try a failing storage again, and hand free space back, while there is something to do."""
@@ -155,7 +159,7 @@ class SqliteQueue:
                 try:
                     if self._wants_vacuum:
                         pages = _SHORT_VACUUM_PAGES if self._snapshot.is_short else _VACUUM_PAGES
-                        await self._commit.submit(partial(Store.vacuum, pages=pages), is_write=False)
+                        await self._commit.submit(partial(Store.vacuum, pages=pages, keep=self._keep), is_write=False)
                     if self._snapshot.free_bytes >= free:
                         await self._pause(_RETRY_SECONDS)
                         if self._failing is not None:

@@ -193,12 +193,12 @@ class Store:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         self._db.execute(f"PRAGMA user_version = {version}")
 
-    def vacuum(self, pages: int) -> None:
-        """Hand back free pages of the file, and the log with them."""
+    def vacuum(self, pages: int, keep: int) -> None:
+        """Hand back free pages of the file; fold the log into it once no more than `keep` bytes are free."""
         # As a script: `execute` runs one step of the statement, which is one page.
         self._db.executescript(f"PRAGMA incremental_vacuum({pages})")
         self.measure()
-        if self.is_short or self.free_bytes < pages * PAGE_BYTES:
+        if self.is_short or self.free_bytes <= keep:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     # --- append --------------------------------------------------------------------------------

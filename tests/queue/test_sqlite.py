@@ -288,10 +288,10 @@ class TestUpkeep:
         monkeypatch.setattr(sqlite, "_VACUUM_PAGES", 16)
         steps, vacuum = 0, Store.vacuum
 
-        def counted(store: Store, pages: int) -> None:
+        def counted(store: Store, pages: int, keep: int) -> None:
             nonlocal steps
             steps += 1
-            vacuum(store, pages)
+            vacuum(store, pages, keep)
 
         monkeypatch.setattr(Store, "vacuum", counted)
         for first in range(0, 20_000, 500):

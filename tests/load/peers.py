@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -89,7 +90,4 @@ def read_ack(peer: socket.socket, count: int) -> None:
 
 def is_quiet(peer: socket.socket) -> bool:
     """Say whether a peer is connected and has not been answered."""
-    with contextlib.suppress(BlockingIOError):
-        peer.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
-        return False
-    return True
+    return not select.select([peer], [], [], 0)[0]

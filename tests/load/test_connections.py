@@ -14,7 +14,7 @@ from tests.integration.process import Forwarder
 from tests.load.peers import connected, event, http, lines, read_ack, running, status_of
 
 STREAMS, REQUESTERS = 2000, 1000
-ROUNDS = 3
+ROUNDS = 2
 # Descriptors for the connections, and plenty for everything else.
 FILES = STREAMS + 1000
 # Bytes of resident memory that an open connection may cost, idle, after it was served.

@@ -28,6 +28,8 @@ from forwarder.ingest.protocol import ExpectationError, Server, first_line
 # Bytes that all requests together may hold until they are stored, so that many large ones at once
 # cannot take all memory; and seconds that a request waits for others before it is told to come back.
 _MAX_RECEIVING = 64 * 1024 * 1024
+# Bytes beyond that for small ones alone: large ones that do not come to an end must not shut them out.
+_SMALL_RECEIVING = 16 * 1024 * 1024
 _ROOM_SECONDS = 5.0
 # Bodies above this are checked in a thread, so that a large one does not hold up the others; and
 # only so many at once, as each takes several times its size meanwhile.
@@ -190,7 +192,8 @@ class HttpIntake:
         if more <= 0:
             return counted
         # What said how large it is has waited for its turn; others are not waited for, but meet another limit.
-        if self._receiving + more > max(2 * _MAX_RECEIVING, size):
+        room = 2 * _MAX_RECEIVING + (_SMALL_RECEIVING if size <= _THREAD_BYTES else 0)
+        if self._receiving + more > max(room, size):
             raise _busy()
         self._receiving += more
         return size

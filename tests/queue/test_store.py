@@ -83,10 +83,10 @@ def test_space_is_handed_back(tmp_path: Path) -> None:
     desk.purge()
     free = desk.store.free_bytes
     assert free > 1 << 20
-    desk.store.vacuum(10)
+    desk.store.vacuum(10, 0)
     assert desk.store.free_bytes < free
     while desk.store.free_bytes:
-        desk.store.vacuum(1000)
+        desk.store.vacuum(1000, 0)
     assert (tmp_path / "queue.db").stat().st_size < 1 << 20
     desk.close()
 

@@ -49,7 +49,7 @@ class _Protocol(web.RequestHandler):
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         # A client that goes away, or whose body is not HTTP, is no fault of ours.
-        if isinstance(kw.get("exc_info"), ConnectionError | HttpProcessingError):
+        if isinstance(kw.get("exc_info"), ConnectionError | HttpProcessingError | web.RequestPayloadError):
             self.log_debug(*args, **kw)
         else:
             super().log_exception(*args, **kw)

@@ -18,6 +18,10 @@ async def echo(request: web.Request) -> web.Response:
     return web.Response(body=await request.read())
 
 
+async def ignore(_request: web.Request) -> web.Response:
+    return web.Response(body=b'{"status": 200}', content_type="application/problem+json")
+
+
 async def fail(_request: web.Request) -> web.Response:
     raise RuntimeError("secret")
 
@@ -27,6 +31,7 @@ async def address(tmp_path: Path) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_post("/", echo)
     app.router.add_post("/fail", fail)
+    app.router.add_post("/ignore", ignore)
     runner = Runner(app, access_log=None)
     await runner.setup()
     await web.UnixSite(runner, str(tmp_path / "sock")).start()
@@ -73,6 +78,17 @@ async def test_an_expectation_that_is_not_known(address: str) -> None:
         request = b"POST %b HTTP/1.1\r\nHost: x\r\nExpect: wonders\r\nContent-Length: 0\r\n\r\n" % path
         status, problem = await ask(address, request)
         assert (status, problem["type"]) == (417, "urn:forwarder:problem:expectation-failed")
+
+
+async def test_a_body_that_nobody_reads(address: str) -> None:
+    """A body that cannot be decompressed is no error where nobody wanted it; nothing is logged."""
+    reader, writer = await asyncio.open_unix_connection(address)
+    writer.write(b"POST /ignore HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 10\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+    writer.write(b"hellohello")
+    # The rest of the answer, until the connection is closed.
+    await reader.read()
+    writer.close()
 
 
 async def test_a_bug(address: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -125,24 +125,31 @@ class HttpIntake:
         body = await self._receive(request)
         size = len(body)
         try:
-            checked = await self._store(kind, body)
+            checked, ids = await self._store(kind, body, wants_ids=wants_ids)
         finally:
             self._free(size)
         if not wants_ids:
             return _accepted(b'{"accepted": %d}' % checked.events)
-        return _accepted(msgspec.json.encode({"accepted": checked.events, "eventIds": checked.event_ids()}))
+        return _accepted(msgspec.json.encode({"accepted": checked.events, "eventIds": ids}))
 
-    async def _store(self, kind: str, body: bytes) -> Checked:
-        """Check a body and store its events."""
+    async def _store(self, kind: str, body: bytes, *, wants_ids: bool) -> tuple[Checked, list[str]]:
+        """Check a body and store its events; return their ids, too, where they are wanted."""
         parse = self._intake.envelope.parse if kind == _JSON else self._intake.envelope.parse_lines
-        if len(body) <= _THREAD_BYTES:
+
+        def check() -> tuple[Checked, list[str]]:
             checked = parse(body)
-            await self._intake.accept(checked)
-            return checked
+            # Read here, no deeper in the stack than the check: how deep an event may be nested is
+            # what the stack still has room for. Whatever fails has to fail before it is stored.
+            return checked, checked.event_ids() if wants_ids else []
+
+        if len(body) <= _THREAD_BYTES:
+            found = check()
+            await self._intake.accept(found[0])
+            return found
         async with self._large:
-            checked = await asyncio.to_thread(parse, body)
-            await self._intake.accept(checked)
-            return checked
+            found = await asyncio.to_thread(check)
+            await self._intake.accept(found[0])
+            return found
 
     async def _receive(self, request: web.BaseRequest) -> bytes:
         """Read the body up to the limit; it stays counted as being received."""

@@ -403,6 +403,17 @@ class TestConnections:
             assert (await reader.read(12)) in {b"HTTP/1.1 400", b"HTTP/1.1 408"}
             writer.close()
 
+    @pytest.mark.parametrize("limit", [0, 10_000_000])
+    async def test_nesting_at_the_limit(self, served: Serving, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+        """An event that is nested as deep as can just be read is stored and its id returned, or neither."""
+        monkeypatch.setattr("forwarder.ingest.http._THREAD_BYTES", limit)
+        statuses = []
+        for depth in range(sys.getrecursionlimit() - 180, sys.getrecursionlimit() + 5):
+            body = b'{"eventSourceId":"s","eventType":"t","x":' + b"[" * depth + b"]" * depth + b"}"
+            statuses.append((await post(served, body, path=PATH + "?return=ids"))[0])
+        assert set(statuses) == {202, 400}
+        assert (await served.queue.stats()).destinations["main"].accepted == statuses.count(202)
+
     async def test_a_missing_content_type(self, served: Serving) -> None:
         """A body without a content type is refused as such, and not by a name that it was never given."""
         request = raw(line(1), "Connection: close").replace(b"Content-Type: application/json\r\n", b"")

@@ -66,6 +66,16 @@ class Rules:
                     found.append(refused.status)
         return found
 
+    def stream(self, stream: bytes, max_line_bytes: int) -> list[int | None]:
+        """Judge each line of a connection: None for one that is stored, else its status.
+
+        A line over `max_line_bytes` is too large before anybody looks at it, white space included.
+        """
+        found: list[Good | int] = []
+        for line in stream.removesuffix(b"\n").split(b"\n"):
+            found += [413] if len(line) > max_line_bytes else self.lines(line)
+        return [one if isinstance(one, int) else None for one in found]
+
     def request_of_lines(self, body: bytes) -> list[Good]:
         """Judge the lines of a request as a whole. Raises RefusedError."""
         check_text(body)

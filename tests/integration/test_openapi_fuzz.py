@@ -10,11 +10,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import sys
-import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -27,6 +24,7 @@ from schemathesis.schemas import APIOperation
 
 from tests.events import UUID
 from tests.fuzzing import examples
+from tests.integration.destination import destination
 from tests.integration.process import Forwarder
 from tests.openapi import Described
 
@@ -72,32 +70,6 @@ def asked() -> list[Any]:
     return found
 
 
-class Destination(BaseHTTPRequestHandler):
-    """Takes what is posted to /put, and rejects what is posted elsewhere."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200 if self.path == "/put" else 400)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def destination() -> Iterator[str]:
-    """Serve a destination; yield its URL without the path."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Destination) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
 class Session(requests.Session):
     """Compresses each body as its header says: schemathesis knows the header, not what it means."""
 
@@ -141,16 +113,16 @@ class Api:
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     folder = tmp_path_factory.mktemp("openapi")
-    with destination() as url:
+    with destination() as served:
         forwarder = Forwarder(
             folder / "forwarder",
-            f"{url}/put",
+            f"{served.url}/put",
             ingest={"http": {"listen": ["tcp:127.0.0.1:0"]}},
             admin={"listen": [f"unix:{folder}/forwarder/admin.sock", "tcp:127.0.0.1:0"]},
         )
         forwarder.config["destinations"]["reject"] = {
             **forwarder.config["destinations"]["main"],
-            "url": f"{url}/reject",
+            "url": f"{served.url}/reject",
         }
         forwarder.write_config()
         asyncio.run(forwarder.start())

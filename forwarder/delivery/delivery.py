@@ -10,9 +10,6 @@ queue.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
-from itertools import groupby
-from operator import itemgetter
 from typing import assert_never
 
 import structlog
@@ -54,7 +51,9 @@ class Delivery:
         self._sign = sign
         self._work = [batch]
         self._limits = link.limits()
-        self._suspects: list[tuple[Batch, Burial]] = []
+        self._suspects: list[Batch] = []
+        # Positions of events that were rejected before something behind them went through.
+        self._doubted: set[int] = set()
         self._signed: tuple[Batch, bytes] | None = None
         self._failures_before = 0
         self.has_begun = False
@@ -119,6 +118,8 @@ class Delivery:
                 self._log("batch.deferred", part, answer, retry_in=round(seconds, 3))
                 await self._give_up_old()
             case Outcome.HELD:
+                # What it says of events after that wait may have another reason.
+                self._doubted.clear()
                 self._log("batch.held", part, answer, retry_in=self._link.hold(self._failures_before))
                 await self._give_up_old()
             case Outcome.TOO_LARGE:
@@ -135,20 +136,22 @@ class Delivery:
             log.info("destination.recovered", destination=self._name)
         log.debug("batch.delivered", destination=self._name, events=part.events, bytes=len(part.data))
         self._work.pop()
+        self._try_suspects_again()
         if not self._work:
             self.is_answered = True
             self._link.gate.answered()
         await self._queue.settle(part)
-        await self._bury_suspects()
 
-    async def _bury_suspects(self) -> None:
-        """Bury those that were rejected: something behind them went through, so they were bad."""
-        for burial, found in groupby(self._suspects.copy(), key=itemgetter(1)):
-            alike = [suspect for suspect, _ in found]
-            # Each is gone from here before it is settled, so it is never settled and given back.
-            del self._suspects[: len(alike)]
-            log.warning("events.dead", destination=self._name, events=len(alike), **asdict(burial))
-            await self._queue.settle(_joined(alike), burial)
+    def _try_suspects_again(self) -> None:
+        """Send those that were rejected once more: something behind them went through.
+
+        Either they are bad, or the destination was mended while they were being tried, which may
+        take long. What is rejected now is bad.
+        """
+        if self._suspects:
+            self._doubted = {suspect.position for suspect in self._suspects}
+            self._work.append(_joined(self._suspects))
+            self._suspects.clear()
 
     def _cut(self, part: Batch, answer: Answer) -> bool:
         """Learn from a part that was too large; return False for a single event, which cannot be cut."""
@@ -177,15 +180,15 @@ class Delivery:
 
     async def _refused(self, part: Batch, answer: Answer, reason: str) -> bool:
         """Bury a single event that was refused, if that is to be believed; return whether to go on."""
-        burial = Burial(reason, answer.status, answer.detail)
-        match self._link.guard.rejected():
+        verdict = Verdict.BURY if part.position in self._doubted else self._link.guard.rejected()
+        match verdict:
             case Verdict.BURY:
                 self._log("event.dead", part, answer, reason=reason)
                 self._work.pop()
-                await self._queue.settle(part, burial)
+                await self._queue.settle(part, Burial(reason, answer.status, answer.detail))
                 return True
             case Verdict.SUSPECT:
-                self._suspects.append((self._work.pop(), burial))
+                self._suspects.append(self._work.pop())
                 if self._work:
                     return True
             case Verdict.HOLD:
@@ -200,7 +203,7 @@ class Delivery:
 
     def _clear_suspects(self) -> None:
         """Put those that were rejected back to where they were: it is not known that they are bad."""
-        self._work += [suspect for suspect, _ in reversed(self._suspects)]
+        self._work += reversed(self._suspects)
         self._suspects.clear()
 
     # --- age -----------------------------------------------------------------------------------
@@ -233,7 +236,7 @@ class Delivery:
 
 
 def _joined(parts: Sequence[Batch]) -> Batch:
-    """Return parts of one batch as one, so that they are settled in one go."""
+    """Return parts of one batch as one."""
     slices = tuple(run for part in parts for run in part.slices)
     return Batch(parts[0].destination, slices, b"".join(part.data for part in parts))
 

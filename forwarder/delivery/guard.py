@@ -6,8 +6,8 @@ is not the events', and they must not all become dead letters.
 
 So the first `limit` single events in a row that are refused are buried. The next one is a reason
 to hold. After each wait the guard lets a growing number of suspects be tried, without burying
-them: if anything behind them is delivered, they were bad after all, and are buried; if nothing is,
-none of them is, and the destination is held again.
+them: if anything behind them is delivered, they are tried once more, and what is refused again was
+bad after all, and is buried; if nothing is, none of them is, and the destination is held again.
 """
 
 from __future__ import annotations

@@ -264,6 +264,16 @@ class TestRejected:
         assert line.arrived == [0, 1, 2, 3, 4, 30]
         assert (await line.account()).dead == 25
 
+    @pytest.mark.parametrize("rejections", range(28, 44, 3))
+    async def test_mended_among_suspects(self, make_line: MakeLine, rejections: int) -> None:
+        """A destination that is mended while suspects are tried gets them, too: only the first few have died."""
+        line = await make_line(f"400*{rejections}")
+        await line.append(0, 60)
+        line.start()
+        await line.empty()
+        assert sorted(line.arrived) == list(range(10, 60))
+        assert (await line.account()).dead == 10
+
     async def test_trouble_between_suspects(self, make_line: MakeLine) -> None:
         """A back-off in the middle of the suspects neither buries nor loses any of them."""
         bad = list(range(20))

@@ -10,20 +10,27 @@ import pytest
 
 from forwarder.queue.base import Queue, Share
 from forwarder.queue.sqlite import SqliteQueue
+from tests.delivery.simulation import Storage
+from tests.delivery.simulation import open_queue as open_in_memory
+from tests.queue.stores import Desk
 
 OpenQueue = Callable[..., Awaitable[Queue]]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "memory"])
 async def open_queue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenQueue]:
     """Return a function that opens the queue of this test; opening it again is a restart."""
-    assert request.param == "sqlite"
     async with AsyncExitStack() as stack:
+        desk = Desk()
+        stack.callback(desk.close)
+
+        async def open_queue(max_bytes: int) -> SqliteQueue:
+            if request.param == "memory":
+                return open_in_memory(desk.db, Storage(desk.db), max_bytes=max_bytes)[0]
+            return await SqliteQueue.open(tmp_path / "queue" / "queue.db", max_bytes=max_bytes)
 
         async def open_again(*, max_bytes: int = 64 * 1024 * 1024, shares: dict[str, Share] | None = None) -> Queue:
-            queue = await stack.enter_async_context(
-                await SqliteQueue.open(tmp_path / "queue" / "queue.db", max_bytes=max_bytes)
-            )
+            queue = await stack.enter_async_context(await open_queue(max_bytes))
             await queue.configure(shares or {"main": Share()})
             return queue
 

@@ -103,8 +103,14 @@ class Pump:
     async def run(self) -> None:
         """Deliver until stopped. Cancelled, it leaves what is unsettled in the queue."""
         async with asyncio.TaskGroup() as deliveries:
+            given_back = self._given_back
             while await self._is_due():
-                given_back, before = self._given_back, self._last
+                if given_back != self._given_back:
+                    # What was taken last goes back as well; what is taken before it has would have to follow it.
+                    await self._last.wait()
+                    given_back = self._given_back
+                    continue
+                before = self._last
                 for delivery in await self._take():
                     before, self._last = self._last, asyncio.Event()
                     way = self._deliver(delivery, given_back, before, self._last)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -108,7 +108,7 @@ scripts = st.builds(
     max_events=st.sampled_from([1, 3, 5, 100]),
     takes=st.sampled_from([1, 2, 4, 1000]),
     # A destination that is tried again before whatever was given back is in the queue, too.
-    longest_wait=st.sampled_from([60.0]),
+    longest_wait=st.sampled_from([60.0, 60.0, 0.005]),
     give_up_after=st.sampled_from([None, None, 30.0]),
     faults=st.lists(st.sampled_from(FAULTS), max_size=15),
     steps=st.lists(steps, min_size=3, max_size=25),
@@ -397,6 +397,15 @@ def the_other_is_not_held_up(run: Run) -> None:
 def test_scripts(script: Script) -> None:
     """Whatever happens to a pump and around it, every promise is kept."""
     check(script)
+
+
+def test_what_goes_back_does_not_chase_what_was_taken() -> None:
+    """Batches that go back to the queue while others are taken are sent in the end, however short the waits."""
+    for job, signature in product([0.001, 0.01], [0.001, 0.003, 0.02]):
+        pace = Pace(is_even=True, job=job, way=0.001, signature=signature)
+        for most in (1, 3):
+            append = Step(0.0, "append", ([*[True] * 30, *[False] * 10], 0))
+            check(Script(5, pace, 1, most, 1000, 0.005, None, [], [append]))
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 4])

@@ -22,6 +22,7 @@ from forwarder import __version__
 from forwarder import log as log_to
 from forwarder.admin.api import AdminApi
 from forwarder.config import Config
+from forwarder.daemon.descriptors import raise_limit
 from forwarder.daemon.inlets import Inlets
 from forwarder.daemon.memory import keep_freed_blocks, spare_what_stays
 from forwarder.daemon.outlets import Outlets
@@ -47,6 +48,7 @@ def run(parts: Parts, load: Load) -> None:
     Raises QueueLockedError, StorageError or ListenError where it cannot start.
     """
     keep_freed_blocks()
+    raise_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_live(parts, load))
 

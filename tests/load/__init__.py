@@ -1,0 +1,1 @@
+"""Load: many clients, slow and hostile ones, floods, and queues that are far larger than memory."""

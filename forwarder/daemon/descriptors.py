@@ -1,0 +1,16 @@
+"""As many open files as the system allows: each connection takes one.
+
+The soft limit is 1,024 almost everywhere, for programs that call select(2), which cannot take more;
+this one does not. The hard limit is what the administrator means (systemd.exec(5), LimitNOFILE=).
+"""
+
+from __future__ import annotations
+
+import resource
+
+
+def raise_limit() -> int:
+    """Raise the soft limit of open files to the hard one; return it."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard

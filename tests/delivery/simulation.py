@@ -29,6 +29,9 @@ from forwarder.queue.store import Store
 # When the simulation begins, in seconds since the epoch and on the monotonic clock.
 EPOCH = 1_700_000_000.0
 START = 1000.0
+# The least that a turn of the loop takes, in seconds. asyncio calls a timer up to a nanosecond early;
+# whoever then waits for the rest must not find the clock where it was, again and again.
+_TURN = 1e-6
 
 T = TypeVar("T")
 
@@ -59,7 +62,7 @@ class _Jumping(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise RuntimeError("everything waits, and nothing is left that could happen")
-        self._clock.now += max(0.0, timeout)
+        self._clock.now += max(_TURN, timeout)
         found: list[tuple[selectors.SelectorKey, int]] = super().select(0)
         return found
 

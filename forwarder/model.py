@@ -10,7 +10,8 @@ from __future__ import annotations
 import enum
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,7 @@ class Limits:
     max_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """The events at `position` up to `position + events`, all of one segment."""
 
     position: int
@@ -96,6 +96,18 @@ class Batch:
         """When the oldest event was accepted, in seconds since the epoch."""
         return min(part.accepted_at for part in self.slices)
 
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """The positions as runs, first and behind the last: those of neighbouring slices are one."""
+        found: list[tuple[int, int]] = []
+        first = until = self.position
+        for part in self.slices:
+            if part.position != until:
+                found.append((first, until))
+                first = part.position
+            until = part.position + part.events
+        return [*found, (first, until)]
+
     def split(self, events: int) -> tuple[Batch, Batch]:
         """Return the first `events` events and the rest, each a batch; both must be non-empty."""
         cut = nth_line(self.data, events)
@@ -106,9 +118,9 @@ class Batch:
             taken = min(left, part.events)
             left -= taken
             if taken:
-                head.append(replace(part, events=taken))
+                head.append(part._replace(events=taken))
             if taken < part.events:
-                tail.append(replace(part, position=part.position + taken, events=part.events - taken))
+                tail.append(part._replace(position=part.position + taken, events=part.events - taken))
         return (
             Batch(self.destination, tuple(head), self.data[:cut]),
             Batch(self.destination, tuple(tail), self.data[cut:]),

@@ -8,7 +8,7 @@ segments without their data; it can be thrown away at any time and is read again
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from forwarder.queue.base import Pending, Share
 from forwarder.queue.ranges import Ranges
@@ -58,7 +58,11 @@ class Ledger:
         )
 
     def copy(self) -> Ledger:
-        return replace(self, settled=self.settled.copy())
+        # Not `dataclasses.replace`: this is done for each commit.
+        parts = (self.head, self.tail, self.accepted, self.delivered, self.dead, self.dropped)
+        return Ledger(
+            self.id, self.name, *parts, self.bytes, self.dead_bytes, paused=self.paused, settled=self.settled.copy()
+        )
 
     def settle(self, first: int, until: int) -> tuple[int, int]:
         """Mark positions as settled; return the run of settled positions around them (0 for the start)."""
@@ -123,10 +127,13 @@ class Lane:
         self.ahead.appendleft(entry)
         self._count(entry, 1)
 
-    def pop(self) -> Entry:
-        entry = self.ahead.popleft()
-        self._count(entry, -1)
-        return entry
+    def pop(self, count: int) -> list[Entry]:
+        """Take the first `count` entries off the look-ahead."""
+        entries = [self.ahead.popleft() for _ in range(count)]
+        self.ahead_events -= sum([entry.events for entry in entries])
+        self.ahead_bytes -= sum([entry.size for entry in entries])
+        self.kept_bytes -= sum([len(entry.data) for entry in entries if entry.data is not None])
+        return entries
 
     def _count(self, entry: Entry, sign: int) -> None:
         self.ahead_events += sign * entry.events

@@ -30,9 +30,10 @@ def take(store: Store, destination: str, limits: Limits, at_most: int = 1) -> li
             slices, data = _choose_events(store, lane, limits)
             if not slices:
                 break
-            for part in slices:
-                lane.held.add(part.position, part.position + part.events)
-            batches.append(Batch(destination, tuple(slices), data))
+            batch = Batch(destination, tuple(slices), data)
+            for first, until in batch.runs:
+                lane.held.add(first, until)
+            batches.append(batch)
     except BaseException:
         # What was chosen is in no batch and not in the look-ahead any more.
         for batch in batches:
@@ -56,21 +57,23 @@ def _choose_events(store: Store, lane: Lane, limits: Limits) -> tuple[list[Slice
             break
         _read(store, group)
         for index, entry in enumerate(group):
-            piece = entry.data
-            if piece is None:
+            data = entry.data
+            if data is None:
                 store.give_up(lane, entry)
                 continue
-            count, end = _fit(piece, entry.events, events, room)
-            if count == 0 and not slices:
-                count, end = 1, piece.index(b"\n") + 1
+            count, end = entry.events, len(data)
+            if count > events or end > room:
+                count, end = _fit(data, count, events, room)
+                if count == 0 and not slices:
+                    count, end = 1, data.index(b"\n") + 1
             if count:
                 slices.append(Slice(entry.position, count, entry.accepted_at))
-                pieces.append(piece[:end] if end < len(piece) else piece)
+                pieces.append(data[:end])
                 events, room = events - count, room - end
             if count < entry.events:
                 for other in reversed(group[index + 1 :]):
                     lane.push_back(other)
-                lane.push_back(_rest(entry, count, piece[end:]))
+                lane.push_back(_rest(entry, count, data[end:]))
                 is_full = True
                 break
     return slices, pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -78,12 +81,14 @@ def _choose_events(store: Store, lane: Lane, limits: Limits) -> tuple[list[Slice
 
 def _choose(lane: Lane, events: int, room: int) -> list[Entry]:
     """Take entries off the look-ahead: those that fit, and the first that may not."""
-    chosen: list[Entry] = []
-    while lane.ahead and events > 0 and room > 0:
-        entry = lane.pop()
-        chosen.append(entry)
-        events, room = events - entry.events, room - entry.size
-    return chosen
+    count = 0
+    for entry in lane.ahead:
+        if events <= 0 or room <= 0:
+            break
+        count += 1
+        events -= entry.events
+        room -= entry.size
+    return lane.pop(count)
 
 
 def _read(store: Store, group: list[Entry]) -> None:
@@ -110,9 +115,7 @@ def _part(data: bytes, entry: Entry) -> bytes:
 
 
 def _fit(piece: bytes, events: int, max_events: int, max_bytes: int) -> tuple[int, int]:
-    """Return how many of the lines fit, and where the last of them ends."""
-    if events <= max_events and len(piece) <= max_bytes:
-        return events, len(piece)
+    """Return how many of the lines fit, where not all do, and where the last of them ends."""
     if len(piece) > max_bytes:
         end = piece.rfind(b"\n", 0, max(0, max_bytes)) + 1
         count = piece.count(b"\n", 0, end)

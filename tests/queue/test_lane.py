@@ -82,10 +82,10 @@ class TestLane:
         lane = self.lane(20)
         lane.see(lane.ledger.base, 10, 1000, 1000.0)
         lane.see(lane.ledger.base + 10, 10, 500, 1001.0)
-        first = lane.pop()
+        [first] = lane.pop(1)
         assert lane.pending() == Pending(10, 500, -math.inf)
         lane.push_back(first)
-        assert lane.pop() is first
+        assert lane.pop(1) == [first]
 
     def test_looks_again(self) -> None:
         """A look-ahead that was thrown away counts everything from the head on as not read."""

@@ -59,8 +59,6 @@ _MAX_ROUTES = 4096
 
 _PAIR = frozenset({"eventObjectType", "eventObjectId"})
 
-# Found by the regular expression engine: it is quicker at this than bytes.count.
-_borders = re.compile(rb"}\n{").findall
 _lines = msgspec.json.Decoder(Fields)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _raw = msgspec.json.Decoder(msgspec.Raw)
@@ -235,9 +233,8 @@ class Envelope:
 
     def _quick(self, data: bytes, sifted: _Sifted) -> bool:
         """Take all of the lines, or none of them and return False."""
-        # A newline between a closing and an opening brace cannot stand inside an event. So where
-        # there is one less than events, and no byte is left over, each line is one event.
-        if data[:1] != b"{" or data[-2:] != b"}\n":
+        # To the decoder a carriage return ends a line, too.
+        if data[:1] != b"{" or data[-2:] != b"}\n" or b"\r" in data:
             return False
         if not data.isascii() and not _is_utf8(data):
             return False
@@ -246,25 +243,22 @@ class Envelope:
         try:
             data = compacted(data)
             events = _lines.decode_lines(data)
-            count = len(events)
-            if len(_borders(data)) != count - 1:
-                return False
             data = self._stamp(data, events)
             if not vouch(data, events):
                 return False
         except (msgspec.DecodeError, RecursionError):
             return False
-        routes = [self._all] * count if self._route_key is None else list(map(self.route, events))
+        routes = [self._all] * len(events) if self._route_key is None else list(map(self.route, events))
         if not all(routes):
             return False
         sifted.pieces.append(data)
         sifted.routes += routes
-        sifted.lines += count
+        sifted.lines += len(events)
         return True
 
     def _stamp(self, data: bytes, events: list[Fields]) -> bytes:
         """Put the missing members in front of each event; a null that is now there twice is not vouched for."""
-        missing = sum(event.eventId is None for event in events)
+        missing = [event.eventId for event in events].count(None)
         if not missing and not self._defaults:
             return data
         ids = iter(new_ids(self._random_bytes, missing))

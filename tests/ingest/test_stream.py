@@ -537,7 +537,7 @@ class TestAccess:
         """A client that sends on and on after it was refused is hung up on in the end."""
         monkeypatch.setattr("forwarder.ingest.stream._LINGER_SECONDS", 0.1)
         async with serving(tmp_path, tcp=True, token="s3cret") as server, client(server) as ours:
-            sending = asyncio.create_task(TestClientsThatMisbehave.send_all(ours, lines(0, 5000), 1000))
+            sending = asyncio.create_task(TestClientsThatMisbehave.send_all(ours, lines(0, 5000), 1_000_000))
             with pytest.raises(ConnectionError):
                 await asyncio.wait_for(sending, 10)
             await until(lambda: not server.stream.connections)

@@ -216,7 +216,7 @@ def _guard(access: Access) -> Middleware:
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        access.check(request, without_token=request.path in _PROBES)
+        access.check(request.headers, request.transport, without_token=request.path in _PROBES)
         return await handler(request)
 
     return guard

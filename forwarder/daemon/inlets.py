@@ -86,7 +86,7 @@ class Inlets:
         """Listen at the addresses of a configuration, and at no others. Raises ListenError, having changed nothing."""
         wanted = self._wanted(parts)
         opened = self._listen({key: rule for key, rule in wanted.items() if key not in self._open})
-        self.http.max_request_bytes = parts.config.ingest.max_request_bytes
+        self.http.limit(parts.config.ingest.max_request_bytes)
         self.stream.max_event_bytes = parts.config.ingest.max_event_bytes
         for key in [key for key in self._open if key not in wanted]:
             await self._open.pop(key).close()

@@ -7,12 +7,14 @@ than ours (DNS rebinding needs a name; an IP address in `Host` is safe).
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import socket
 import struct
+from collections.abc import Mapping
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
 from forwarder.errors import ForbiddenError, UnauthorizedError
 from forwarder.model import Address
@@ -37,9 +39,13 @@ class Access:
         self._token = token.encode() if token is not None else None
         self._uids = allow_uids if self._address.is_unix else frozenset[int]()
 
-    def check(self, request: web.BaseRequest, *, without_token: bool = False) -> None:
-        """Raise ForbiddenError or UnauthorizedError unless the request may come in."""
-        headers = request.headers
+    def check(
+        self, headers: Mapping[str, str], transport: asyncio.BaseTransport | None, *, without_token: bool = False
+    ) -> None:
+        """Raise ForbiddenError or UnauthorizedError unless a request with these headers may come in.
+
+        Their names are looked up as in aiohttp.hdrs; `transport` is that of the connection.
+        """
         if hdrs.ORIGIN in headers:
             raise ForbiddenError(
                 "requests from browsers are refused: the request has an Origin header",
@@ -51,7 +57,7 @@ class Access:
                 hint=f"use {self._address.host} or localhost as the host of the URL",
             )
         if self._uids:
-            self.check_peer(request.transport.get_extra_info("socket") if request.transport is not None else None)
+            self.check_peer(transport.get_extra_info("socket") if transport is not None else None)
         if self._token is not None and not without_token:
             self.check_token(_bearer(headers.get(hdrs.AUTHORIZATION, "")))
 

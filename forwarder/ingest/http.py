@@ -17,23 +17,18 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from forwarder.envelope import Checked
-from forwarder.errors import IntakeError, MalformedError, TooLargeError, UnavailableError, UnsupportedError
+from forwarder.errors import IntakeError, MalformedError, TooLargeError, UnsupportedError
 from forwarder.ingest.access import Access
 from forwarder.ingest.body import Body
 from forwarder.ingest.description import description_response
+from forwarder.ingest.express import ExpressServer, Lane
 from forwarder.ingest.intake import Intake
-from forwarder.ingest.problems import problem_of, problem_response
-from forwarder.ingest.protocol import ExpectationError, Server, first_line
+from forwarder.ingest.problems import internal_problem, problem_of, problem_response
+from forwarder.ingest.protocol import ExpectationError, first_line
+from forwarder.ingest.room import LARGE_BYTES, Room
 
-# Bytes that all requests together may hold until they are stored, so that many large ones at once
-# cannot take all memory; and seconds that a request waits for others before it is told to come back.
-_MAX_RECEIVING = 64 * 1024 * 1024
-# Bytes beyond that for small ones alone: large ones that do not come to an end must not shut them out.
-_SMALL_RECEIVING = 16 * 1024 * 1024
-_ROOM_SECONDS = 5.0
-# Bodies above this are checked in a thread, so that a large one does not hold up the others; and
-# only so many at once, as each takes several times its size meanwhile.
-_THREAD_BYTES = 512 * 1024
+# Large bodies are checked in a thread, so that one of them does not hold up the others; and only so
+# many at once, as each takes several times its size meanwhile.
 _LARGE_AT_ONCE = 2
 _READ_BUFFER = 256 * 1024
 # Seconds without a byte after which the rest of a body is not waited for: what was received of it
@@ -48,12 +43,6 @@ _PATHS = {"/v1/events": "POST", "/healthz": "GET, HEAD", "/openapi.json": "GET, 
 log = structlog.get_logger(__name__)
 
 
-class BusyError(UnavailableError):
-    """More is being received at once than there is memory for."""
-
-    problem = "busy"
-
-
 class IdleError(IntakeError):
     """The client began a request and does not go on with it."""
 
@@ -66,14 +55,21 @@ class HttpIntake:
 
     def __init__(self, intake: Intake, *, max_request_bytes: int) -> None:
         self._intake = intake
-        self.max_request_bytes = max_request_bytes
-        self._receiving = 0
-        self._freed = asyncio.Event()
+        self._room = Room()
+        self._lane = Lane(intake, self._room)
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self.limit(max_request_bytes)
+
+    def limit(self, max_request_bytes: int) -> None:
+        """Let another limit hold from the next request on."""
+        self._max_request_bytes = max_request_bytes
+        self._lane.limit(max_request_bytes)
 
     def server(self, access: Access) -> web.Server:
         """Return the server for the listeners that one access rule holds for."""
-        return Server(
+        return ExpressServer(
+            self._lane,
+            access,
             self._handler(access),
             access_log=None,
             auto_decompress=False,
@@ -93,7 +89,7 @@ class HttpIntake:
 
     async def _answer(self, access: Access, request: web.BaseRequest) -> web.Response:
         try:
-            access.check(request, without_token=request.path == "/healthz")
+            access.check(request.headers, request.transport, without_token=request.path == "/healthz")
             return await self._dispatch(access, request)
         except IntakeError as error:
             return problem_of(error)
@@ -103,7 +99,7 @@ class HttpIntake:
             raise
         except Exception:
             log.exception("intake.failed", path=request.path)
-            return problem_response(500, "internal", "the forwarder has a bug; its log says more")
+            return internal_problem()
 
     async def _dispatch(self, access: Access, request: web.BaseRequest) -> web.Response:
         allowed = _PATHS.get(request.path)
@@ -127,7 +123,7 @@ class HttpIntake:
         try:
             checked, ids = await self._store(kind, body, wants_ids=wants_ids)
         finally:
-            self._free(size)
+            self._room.free(size)
         if not wants_ids:
             return _accepted(b'{"accepted": %d}' % checked.events)
         return _accepted(msgspec.json.encode({"accepted": checked.events, "eventIds": ids}))
@@ -142,7 +138,7 @@ class HttpIntake:
             # what the stack still has room for. Whatever fails has to fail before it is stored.
             return checked, checked.event_ids() if wants_ids else []
 
-        if len(body) <= _THREAD_BYTES:
+        if len(body) <= LARGE_BYTES:
             found = check()
             await self._intake.accept(found[0])
             return found
@@ -153,62 +149,30 @@ class HttpIntake:
 
     async def _receive(self, request: web.BaseRequest) -> bytes:
         """Read the body up to the limit; it stays counted as being received."""
-        body = Body(request.headers.get(hdrs.CONTENT_ENCODING, ""), self.max_request_bytes)
-        if (request.content_length or 0) > self.max_request_bytes:
+        body = Body(request.headers.get(hdrs.CONTENT_ENCODING, ""), self._max_request_bytes)
+        if (request.content_length or 0) > self._max_request_bytes:
             raise TooLargeError(
-                f"the request has {request.content_length:,} bytes, the limit is {self.max_request_bytes:,}"
+                f"the request has {request.content_length:,} bytes, the limit is {self._max_request_bytes:,}"
                 " (ingest.max_request_bytes)",
                 hint="send the events in several requests",
             )
-        counted = await self._reserve(request.content_length or 0)
+        counted = await self._room.reserve(request.content_length or 0)
         try:
             await _expect(request)
             while chunk := await _next_chunk(request):
                 body.feed(chunk)
                 while True:
-                    counted = self._count(counted, body.size)
+                    counted = self._room.count(counted, body.size)
                     if not body.is_behind:
                         break
                     await asyncio.sleep(0)
                     body.step()
             data = body.finish()
         except BaseException:
-            self._free(counted)
+            self._room.free(counted)
             raise
-        self._free(counted - len(data))
+        self._room.free(counted - len(data))
         return data
-
-    async def _reserve(self, size: int) -> int:
-        """Wait until a large request fits into memory beside the others; return the bytes that are counted for it."""
-        if size <= _THREAD_BYTES:
-            return 0
-        deadline = asyncio.get_running_loop().time() + _ROOM_SECONDS
-        # A request that is alone may have all that a request may have.
-        while self._receiving and self._receiving + size > _MAX_RECEIVING:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await self._freed.wait()
-            except TimeoutError:
-                raise _busy() from None
-        self._receiving += size
-        return size
-
-    def _count(self, counted: int, size: int) -> int:
-        """Count a request that has grown to `size`; return what is counted for it now."""
-        more = size - counted
-        if more <= 0:
-            return counted
-        # What said how large it is has waited for its turn; others are not waited for, but meet another limit.
-        room = 2 * _MAX_RECEIVING + (_SMALL_RECEIVING if size <= _THREAD_BYTES else 0)
-        if self._receiving + more > max(room, size):
-            raise _busy()
-        self._receiving += more
-        return size
-
-    def _free(self, size: int) -> None:
-        self._receiving -= size
-        self._freed.set()
-        self._freed = asyncio.Event()
 
 
 async def _next_chunk(request: web.BaseRequest) -> bytes:
@@ -223,10 +187,6 @@ async def _next_chunk(request: web.BaseRequest) -> bytes:
             return await content.readany()
     except TimeoutError:
         raise IdleError(f"nothing more of the body came for {_IDLE_SECONDS:g} seconds") from None
-
-
-def _busy() -> BusyError:
-    return BusyError("too much is being received at once; send again in a moment")
 
 
 def _accepted(body: bytes) -> web.Response:

@@ -27,6 +27,11 @@ def problem_response(
     )
 
 
+def internal_problem(status: int = 500) -> web.Response:
+    """Build the answer where the forwarder itself has gone wrong."""
+    return problem_response(status, "internal", "the forwarder has a bug; its log says more")
+
+
 def problem_of(error: IntakeError) -> web.Response:
     """Build the answer for an error of the intake."""
     headers: dict[str, str] = {}

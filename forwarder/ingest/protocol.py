@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from forwarder.errors import IntakeError
-from forwarder.ingest.problems import problem_of, problem_response
+from forwarder.ingest.problems import internal_problem, problem_of, problem_response
 
 
 class ExpectationError(IntakeError):
@@ -41,7 +41,7 @@ class _Protocol(web.RequestHandler):
             raise ConnectionError("a part of the answer was sent already")
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self.log_exception("HTTP request failed", exc_info=exc)
-            response = problem_response(status, "internal", "the forwarder has a bug; its log says more")
+            response = internal_problem(status)
         else:
             response = problem_response(status, "malformed", f"not HTTP: {first_line(message or 'bad request')}")
         response.force_close()

@@ -25,7 +25,7 @@ def access(address: Address = LOOPBACK, token: str | None = None, uids: frozense
 def check(rule: Access, *, without_token: bool = False, **headers: str) -> None:
     """Let a request with these headers knock."""
     request = make_mocked_request("POST", "/v1/events", headers=headers)
-    rule.check(request, without_token=without_token)
+    rule.check(request.headers, request.transport, without_token=without_token)
 
 
 class TestBrowsers:

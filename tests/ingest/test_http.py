@@ -406,7 +406,7 @@ class TestConnections:
     @pytest.mark.parametrize("limit", [0, 10_000_000])
     async def test_nesting_at_the_limit(self, served: Serving, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
         """An event that is nested as deep as can just be read is stored and its id returned, or neither."""
-        monkeypatch.setattr("forwarder.ingest.http._THREAD_BYTES", limit)
+        monkeypatch.setattr("forwarder.ingest.http.LARGE_BYTES", limit)
         statuses = []
         for depth in range(sys.getrecursionlimit() - 180, sys.getrecursionlimit() + 5):
             body = b'{"eventSourceId":"s","eventType":"t","x":' + b"[" * depth + b"]" * depth + b"}"
@@ -490,8 +490,8 @@ class TestUnavailable:
         """Requests that are large together wait for each other, but not for ever."""
         body = lines(0, 1500)
         most = len(body) * 2 // 3
-        for name, value in (("MAX_RECEIVING", most), ("THREAD_BYTES", 1000), ("ROOM_SECONDS", 0.05)):
-            monkeypatch.setattr(f"forwarder.ingest.http._{name}", value)
+        for name, value in (("room._MAX_BYTES", most), ("room.LARGE_BYTES", 1000), ("room._WAIT_SECONDS", 0.05)):
+            monkeypatch.setattr(f"forwarder.ingest.{name}", value)
         assert await post(served, body, NDJSON) == (202, {"accepted": 1500})
         _reader, writer = await connect(served.address["http"])
         writer.write(raw(body[:90_000], f"Content-Length: {len(body)}", kind=NDJSON["Content-Type"]))
@@ -500,7 +500,7 @@ class TestUnavailable:
         for part, headers in ((body, NDJSON), (packed, {**NDJSON, "Content-Encoding": "gzip"})):
             status, answer = await post(served, part, headers)
             assert (status, answer["type"]) == (503, "urn:forwarder:problem:busy")
-        monkeypatch.setattr("forwarder.ingest.http._ROOM_SECONDS", 60.0)
+        monkeypatch.setattr("forwarder.ingest.room._WAIT_SECONDS", 60.0)
         waiting = asyncio.create_task(post(served, body, NDJSON))
         await asyncio.sleep(0.05)
         assert not waiting.done()

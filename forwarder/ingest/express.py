@@ -1,0 +1,351 @@
+"""Single events over HTTP, in a lane of their own.
+
+To take a request through an HTTP library costs many times what it costs to check and store one
+event. So a connection begins here, and what comes in the plainest form is served here: `POST
+/v1/events` with one JSON object, and nothing more before its answer. Events that came at the same
+moment, on whatever connections, are checked and stored together; where something is wrong, each
+alone, so that none pays for another.
+
+With anything else (an array, another path, a header that asks for something, a request before the
+answer to the last one) a connection goes over to aiohttp, for good, with all bytes that were not
+served. Nothing of them has been stored, and `http` answers them: so there is one set of rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from email.utils import formatdate
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
+
+import structlog
+from aiohttp import hdrs, web
+
+from forwarder.errors import IntakeError
+from forwarder.ingest.access import Access
+from forwarder.ingest.intake import Intake
+from forwarder.ingest.problems import internal_problem, problem_of
+from forwarder.ingest.protocol import Server
+from forwarder.ingest.room import Room
+
+# The longest head and the longest body, in bytes, that are served here.
+_MAX_HEAD = 2048
+_MAX_BODY = 64 * 1024
+# Seconds without a request after which a connection is closed; it is aiohttp's time, too.
+_IDLE_SECONDS = 3630.0
+# Seconds for the rest of a request that came in part; then aiohttp waits for it, and says when it does no more.
+_REST_SECONDS = 5.0
+
+# What stands in a head: a request line and fields (RFC 9112 §3, §5), all of it visible ASCII.
+_matches = re.compile(
+    rb"POST /v1/events HTTP/1\.1\r\n((?:[0-9A-Za-z!#$%&'*+.^_`|~-]+:[\t -~]*\r\n)+)\r\n", re.ASCII
+).fullmatch
+_is_length = re.compile(r"[0-9]{1,7}", re.ASCII).fullmatch
+_KINDS = frozenset({"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"})
+# Fields that change what a request means.
+_MEANINGFUL = frozenset({hdrs.TRANSFER_ENCODING, hdrs.CONTENT_ENCODING, hdrs.EXPECT, hdrs.UPGRADE})
+
+log = structlog.get_logger(__name__)
+
+
+class Head(NamedTuple):
+    """The head of a request that is served here; `length` is that of its body in bytes."""
+
+    length: int
+    headers: Mapping[str, str]
+
+
+# A client sends the same head again and again, but for the length.
+@lru_cache(maxsize=256)
+def read_head(head: bytes) -> Head | None:
+    """Read a head with the empty line that ends it; return None unless it is of the plainest form."""
+    found = _matches(head)
+    if found is None:
+        return None
+    fields = [field.partition(":") for field in found[1].decode("ascii").split("\r\n")[:-1]]
+    # Names are written as in aiohttp.hdrs.
+    headers = {name.title(): value.strip(" \t") for name, _, value in fields}
+    # What stands twice means one thing to one reader and another to the next.
+    if len(headers) < len(fields) or not _MEANINGFUL.isdisjoint(headers):
+        return None
+    length = _is_length(headers.get(hdrs.CONTENT_LENGTH, ""))
+    if length is None or headers.get(hdrs.CONTENT_TYPE, "").lower() not in _KINDS:
+        return None
+    if headers.get(hdrs.CONNECTION, "keep-alive").lower() != "keep-alive":
+        return None
+    return Head(int(length[0]), headers)
+
+
+class Request(NamedTuple):
+    """One event that is to be stored, and the connection that waits for the answer."""
+
+    connection: Connection
+    body: bytes
+
+
+class Lane:
+    """Gathers the events that came at the same moment, and stores them together."""
+
+    def __init__(self, intake: Intake, room: Room) -> None:
+        self._intake = intake
+        self._room = room
+        self._gathered: list[Request] = []
+        self._storing: set[asyncio.Task[None]] = set()
+        self.max_body = _MAX_BODY
+        """The longest body in bytes."""
+
+    def limit(self, max_request_bytes: int) -> None:
+        """Leave what is longer to those who say that it is too long."""
+        self.max_body = min(_MAX_BODY, max_request_bytes)
+
+    def add(self, request: Request) -> None:
+        """Take a request; its connection is told the answer."""
+        if not self._gathered:
+            # This runs when all that can be read now has been read.
+            asyncio.get_running_loop().call_soon(self._begin)
+        self._gathered.append(request)
+
+    def _begin(self) -> None:
+        requests, self._gathered = self._gathered, []
+        task = asyncio.create_task(self._store(requests), name="express")
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
+
+    async def finish(self, timeout: float | None) -> None:
+        """Wait until what was taken is answered."""
+        if self._gathered:
+            await asyncio.sleep(0)
+        if self._storing:
+            await asyncio.wait(self._storing, timeout=timeout)
+
+    async def _store(self, requests: list[Request]) -> None:
+        if len(requests) > 1:
+            requests = await self._store_together(requests)
+        if len(requests) == 1:
+            await self._store_alone(requests[0])
+        elif requests:
+            await asyncio.gather(*map(self._store_alone, requests))
+
+    async def _store_together(self, requests: list[Request]) -> list[Request]:
+        """Store the good ones, and answer them; return the others, of which nothing is stored."""
+        lines = b"\n".join([*[request.body for request in requests], b""])
+        try:
+            with self._room.taken(len(lines)):
+                checked, refused, unseen = self._intake.envelope.sift(lines)
+                if unseen:
+                    return requests
+                await self._intake.accept(checked)
+        except Exception:
+            # Whatever it is, each of them meets it by itself, and is told, or does not meet it.
+            return requests
+        bad = {refusal.index for refusal in refused}
+        answer = _accepted(int(time.time()))
+        for index, request in enumerate(requests):
+            if index not in bad:
+                request.connection.answer(answer)
+        return [requests[index] for index in sorted(bad)]
+
+    async def _store_alone(self, request: Request) -> None:
+        try:
+            with self._room.taken(len(request.body)):
+                await self._intake.accept(self._intake.envelope.parse(request.body))
+        except IntakeError as error:
+            answer = _as_bytes(problem_of(error))
+        except Exception:
+            log.exception("intake.failed", path="/v1/events")
+            answer = _as_bytes(internal_problem())
+        else:
+            answer = _accepted(int(time.time()))
+        request.connection.answer(answer)
+
+
+@lru_cache(maxsize=1)
+def _accepted(now: int) -> bytes:
+    """Return the answer to an event that is stored, as of a second."""
+    return _as_bytes(web.Response(status=202, body=b'{"accepted": 1}', content_type="application/json"), now)
+
+
+def _as_bytes(response: web.Response, now: float | None = None) -> bytes:
+    """Return an answer as it is sent."""
+    body = cast("bytes", response.body)
+    fields = {**response.headers, hdrs.CONTENT_LENGTH: str(len(body)), hdrs.DATE: formatdate(now, usegmt=True)}
+    lines = [f"HTTP/1.1 {response.status} {response.reason}", *[f"{name}: {value}" for name, value in fields.items()]]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class Connection(asyncio.Protocol):
+    """One client, until it sends what is not served here."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, server: ExpressServer, lane: Lane, access: Access) -> None:
+        self._server = server
+        self._lane = lane
+        self._access = access
+        self._loop = asyncio.get_running_loop()
+        # A request is being stored; it is the last one; the client does not read its answers.
+        self._is_waiting = False
+        self._is_last = False
+        self._is_choked = False
+        self._part = b""
+        """The beginning of a request."""
+        self._more = b""
+        """What came while the connection waited for an answer."""
+        self._rest_timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._last_used = 0.0
+
+    # --- called by the transport ---------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = self._transport.get_extra_info("socket")
+        if peer.family != socket.AF_UNIX:
+            # A peer whose machine is gone without a word would stay for ever.
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._server.fresh.add(self)
+        self._last_used = self._loop.time()
+        self._idle_timer = self._loop.call_later(_IDLE_SECONDS, self._close_if_idle)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_waiting:
+            if not self._more:
+                self._transport.pause_reading()
+            self._more += data
+            return
+        is_rest = bool(self._part)
+        if is_rest:
+            data = self._take_part() + data
+        start = data.find(b"\r\n\r\n", 0, _MAX_HEAD) + 4
+        head = read_head(data[:start])
+        if head is None or head.length > self._lane.max_body or self._is_choked or not self._may_come_in(head):
+            self._hand_over(data)
+        elif len(data) < start + head.length and not is_rest:
+            self._part = data
+            self._rest_timer = self._loop.call_later(_REST_SECONDS, lambda: self._hand_over(self._take_part()))
+        elif len(data) == start + head.length and _may_be_event(body := data[start:]):
+            self._is_waiting = True
+            self._lane.add(Request(self, body))
+        else:
+            self._hand_over(data)
+
+    def eof_received(self) -> bool:
+        # Who only ends its own side still reads the answer.
+        self._is_last = True
+        return self._is_waiting
+
+    def pause_writing(self) -> None:
+        self._is_choked = True
+
+    def resume_writing(self) -> None:
+        self._is_choked = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+
+    # --- the lane's and the server's side ------------------------------------------------------
+
+    def answer(self, data: bytes) -> None:
+        """Send the answer, if anybody is there to read it."""
+        self._is_waiting = False
+        if self._transport.is_closing():
+            return
+        self._transport.write(data)
+        self._last_used = self._loop.time()
+        if self._is_last:
+            self._transport.close()
+        elif self._more:
+            more, self._more = self._more, b""
+            self._transport.resume_reading()
+            self._hand_over(more)
+
+    def close(self) -> None:
+        """Hang up, after the answer that is waited for."""
+        self._is_last = True
+        if not self._is_waiting:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        self._transport.abort()
+
+    def _may_come_in(self, head: Head) -> bool:
+        try:
+            self._access.check(head.headers, self._transport)
+        except IntakeError:
+            return False
+        return True
+
+    def _take_part(self) -> bytes:
+        part, self._part = self._part, b""
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+        return part
+
+    def _hand_over(self, data: bytes) -> None:
+        """Let aiohttp go on with the connection."""
+        self._leave()
+        handler = self._server.handler()
+        self._transport.set_protocol(handler)
+        handler.connection_made(self._transport)
+        if self._is_choked:
+            handler.pause_writing()
+        handler.data_received(data)
+
+    def _leave(self) -> None:
+        self._server.fresh.discard(self)
+        for timer in (self._idle_timer, self._rest_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def _close_if_idle(self) -> None:
+        since = self._loop.time() - self._last_used
+        if since < _IDLE_SECONDS or self._is_waiting:
+            self._idle_timer = self._loop.call_later(max(_IDLE_SECONDS - since, 1.0), self._close_if_idle)
+        else:
+            self._transport.close()
+
+
+def _may_be_event(body: bytes) -> bool:
+    # Events are lines from here on.
+    return body[:1] == b"{" and body[-1:] == b"}" and b"\n" not in body
+
+
+class ExpressServer(Server):
+    """aiohttp's server, but for connections that have sent nothing yet that needs it: `fresh` are those."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        access: Access,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        **how: Any,
+    ) -> None:
+        super().__init__(handler, keepalive_timeout=_IDLE_SECONDS, **how)
+        self._lane = lane
+        self._access = access
+        self.fresh: set[Connection] = set()
+
+    def __call__(self) -> Connection:  # type: ignore[override]
+        return Connection(self, self._lane, self._access)
+
+    def handler(self) -> web.RequestHandler:
+        """Return a handler of aiohttp's."""
+        return super().__call__()
+
+    def pre_shutdown(self) -> None:
+        """Hang up where nothing is under way."""
+        for connection in list(self.fresh):
+            connection.close()
+        super().pre_shutdown()
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """Wait for what is under way, and hang up."""
+        await self._lane.finish(timeout)
+        for connection in list(self.fresh):
+            connection.abort()
+        await super().shutdown(timeout)

@@ -1,0 +1,471 @@
+"""The lane for single events: what it takes, what it leaves to aiohttp, and that nobody can tell the two apart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_parser import HttpRequestParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forwarder.envelope import Checked, Envelope
+from forwarder.errors import QueueFullError, TooLargeError
+from forwarder.ingest.express import Connection, read_head
+from forwarder.model import Segment
+from tests.admin.memory import MemoryQueue
+from tests.ingest.conftest import Logs
+from tests.ingest.serving import MAX_EVENT, Serving, StubbornQueue, connect, event, line, serving
+from tests.ingest.test_http import raw, statuses
+
+REQUEST = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def body(number: int) -> bytes:
+    return json.dumps(event(number), separators=(",", ":")).encode()
+
+
+def head(*fields: str, start: str = "POST /v1/events HTTP/1.1") -> bytes:
+    """Write a head that is served here, with other fields behind its own."""
+    return "\r\n".join([start, "Content-Type: application/json", "Content-Length: 2", *fields, "", ""]).encode()
+
+
+async def answer(client: Client) -> tuple[int, dict[str, str], Any]:
+    """Read one answer: status, headers, and content."""
+    lines = (await client[0].readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (found.partition(": ") for found in lines[1:-2])}
+    return int(lines[0].split()[1]), headers, json.loads(await client[0].readexactly(int(headers["content-length"])))
+
+
+async def ask(client: Client, request: bytes) -> tuple[int, dict[str, str], Any]:
+    client[1].write(request)
+    return await answer(client)
+
+
+@asynccontextmanager
+async def clients(server: Serving, count: int) -> AsyncIterator[list[Client]]:
+    """Connect so many times, and hang up."""
+    found = [await connect(server.address["http"]) for _ in range(count)]
+    yield found
+    for _reader, writer in found:
+        writer.close()
+
+
+@pytest.fixture(params=["unix", "tcp"])
+async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Serving]:
+    async with serving(tmp_path, tcp=request.param == "tcp") as served:
+        yield served
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with serving(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What went over to aiohttp."""
+    found: list[bytes] = []
+    known = Connection._hand_over
+
+    def hand_over(self: Connection, data: bytes) -> None:
+        found.append(data)
+        known(self, data)
+
+    monkeypatch.setattr(Connection, "_hand_over", hand_over)
+    return found
+
+
+class TestHead:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            [],
+            ["Host: localhost", "User-Agent: x/1", "Accept: */*", "accept-encoding: gzip, br"],
+            ["Connection: keep-alive"],
+            ["CONNECTION:Keep-Alive"],
+            ["Authorization: Bearer s3cret", "X-Empty:", "X-Tab: \t a\tb \t"],
+        ],
+    )
+    def test_plain(self, fields: list[str]) -> None:
+        """A usual head is read: its length, and its fields by the names of aiohttp."""
+        found = read_head(head(*fields))
+        assert found is not None
+        assert found.length == 2
+        assert found.headers["Content-Type"] == "application/json"
+        for field in fields:
+            name, _, value = field.partition(":")
+            assert found.headers[name.title()] == value.strip()
+
+    @pytest.mark.parametrize("kind", ["Application/JSON", "application/json; charset=UTF-8"])
+    def test_kinds(self, kind: str) -> None:
+        """JSON may say that it is UTF-8."""
+        assert read_head(REQUEST.replace(b"application/json", kind.encode())) is not None
+
+    @pytest.mark.parametrize(
+        "found",
+        [
+            head(start="POST /v1/events HTTP/1.0"),
+            head(start="post /v1/events HTTP/1.1"),
+            head(start="POST /v1/events?return=ids HTTP/1.1"),
+            head(start="POST http://localhost/v1/events HTTP/1.1"),
+            head(start="POST /v1/events/ HTTP/1.1"),
+            head(start="GET /healthz HTTP/1.1"),
+            head("Content-Length: 2"),
+            head("content-length: 3"),
+            head("Host: a", "HOST: b"),
+            head("Transfer-Encoding: chunked"),
+            head("Content-Encoding: gzip"),
+            head("Expect: 100-continue"),
+            head("Upgrade: h2c"),
+            head("Connection: close"),
+            head("Connection: keep-alive, X"),
+            head("No colon"),
+            head("Space : before"),
+            head(" folded: field"),
+            head("X: nul\0"),
+            head("X: line\nfeed"),
+            head("X: \u00e4"),
+            head("X: \x7f"),
+            REQUEST.replace(b"application/json", b"application/x-ndjson"),
+            REQUEST.replace(b"application/json", b"application/json; charset=latin1"),
+            REQUEST.replace(b"Content-Length: 2\r\n", b""),
+            REQUEST.replace(b"Length: 2", b"Length: +2"),
+            REQUEST.replace(b"Length: 2", b"Length: 0x2"),
+            REQUEST.replace(b"Length: 2", b"Length: 2, 2"),
+            REQUEST.replace(b"Length: 2", b"Length: 99999999"),
+            REQUEST.replace(b"Length: 2", b"Length: \xb2"),
+            REQUEST.replace(b"\r\n", b"\n"),
+            REQUEST[:-1],
+            REQUEST + b"\r\n",
+            b"POST /v1/events HTTP/1.1\r\n\r\n",
+            b"",
+        ],
+    )
+    def test_anything_else(self, found: bytes) -> None:
+        """Whatever has a meaning, stands twice or is not quite HTTP is left to aiohttp."""
+        assert read_head(found) is None
+
+
+class TestServed:
+    async def test_one_after_the_other(self, server: Serving, handed_over: list[bytes]) -> None:
+        """Single events on a kept connection are stored in order, and answered as aiohttp would."""
+        async with clients(server, 1) as (ours,):
+            for number in range(5):
+                status, headers, said = await ask(ours, raw(body(number)))
+                assert (status, said) == (202, {"accepted": 1})
+            theirs = await ask(ours, raw(b"[" + body(5) + b"]"))
+        assert handed_over == [raw(b"[" + body(5) + b"]")]
+        assert theirs[0::2] == (202, {"accepted": 1})
+        assert headers.keys() == theirs[1].keys() - {"server"}
+        assert headers["content-type"] == theirs[1]["content-type"].partition(";")[0]
+        assert await server.stored() == list(range(6))
+
+    async def test_many_at_once(self, server: Serving, handed_over: list[bytes]) -> None:
+        """Events of many connections are stored together; a bad one among them is refused alone, in its own words."""
+        bad = {3: b"{}", 7: b'{"a"}', 11: b'{"eventSourceId":"s","eventType":"t","x":"\xff"}', 13: b"{}{}"}
+        bad[17] = body(17)[:-1] + b',"y":"' + b"y" * MAX_EVENT + b'"}'
+        async with clients(server, 20) as found:
+            said = await asyncio.gather(*(ask(one, raw(bad.get(n) or body(n))) for n, one in enumerate(found)))
+            again = await asyncio.gather(*(ask(one, raw(body(20 + n))) for n, one in enumerate(found)))
+        wanted = {3: 422, 7: 400, 11: 400, 13: 400, 17: 413}
+        assert [status for status, _, _ in said] == [wanted.get(number, 202) for number in range(20)]
+        assert [(error["index"], error["field"]) for error in said[3][2]["errors"]] == [(0, "eventSourceId")]
+        assert said[3][1]["content-type"] == "application/problem+json"
+        assert [status for status, _, _ in again] == [202] * 20
+        assert handed_over == []
+        assert sorted(await server.stored()) == sorted({*range(20)} - bad.keys() | {*range(20, 40)})
+
+    async def test_in_two_parts(self, server: Serving, handed_over: list[bytes]) -> None:
+        """Clients that send the head and the body apart are served here, too; in more parts, by aiohttp."""
+        request = raw(body(0))
+        start = request.index(b"\r\n\r\n") + 4
+        async with clients(server, 1) as (ours,):
+            for cut in (start, start + 10):
+                ours[1].write(request[:cut])
+                await asyncio.sleep(0.02)
+                assert (await ask(ours, request[cut:]))[0] == 202
+            assert handed_over == []
+            for part in (request[:start], request[start : start + 1], request[start + 1 :]):
+                await asyncio.sleep(0.02)
+                ours[1].write(part)
+            assert (await answer(ours))[0] == 202
+        assert len(handed_over) == 1
+        assert await server.stored() == [0, 0, 0]
+
+    async def test_a_rest_that_does_not_come(
+        self, served: Serving, handed_over: list[bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What came in part is given to aiohttp after a while, which gives it up with words."""
+        monkeypatch.setattr("forwarder.ingest.express._REST_SECONDS", 0.05)
+        monkeypatch.setattr("forwarder.ingest.http._IDLE_SECONDS", 0.05)
+        async with clients(served, 1) as (ours,):
+            status, _, said = await ask(ours, raw(body(0))[:-5])
+        assert (status, said["type"]) == (408, "urn:forwarder:problem:timeout")
+        assert len(handed_over) == 1
+
+    async def test_a_request_before_the_answer(self, server: Serving) -> None:
+        """Requests that do not wait for answers are answered in order."""
+        async with clients(server, 1) as (ours,):
+            ours[1].write(raw(body(0)))
+            await asyncio.sleep(0)
+            for request in (body(1), b"{}", body(2)):
+                ours[1].write(raw(request))
+            assert [(await answer(ours))[0] for _ in range(4)] == [202, 202, 422, 202]
+        assert await server.stored() == [0, 1, 2]
+
+    async def test_a_client_that_ends_its_side(self, served: Serving) -> None:
+        """A client that sends nothing more after its request still gets the answer, and then the end."""
+        async with clients(served, 1) as (ours,):
+            ours[1].write(raw(body(0)))
+            ours[1].write_eof()
+            assert (await answer(ours))[0] == 202
+            assert await ours[0].read() == b""
+
+    async def test_a_client_that_is_gone(self, served: Serving) -> None:
+        """An event whose sender has hung up since is stored, and the answer is nobody's."""
+        _reader, writer = await connect(served.address["http"])
+        writer.write(raw(body(0)))
+        await asyncio.sleep(0)
+        writer.transport.abort()
+        async with asyncio.timeout(5):
+            while await served.stored() != [0]:
+                await asyncio.sleep(0.01)
+
+    async def test_a_client_that_does_not_read(self, served: Serving, handed_over: list[bytes]) -> None:
+        """A client that never reads its answers is not read from in the end."""
+        reader, writer = await connect(served.address["http"])
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        sent = 0
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(20):
+                while True:
+                    writer.write(raw(b"{}"))
+                    async with asyncio.timeout(0.5):
+                        await writer.drain()
+                    sent += 1
+                    await asyncio.sleep(0)
+        assert handed_over
+        assert sent < 50_000
+        writer.transport.abort()
+        assert reader.exception() is None
+
+    async def test_idle(self, served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A connection on which nothing comes is closed in the end, and one in use is not."""
+        monkeypatch.setattr("forwarder.ingest.express._IDLE_SECONDS", 0.3)
+        async with clients(served, 2) as (idle, used):
+            async with asyncio.timeout(5):
+                while not idle[0].at_eof():
+                    assert (await ask(used, raw(body(0))))[0] == 202
+                    await asyncio.sleep(0.02)
+            assert (await ask(used, raw(body(1))))[0] == 202
+
+    async def test_a_small_limit(self, served: Serving, handed_over: list[bytes]) -> None:
+        """A body over `max_request_bytes` is refused with the words of that, also where it is small."""
+        served.http.limit(50)
+        async with clients(served, 1) as (ours,):
+            status, _, said = await ask(ours, raw(body(0)))
+        assert (status, "the limit is 50" in said["detail"]) == (413, True)
+        assert len(handed_over) == 1
+
+    async def test_not_an_object(self, server: Serving) -> None:
+        """Whatever else the body is, it is taken or refused as everywhere."""
+        async with clients(server, 1) as (ours,):
+            for found, status in (
+                (b"[]", 202),
+                (b" ", 400),
+                (b'{"a":1}\n', 422),
+                (line(1), 202),
+                (b"{\n}", 422),
+                (b"7", 400),
+            ):
+                assert (await ask(ours, raw(found)))[0] == status
+
+    async def test_who_may_not_come_in(self, tmp_path: Path) -> None:
+        """Tokens and browsers are looked at for each request, also where the head is known already."""
+        async with serving(tmp_path, tcp=True, token="s3cret") as server, clients(server, 4) as found:
+            good = raw(body(0), "Authorization: Bearer s3cret")
+            for one, request, status in (
+                (found[0], good, 202),
+                (found[1], raw(body(0)), 401),
+                (found[2], raw(body(0), "Authorization: Bearer s3cret", "Origin: http://x"), 403),
+                (found[3], good.replace(b"Host: localhost", b"Host: evil.example"), 403),
+            ):
+                assert (await ask(one, request))[0] == status
+            assert (await ask(found[0], good))[0] == 202
+
+
+class Choosy(MemoryQueue):
+    """A queue in memory that is full for more than one event."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.fault = error
+        self.refused = 0
+
+    async def append(self, segments: Sequence[Segment]) -> None:
+        if sum(segment.events for segment in segments) > 1:
+            self.refused += 1
+            raise self.fault
+        await super().append(segments)
+
+
+class TestRefused:
+    @pytest.mark.parametrize("error", [QueueFullError("full"), TooLargeError("can never fit"), RuntimeError("a bug")])
+    async def test_what_does_not_fit_together(self, tmp_path: Path, error: Exception) -> None:
+        """Events that cannot be stored together are stored one by one."""
+        queue = Choosy(error)
+        async with serving(tmp_path, queue=queue) as server, clients(server, 10) as found:
+            said = await asyncio.gather(*(ask(one, raw(body(n))) for n, one in enumerate(found)))
+            assert [status for status, _, _ in said] == [202] * 10
+            assert sorted(await server.stored()) == list(range(10))
+        assert queue.refused
+
+    async def test_a_full_queue(self, tmp_path: Path, handed_over: list[bytes]) -> None:
+        """While the queue is full every one is told so, and when to come again; then they are served."""
+        queue = StubbornQueue(QueueFullError("the queue is full"))
+        async with serving(tmp_path, queue=queue) as server, clients(server, 5) as found:
+            said = await asyncio.gather(*(ask(one, raw(body(0))) for one in found))
+            for status, headers, problem in said:
+                assert (status, headers["retry-after"], problem["status"]) == (503, "5", 503)
+            queue.relent()
+            assert [(await ask(one, raw(body(0))))[0] for one in found] == [202] * 5
+        assert handed_over == []
+
+    async def test_a_bug(self, tmp_path: Path, logs: Logs) -> None:
+        """Where the forwarder fails over one event, its client is told, and the others are served."""
+
+        class Faulty(Envelope):
+            def sift(self, data: bytes) -> tuple[Checked, list[Any], bytes]:
+                if b"boom" in data:
+                    raise RuntimeError("a secret of the inside")
+                return super().sift(data)
+
+            def parse(self, body: bytes) -> Checked:
+                self.sift(body + b"\n")
+                return super().parse(body)
+
+        boom = json.dumps({**event(1), "x": "boom"}).encode()
+        async with serving(tmp_path, envelope=Faulty(routes={"main": {}})) as server, clients(server, 4) as found:
+            bodies = [body(0), boom, body(2), body(3)]
+            said = await asyncio.gather(*(ask(one, raw(sent)) for one, sent in zip(found, bodies, strict=True)))
+            assert [status for status, _, _ in said] == [202, 500, 202, 202]
+            assert "secret" not in said[1][2]["detail"]
+            assert sorted(await server.stored()) == [0, 2, 3]
+        assert [(found["event"], found["path"]) for found in logs] == [("intake.failed", "/v1/events")]
+        logs.clear()
+
+    async def test_too_many_at_once(self, served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where there is no more room in memory, clients are told to come again."""
+        monkeypatch.setattr("forwarder.ingest.room._MAX_BYTES", 0)
+        monkeypatch.setattr("forwarder.ingest.room.LARGE_BYTES", 0)
+        held = served.http._room.count(0, 1000)
+        async with clients(served, 2) as found:
+            said = await asyncio.gather(*(ask(one, raw(body(0))) for one in found))
+            assert [(status, problem["type"][-4:]) for status, _, problem in said] == [(503, "busy")] * 2
+            served.http._room.free(held)
+            assert (await ask(found[0], raw(body(0))))[0] == 202
+
+
+class SlowQueue(MemoryQueue):
+    """A queue in memory that takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go = asyncio.Event()
+
+    async def append(self, segments: Sequence[Segment]) -> None:
+        await self.may_go.wait()
+        await super().append(segments)
+
+
+class TestStop:
+    async def test_answers_that_are_waited_for(self, tmp_path: Path) -> None:
+        """At a stop what was taken is stored and answered; who has nothing under way is hung up on."""
+        queue = SlowQueue()
+        async with serving(tmp_path, queue=queue) as server:
+            (busy, idle, part) = [await connect(server.address["http"]) for _ in range(3)]
+            part[1].write(raw(body(1))[:-3])
+            busy[1].write(raw(body(0)))
+            await asyncio.sleep(0.02)
+            busy[1].write(raw(body(2)))
+            asyncio.get_running_loop().call_later(0.1, queue.may_go.set)
+        assert (await answer(busy))[0] == 202
+        for reader, writer in (busy, idle, part):
+            assert await reader.read() == b""
+            writer.close()
+        assert [json.loads(found)["data"]["n"] async for found in queue.peek("main", None)] == [0]
+
+    async def test_a_queue_that_hangs(self, tmp_path: Path) -> None:
+        """A stop does not wait for ever."""
+        async with asyncio.timeout(10):
+            async with serving(tmp_path, queue=SlowQueue()) as server:
+                ours = await connect(server.address["http"])
+                ours[1].write(raw(body(0)))
+                await asyncio.sleep(0.02)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await answer(ours)
+        ours[1].close()
+
+
+MESSAGES = [
+    raw(body(1)),
+    raw(body(2), "Connection: keep-alive"),
+    raw(body(3), kind="application/json; charset=utf-8"),
+    raw(b"{}"),
+    raw(b"[]"),
+    raw(b'{"a":'),
+    raw(line(4) + line(5), kind="application/x-ndjson"),
+    raw(body(6), path="/v1/events?return=ids"),
+    raw(b"", path="/other"),
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+]
+
+
+class TestAlike:
+    @pytest.mark.parametrize("cut", [1, 40, 150, 300, 10_000])
+    async def test_however_it_is_cut(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
+        """Whether a connection begins here or at aiohttp, and however it is cut into reads, the answers are alike."""
+        sent = b"".join(MESSAGES) + raw(body(10), "Connection: close")
+
+        async def talk(folder: Path) -> tuple[list[int], list[int]]:
+            async with serving(folder) as server:
+                reader, writer = await connect(server.address["http"])
+                for at in range(0, len(sent), cut):
+                    writer.write(sent[at : at + cut])
+                    if cut > 1 or at % 100 == 0:
+                        await asyncio.sleep(0.001)
+                async with asyncio.timeout(10):
+                    found = await reader.read()
+                writer.close()
+                return statuses(found), await server.stored()
+
+        for name in ("ours", "theirs"):
+            (tmp_path / name).mkdir()
+        ours = await talk(tmp_path / "ours")
+        monkeypatch.setattr("forwarder.ingest.express.read_head", lambda _head: None)
+        assert ours == await talk(tmp_path / "theirs")
+        assert len(ours[0]) == len(MESSAGES) + 1
+
+    @given(st.binary(max_size=40), st.sampled_from(range(len(REQUEST))))
+    def test_damaged_heads(self, damage: bytes, at: int) -> None:
+        """A head is served here only if aiohttp would read it in the same way."""
+        found = REQUEST[:at] + damage + REQUEST[at + len(damage) :]
+        ours = read_head(found)
+        if ours is None:
+            return
+        loop = asyncio.new_event_loop()
+        ((message, _payload),), _, _ = HttpRequestParser(BaseProtocol(loop), loop, 2**16).feed_data(found)
+        loop.close()
+        assert (message.method, message.path, message.should_close) == ("POST", "/v1/events", False)
+        assert int(message.headers["Content-Length"]) == ours.length
+        for name, value in ours.headers.items():
+            assert message.headers.getall(name) == [value]

@@ -64,6 +64,11 @@ def canonical_lines(data: bytes) -> bytes:
     return b"".join(line.strip(b" \t\r") + b"\n" for line in data.split(b"\n") if line.strip(b" \t\r"))
 
 
+def compacted(lines: bytes) -> list[bytes]:
+    """Return each line without the white space between its tokens."""
+    return [msgspec.json.format(line, indent=-1) for line in lines.splitlines()]
+
+
 class TestProperties:
     @settings(deadline=None)
     @given(event_texts(), st.sampled_from(DEFAULTS))
@@ -89,13 +94,13 @@ class TestProperties:
     @example("{ }", {"eventSourceId": "s", "eventType": "t"})
     @example('{"eventType":"t","eventSourceId":"s","event\\u0049d":"' + UUID + '"}', {})
     def test_the_quick_way_and_the_exact_way_agree(self, text: str, defaults: dict[str, str]) -> None:
-        """An event gives the same bytes whether it is looked at alone or beside one that is refused."""
+        """An event gives the same bytes, but for white space, whether it is alone or beside one that is refused."""
         rules = envelope(defaults)
         line = canonical_lines(text.encode())
         alone, refusals, _ = rules.sift(line)
         beside, others, _ = rules.sift(line + BAD if "eventSourceId" not in defaults else line + b"[]\n")
-        assert beside.data == alone.data
-        assert beside.segments == alone.segments
+        assert compacted(beside.data) == compacted(alone.data)
+        assert beside.routes == alone.routes
         assert [refusal.detail for refusal in others[:-1]] == [refusal.detail for refusal in refusals]
 
     @settings(deadline=None)

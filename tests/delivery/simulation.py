@@ -110,7 +110,8 @@ def simulate(play: Callable[[Clock], Coroutine[Any, Any, T]], thread_seconds: Ca
     with (
         _clocks_replaced(clock),
         structlog.testing.capture_logs(),
-        asyncio.Runner(loop_factory=lambda: SimulatedLoop(clock, thread_seconds)) as runner,
+        # Debug mode notes down where each timer comes from, and days of simulated time have many.
+        asyncio.Runner(debug=False, loop_factory=lambda: SimulatedLoop(clock, thread_seconds)) as runner,
     ):
         return runner.run(play(clock))
 

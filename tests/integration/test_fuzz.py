@@ -33,7 +33,8 @@ GOOD: Final = b'{"eventSourceId":"app","eventType":"t"}'
 QUIET: Final = 0.15
 
 _status_line = re.compile(rb"HTTP/\d\.\d (\d{3}) [A-Za-z -]+\r\n")
-_accepted = re.compile(rb'"accepted": ?(\d+)')
+# As it begins an answer of the intake; in a status it stands elsewhere.
+_accepted = re.compile(rb'\{"accepted": ?(\d+)')
 
 
 class Daemon:

@@ -46,6 +46,13 @@ _INCREMENTAL = 2
 # A database's file, and those that SQLite keeps beside it.
 _SUFFIXES = ("", "-wal", "-shm")
 
+# What stands at which place of every queue's header (https://sqlite.org/fileformat2.html#the_database_header): the
+# name of the format, page size, versions and fractions, the format of the schema, the encoding of text.
+_HEADER = ((0, b"SQLite format 3\0"), (16, b"\x40\0\x02\x02\0\x40\x20\x20"), (44, b"\0\0\0\x04"), (56, b"\0\0\0\x01"))
+# Where the application's id stands, which tells that the file is ours.
+_APPLICATION = slice(68, 72)
+_HEADER_BYTES = 100
+
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -165,7 +172,36 @@ async def open_database(path: Path, *, wal_bytes: int) -> Connection:
     Raises DamagedError for a file that is no queue, or that SQLite cannot read; StorageError or
     DiskFullError where the system does not let us.
     """
+    try:
+        is_spoiled = await asyncio.to_thread(_mistakes, path) != []
+    except OSError as error:
+        raise folder_error(path, error) from error
+    if is_spoiled:
+        raise DamagedError("the queue file is damaged: its header is not that of a queue")
     return await _connect(path, partial(_prepare, wal_bytes=wal_bytes))
+
+
+def _mistakes(path: Path) -> list[tuple[int, bytes]]:
+    """Return what should stand where in the header of a queue's file, and does not; SQLite may not even open it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEADER_BYTES)
+    except FileNotFoundError:
+        return []
+    if head[_APPLICATION] != APPLICATION_ID.to_bytes(4, "big"):
+        return []
+    return [(at, known) for at, known in _HEADER if head[at : at + len(known)] != known]
+
+
+def _mend_header(path: Path) -> None:
+    """Write what is known of a spoiled header, so that what lies behind it can be read."""
+    if mistakes := _mistakes(path):
+        with path.open("r+b") as file:
+            for at, known in mistakes:
+                file.seek(at)
+                file.write(known)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 async def rebuild_database(path: Path, *, wal_bytes: int, reason: str, known: Accounts) -> Connection:
@@ -180,7 +216,10 @@ async def rebuild_database(path: Path, *, wal_bytes: int, reason: str, known: Ac
     await asyncio.to_thread(_remove, unfinished)
     connection = await open_database(unfinished, wal_bytes=wal_bytes)
     try:
+        await asyncio.to_thread(_mend_header, path)
         found = await connection.run(partial(salvage, path, known=known))
+    except OSError as error:
+        raise folder_error(path, error) from error
     finally:
         # Folds the log into the file, and syncs it.
         await connection.close()
@@ -218,7 +257,9 @@ def _remove(path: Path) -> None:
 async def _connect(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> Connection:
     def connector() -> sqlite3.Connection:
         # Transactions are begun and committed by our own statements only.
-        return sqlite3.connect(path, isolation_level=None, cached_statements=64)
+        db = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+        db.text_factory = as_text
+        return db
 
     try:
         # Events are nobody else's business; SQLite gives its log the mode of its file.
@@ -273,6 +314,11 @@ def _migrate(db: sqlite3.Connection) -> None:
             f"BEGIN IMMEDIATE; {scripts[step]};"
             f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {step}; COMMIT;"
         )
+
+
+def as_text(data: bytes) -> str:
+    """Return text of the file; what is damaged is text, too."""
+    return data.decode(errors="replace")
 
 
 def fold(db: sqlite3.Connection) -> bool:

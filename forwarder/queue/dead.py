@@ -14,7 +14,11 @@ from forwarder.queue.store import Store
 STEP_LETTERS = 256
 STEP_BYTES = 4 * 1024 * 1024
 
-_COLUMNS = "dead.id, name, event_id, reason, status, detail, accepted_at, died_at, event"
+# Whatever types a damaged row claims.
+_COLUMNS = (
+    "dead.id, name, CAST(event_id AS TEXT), CAST(reason AS TEXT), CAST(status AS INTEGER), CAST(detail AS TEXT),"
+    " ifnull(CAST(accepted_at AS REAL), 0), ifnull(CAST(died_at AS REAL), 0), ifnull(CAST(event AS BLOB), x'')"
+)
 
 
 def _where(wanted: DeadFilter) -> tuple[str, list[Any]]:

@@ -104,11 +104,12 @@ class Jobs:
         if self._is_disconnected:
             self._take_over(*await open_store(self._path, self._store.max_bytes, self._accounts()))
         snapshot = await self.connection.run(partial(self._job, group, done))
-        failure = snapshot.failure
-        if look_for_damage and isinstance(failure, DiskFullError) and await self._is_damaged():
-            for index in [index for index, result in done.items() if isinstance(result, DiskFullError)]:
+        # A read writes, too, where it meets a damaged segment.
+        full = [index for index, result in done.items() if isinstance(result, DiskFullError)]
+        if look_for_damage and (full or isinstance(snapshot.failure, DiskFullError)) and await self._is_damaged():
+            for index in full:
                 del done[index]
-            raise DamagedError(f"the queue file is damaged: {failure.message}, though there is room")
+            raise DamagedError("the queue file is damaged: the disk is called full, though there is room")
         return snapshot
 
     def _job(self, group: Group, done: dict[int, Any], db: sqlite3.Connection) -> Snapshot:

@@ -45,6 +45,11 @@ class Ledger:
         return self.id << 48
 
     @property
+    def is_typed(self) -> bool:
+        """Whether every part is what it should be: SQLite does not look at the types of what it reads."""
+        return isinstance(self.name, str) and all(isinstance(part, int) for part in self.row() if part is not self.name)
+
+    @property
     def adds_up(self) -> bool:
         """Whether this can be an account at all."""
         parts = (self.queued, self.delivered, self.dead, self.dropped)

@@ -33,6 +33,9 @@ _MERGE_BYTES = 256 * 1024
 # back: what arrives at full speed in a few round trips to a destination nearby.
 _KEPT_BYTES = 4 * 1024 * 1024
 
+# What a row has, whatever type a damaged one claims for it.
+_DATA = "ifnull(CAST(data AS BLOB), x'')"
+
 log = structlog.get_logger(__name__)
 
 Write = Callable[["Store"], Any]
@@ -164,7 +167,7 @@ class Store:
             ledger = Ledger(*row)
             for run in self._db.execute("SELECT first, until FROM settled WHERE destination = ?", (ledger.id,)):
                 ledger.settled.add(*run)
-            if not ledger.adds_up:
+            if not ledger.is_typed or not ledger.adds_up:
                 raise DamagedError(f"the queue file is damaged: the account of {ledger.name} does not add up")
             self.lanes[ledger.name] = Lane(ledger)
         self.measure()
@@ -289,7 +292,7 @@ class Store:
             "FROM segment WHERE id >= ? AND id < ? AND id + events <= ?",
             (start + base, end + base, end + base),
         )
-        sizes = self._db.execute(f"SELECT size {rows}", values).fetchall()
+        sizes = self._db.execute(f"SELECT ifnull(CAST(size AS INTEGER), 0) {rows}", values).fetchall()
         self._db.execute(f"DELETE {rows}", values)
         ledger.bytes -= sum([stored_bytes(size) for (size,) in sizes])
 
@@ -301,36 +304,39 @@ class Store:
             "SELECT id FROM segment WHERE id <= ? AND id >= ? ORDER BY id DESC LIMIT 1",
             (ledger.base + position, ledger.base),
         ).fetchone()
+        # SQLite does not look at the types of a row that it reads, and a damaged one may have any.
         rows = self._db.execute(
-            "SELECT id, events, size, accepted_at FROM segment WHERE id >= ? AND id < ? AND id + events > ?"
-            " ORDER BY id LIMIT ?",
-            (first[0] if first else ledger.base, ledger.base + ledger.tail, ledger.base + position, limit + 1),
+            "SELECT id, ifnull(CAST(events AS INTEGER), 0), ifnull(CAST(size AS INTEGER), 0),"
+            " ifnull(CAST(accepted_at AS REAL), 0) FROM segment WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+            (first[0] if first else ledger.base, ledger.base + ledger.tail, limit + 2),
         ).fetchall()
-        # A number of events that is damaged must not reach into the next row.
+        # A number of events that is damaged must not reach into the next row, nor leave the row without any.
         ends = [*(row[0] for row in rows[1:]), ledger.base + ledger.tail]
-        return [
-            (row, min(events, end - row), size, accepted_at)
+        found = [
+            (row, events if 0 < events <= end - row else end - row, max(0, size), accepted_at)
             for (row, events, size, accepted_at), end in zip(rows, ends, strict=False)
-            if min(events, end - row) > 0
-        ][:limit]
+        ]
+        # The first may end before the position, which is then in a gap.
+        return [row for row in found if row[0] + row[1] > ledger.base + position][:limit]
 
     # --- read ----------------------------------------------------------------------------------
 
     def data_of(self, row: int) -> bytes:
         """Return the data of a row."""
-        found: bytes = self._db.execute("SELECT data FROM segment WHERE id = ?", (row,)).fetchone()[0]
-        return found
+        found = self._db.execute(f"SELECT {_DATA} FROM segment WHERE id = ?", (row,)).fetchone()  # noqa: S608
+        return found[0] if found else b""
 
     def lines_of(self, entry: Entry) -> bytes:
         """Return the lines of an entry, whatever its row looks like: exactly as many as it has events."""
-        found = self._db.execute("SELECT data FROM segment WHERE id = ?", (entry.row,)).fetchone()
-        lines = (found[0] if found else b"").split(b"\n")[entry.skip : entry.skip + entry.events]
+        lines = self.data_of(entry.row).split(b"\n")[entry.skip : entry.skip + entry.events]
         return b"".join(line + b"\n" for line in [*lines, *[b""] * (entry.events - len(lines))])
 
     def rows_of(self, first: int, last: int) -> Iterable[tuple[int, int, int, bytes]]:
         """Yield number, events, checksum and data of the rows from `first` to `last`."""
         return self._db.execute(
-            "SELECT id, events, checksum, data FROM segment WHERE id BETWEEN ? AND ? ORDER BY id", (first, last)
+            f"SELECT id, ifnull(CAST(events AS INTEGER), 0), CAST(checksum AS INTEGER), {_DATA}"  # noqa: S608
+            " FROM segment WHERE id BETWEEN ? AND ? ORDER BY id",
+            (first, last),
         )
 
     def look_ahead(self, lane: Lane) -> None:

@@ -211,6 +211,50 @@ async def test_flipped_bits(tmp_path: Path, seed: int) -> None:
     await check_account(path, least=EVENTS // 2)
 
 
+@pytest.mark.parametrize("at", [0, 15, 16, 17, 18, 19, 20, 21, 23, 47, 59])
+async def test_a_header_that_is_spoiled(tmp_path: Path, at: int) -> None:
+    """A flipped bit in what is the same in every queue's header costs nothing, though SQLite reads no such file."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 0x10]))
+    queue = await opened(path)
+    assert await drain(queue) == list(range(EVENTS))
+    found = await account(queue)
+    assert (found.delivered, found.dead, found.dropped) == (EVENTS, 10, 0)
+    await queue.close()
+    assert len(aside(path)) == 1
+
+
+@pytest.mark.parametrize("column", ["events", "size", "accepted_at", "checksum", "data"])
+@pytest.mark.parametrize("value", ["NULL", "x'ff00ff'", "CAST(x'ff00ff' AS TEXT)", "-7", "1e300"])
+async def test_a_row_of_other_types(tmp_path: Path, column: str, value: str) -> None:
+    """A row of which a value has another type harms no other row, and its events are accounted for."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with sqlite3.connect(path) as db:
+        # What a flipped bit does, SQL may not.
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_schema SET sql = replace(replace(sql, 'STRICT', ''), 'NOT NULL', '')")
+        known = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'segment'").fetchone()
+    db.close()
+    assert "STRICT" not in known[0]
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE segment SET {column} = {value} WHERE id % 1000 = 500")
+    db.close()
+    queue = await opened(path)
+    rest = await drain(queue)
+    assert set(range(EVENTS)) - set(rest) <= {*range(490, 510), *range(1490, 1510)}
+    assert rest == sorted(set(rest))
+    found = await account(queue)
+    assert found.delivered + found.dead + found.dropped == EVENTS + 10
+    assert len([letter async for letter in queue.dead_letters(DeadFilter())]) == found.dead
+    await queue.close()
+
+
 async def test_damage_found_while_it_runs(tmp_path: Path) -> None:
     """Damage that shows only when a row is read is mended without a restart; what was taken stays taken."""
     path = tmp_path / "queue.db"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog.testing
 import uvloop
+
+from tests.ingest.serving import Serving, serving
 
 Logs = list[MutableMapping[str, Any]]
 
@@ -29,3 +32,17 @@ def logs(caplog: pytest.LogCaptureFixture) -> Iterator[Logs]:
     assert lines == []
     # At the end of a test, what the test itself has logged is no longer what `caplog` shows first.
     assert [record.getMessage() for record in [*caplog.get_records("call"), *caplog.records]] == []
+
+
+@pytest.fixture(params=["unix", "tcp"])
+async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Serving]:
+    """Serve on each kind of address."""
+    async with serving(tmp_path, tcp=request.param == "tcp") as served:
+        yield served
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Serving]:
+    """Serve on unix sockets."""
+    async with serving(tmp_path) as found:
+        yield found

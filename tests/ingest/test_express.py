@@ -58,18 +58,6 @@ async def clients(server: Serving, count: int) -> AsyncIterator[list[Client]]:
         writer.close()
 
 
-@pytest.fixture(params=["unix", "tcp"])
-async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Serving]:
-    async with serving(tmp_path, tcp=request.param == "tcp") as served:
-        yield served
-
-
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[Serving]:
-    async with serving(tmp_path) as found:
-        yield found
-
-
 @pytest.fixture
 def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What went over to aiohttp."""

@@ -41,18 +41,6 @@ JSON, NDJSON = {"Content-Type": "application/json"}, {"Content-Type": "applicati
 PATH = "/v1/events"
 
 
-@pytest.fixture(params=["unix", "tcp"])
-async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Serving]:
-    async with serving(tmp_path, tcp=request.param == "tcp") as served:
-        yield served
-
-
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[Serving]:
-    async with serving(tmp_path) as found:
-        yield found
-
-
 @asynccontextmanager
 async def client(server: Serving) -> AsyncIterator[aiohttp.ClientSession]:
     """Connect to the HTTP side."""

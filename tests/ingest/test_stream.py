@@ -75,18 +75,6 @@ async def client(server: Serving) -> AsyncIterator[Client]:
         await asyncio.sleep(0.01)
 
 
-@pytest.fixture(params=["unix", "tcp"])
-async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Serving]:
-    async with serving(tmp_path, tcp=request.param == "tcp") as served:
-        yield served
-
-
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[Serving]:
-    async with serving(tmp_path) as found:
-        yield found
-
-
 class SinkQueue(StubbornQueue):
     """A queue that takes events, counts them and forgets them."""
 

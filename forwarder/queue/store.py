@@ -288,10 +288,8 @@ class Store:
         """Write: mark positions as settled and delete the rows that are settled altogether."""
         base, (start, end) = ledger.base, ledger.settle(first, until)
         # Not one statement with RETURNING: SQLite makes that a trigger, and deletes in two passes.
-        rows, values = (
-            "FROM segment WHERE id >= ? AND id < ? AND id + events <= ?",
-            (start + base, end + base, end + base),
-        )
+        rows = "FROM segment WHERE id >= ? AND id < ? AND id + events <= ?"
+        values = (start + base, end + base, end + base)
         sizes = self._db.execute(f"SELECT ifnull(CAST(size AS INTEGER), 0) {rows}", values).fetchall()
         self._db.execute(f"DELETE {rows}", values)
         ledger.bytes -= sum([stored_bytes(size) for (size,) in sizes])

@@ -69,8 +69,8 @@ def read_head(head: bytes) -> Head | None:
     fields = [field.partition(":") for field in found[1].decode("ascii").split("\r\n")[:-1]]
     # Names are written as in aiohttp.hdrs.
     headers = {name.title(): value.strip(" \t") for name, _, value in fields}
-    # What stands twice means one thing to one reader and another to the next.
-    if len(headers) < len(fields) or not _MEANINGFUL.isdisjoint(headers):
+    # What stands twice means one thing to one reader and another to the next; without a host it is refused.
+    if len(headers) < len(fields) or not _MEANINGFUL.isdisjoint(headers) or hdrs.HOST not in headers:
         return None
     length = _is_length(headers.get(hdrs.CONTENT_LENGTH, ""))
     if length is None or headers.get(hdrs.CONTENT_TYPE, "").lower() not in _KINDS:

@@ -16,10 +16,10 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,11 +28,11 @@ import aiosqlite
 import structlog
 
 from forwarder.errors import DamagedError, DiskFullError, QueueLockedError, StorageError, UnavailableError
-from forwarder.queue.salvage import Accounts, salvage
+from forwarder.queue import first_page
+from forwarder.queue.first_page import APPLICATION_ID
+from forwarder.queue.salvage import Accounts, as_text, salvage
 from forwarder.queue.sizes import PAGE_BYTES, checkpoint_bytes
 
-# "FwdQ": tells a queue from any other SQLite file (https://sqlite.org/pragma.html#pragma_application_id).
-APPLICATION_ID = 0x46776451
 SCHEMA_VERSION = 1
 # Each script leads from the version before it; version 1 is schema.sql, which stays as it was. A file is brought
 # up to date when it is opened, a transaction a step, so a crash leaves one whole version or the next. Whoever adds
@@ -43,15 +43,8 @@ MIGRATIONS: dict[int, str] = {}
 _HOLDER_BYTES = 32
 # What `PRAGMA auto_vacuum` says of a file that gives space back on demand.
 _INCREMENTAL = 2
-# A database's file, and those that SQLite keeps beside it.
-_SUFFIXES = ("", "-wal", "-shm")
-
-# What stands at which place of every queue's header (https://sqlite.org/fileformat2.html#the_database_header): the
-# name of the format, page size, versions and fractions, the format of the schema, the encoding of text.
-_HEADER = ((0, b"SQLite format 3\0"), (16, b"\x40\0\x02\x02\0\x40\x20\x20"), (44, b"\0\0\0\x04"), (56, b"\0\0\0\x01"))
-# Where the application's id stands, which tells that the file is ours.
-_APPLICATION = slice(68, 72)
-_HEADER_BYTES = 100
+# A database's file, and those that SQLite and a rebuild keep beside it.
+_SUFFIXES = ("", "-wal", "-shm", first_page.SUFFIX)
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -173,35 +166,12 @@ async def open_database(path: Path, *, wal_bytes: int) -> Connection:
     DiskFullError where the system does not let us.
     """
     try:
-        is_spoiled = await asyncio.to_thread(_mistakes, path) != []
+        is_spoiled = await asyncio.to_thread(first_page.is_spoiled, path)
     except OSError as error:
         raise folder_error(path, error) from error
     if is_spoiled:
         raise DamagedError("the queue file is damaged: its header is not that of a queue")
     return await _connect(path, partial(_prepare, wal_bytes=wal_bytes))
-
-
-def _mistakes(path: Path) -> list[tuple[int, bytes]]:
-    """Return what should stand where in the header of a queue's file, and does not; SQLite may not even open it."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEADER_BYTES)
-    except FileNotFoundError:
-        return []
-    if head[_APPLICATION] != APPLICATION_ID.to_bytes(4, "big"):
-        return []
-    return [(at, known) for at, known in _HEADER if head[at : at + len(known)] != known]
-
-
-def _mend_header(path: Path) -> None:
-    """Write what is known of a spoiled header, so that what lies behind it can be read."""
-    if mistakes := _mistakes(path):
-        with path.open("r+b") as file:
-            for at, known in mistakes:
-                file.seek(at)
-                file.write(known)
-            file.flush()
-            os.fsync(file.fileno())
 
 
 async def rebuild_database(path: Path, *, wal_bytes: int, reason: str, known: Accounts) -> Connection:
@@ -214,9 +184,14 @@ async def rebuild_database(path: Path, *, wal_bytes: int, reason: str, known: Ac
     """
     unfinished = path.with_name(path.name + ".rebuilding")
     await asyncio.to_thread(_remove, unfinished)
+    # Closed, an empty queue is one file, without a log.
+    await (await open_database(unfinished, wal_bytes=wal_bytes)).close()
+    try:
+        await asyncio.to_thread(first_page.mend, path, unfinished)
+    except OSError as error:
+        raise folder_error(path, error) from error
     connection = await open_database(unfinished, wal_bytes=wal_bytes)
     try:
-        await asyncio.to_thread(_mend_header, path)
         found = await connection.run(partial(salvage, path, known=known))
     except OSError as error:
         raise folder_error(path, error) from error
@@ -286,6 +261,8 @@ async def _connect(path: Path, prepare: Callable[[sqlite3.Connection], None]) ->
 def _prepare(db: sqlite3.Connection, *, wal_bytes: int) -> None:
     # Before the first access: with it the WAL index lives in memory, and nobody else gets in.
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    # Somebody else's database is not touched.
+    version = _known_version(db)
     db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     # Setting it writes to the file, also where nothing changes; a start must work on a full disk.
     if _value(db, "PRAGMA auto_vacuum") != _INCREMENTAL:
@@ -297,10 +274,11 @@ def _prepare(db: sqlite3.Connection, *, wal_bytes: int) -> None:
     db.execute("PRAGMA cache_size = -8192")
     db.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_bytes(wal_bytes) // PAGE_BYTES}")
     db.execute(f"PRAGMA journal_size_limit = {wal_bytes}")
-    _migrate(db)
+    _migrate(db, version)
 
 
-def _migrate(db: sqlite3.Connection) -> None:
+def _known_version(db: sqlite3.Connection) -> int:
+    """Return the version of a queue's schema, 0 for an empty file. Raises ForeignFileError."""
     version: int = _value(db, "PRAGMA user_version")
     application: int = _value(db, "PRAGMA application_id")
     tables: int = _value(db, "SELECT count(*) FROM sqlite_schema")
@@ -308,17 +286,30 @@ def _migrate(db: sqlite3.Connection) -> None:
         raise ForeignFileError("the file is a SQLite database, but not a queue of this program")
     if version > SCHEMA_VERSION:
         raise ForeignFileError(f"the queue was written by a newer version (schema {version}, known: {SCHEMA_VERSION})")
-    scripts = {1: schema_sql(), **MIGRATIONS}
+    return version
+
+
+def _migrate(db: sqlite3.Connection, version: int) -> None:
     for step in range(version + 1, SCHEMA_VERSION + 1):
         db.executescript(
-            f"BEGIN IMMEDIATE; {scripts[step]};"
+            f"BEGIN IMMEDIATE; {_scripts()[step]};"
             f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {step}; COMMIT;"
         )
+    if not first_page.columns_of(db).issuperset(_own_columns()):
+        raise DamagedError("the queue file is damaged: its tables are not those of a queue")
 
 
-def as_text(data: bytes) -> str:
-    """Return text of the file; what is damaged is text, too."""
-    return data.decode(errors="replace")
+@cache
+def _own_columns() -> set[tuple[bytes, bytes]]:
+    """Return the columns of a new queue's tables."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        for script in _scripts().values():
+            db.executescript(script)
+        return first_page.columns_of(db)
+
+
+def _scripts() -> dict[int, str]:
+    return {1: schema_sql(), **MIGRATIONS}
 
 
 def fold(db: sqlite3.Connection) -> bool:

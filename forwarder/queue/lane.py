@@ -8,6 +8,7 @@ segments without their data; it can be thrown away at any time and is read again
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from forwarder.queue.base import Pending, Share
@@ -54,6 +55,15 @@ class Ledger:
         """Whether this can be an account at all."""
         parts = (self.queued, self.delivered, self.dead, self.dropped)
         return 0 <= self.head <= self.tail < 1 << 48 and min(parts) >= 0 and self.accepted == sum(parts)
+
+    def takes(self, runs: Sequence[tuple[int, int]]) -> bool:
+        """Mark runs of positions as settled; return False where they cannot be that."""
+        for first, until in runs:
+            is_typed = isinstance(first, int) and isinstance(until, int)
+            if not is_typed or not self.head < first < until <= self.tail:
+                return False
+            self.settled.add(first, until)
+        return True
 
     def row(self) -> tuple[int | str, ...]:
         """Return its row in the table `destination`."""

@@ -1,25 +1,31 @@
 """Take what can still be read out of a damaged queue file, and put it into a new one.
 
-The damaged file has been set aside under a name that says so, and stays there. Rows are read one by
-one, from both ends of each table, so that a page that cannot be read costs only what is on it.
-Events whose rows are gone keep their positions: the queue finds the gap and counts them as dropped,
-so every account still adds up.
+The damaged file is set aside under a name that says so, and stays there. Rows are read one by one,
+from both ends of each table up to what cannot be read. What is missing then of the segments is
+looked for in every page of the file, so that a damaged page costs only what is on it. Events whose
+rows are gone keep their positions: the queue finds the gap and counts them as dropped, so every
+account still adds up.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forwarder.queue.checksum import checksum
+from forwarder.queue.pages import segments
 from forwarder.queue.ranges import Ranges
 from forwarder.queue.sizes import stored_bytes
 
 _SEGMENT = "id, events, size, accepted_at, checksum, data"
 _DEAD = "id, destination, event_id, reason, status, detail, accepted_at, died_at, event"
 _DESTINATION = "id, name, head, tail, accepted, delivered, dead, dropped, bytes, dead_bytes, paused"
+
+# The part of a row's number that is its position.
+_POSITION = (1 << 48) - 1
 
 Row = tuple[Any, ...]
 
@@ -47,56 +53,212 @@ class Accounts:
 
 
 def salvage(damaged: Path, into: sqlite3.Connection, known: Accounts = Accounts()) -> Salvage:
-    """Copy what can be read of a damaged file into a new, empty queue. Raises sqlite3.Error for the new one only.
+    """Copy what can be read of a damaged file into a new, empty queue.
 
-    What of the accounts is `known` is not read.
+    What of the accounts is `known` is not read. Raises sqlite3.Error for the new file only, and
+    OSError for one that cannot be opened.
     """
-    found = Salvage()
+    rescue = _Rescue(into, known)
     into.execute("BEGIN IMMEDIATE")
     try:
         source = sqlite3.connect(damaged, isolation_level=None)
         try:
+            source.text_factory = as_text
             # Nothing is written to it: with this SQLite reads what there is of a file that was cut
             # off, or of a schema that is damaged, instead of refusing all of it.
             source.execute("PRAGMA writable_schema = ON")
-            _copy(source, into, known, found)
+            rescue.copy(source)
         finally:
+            # Whatever is in its log goes into the file.
             source.close()
+        rescue.search(damaged)
+        rescue.fit_in()
+        rescue.reconcile()
         into.execute("COMMIT")
     except BaseException:
         into.rollback()
         raise
-    return found
+    return rescue.found
 
 
-def _copy(source: sqlite3.Connection, into: sqlite3.Connection, known: Accounts, found: Salvage) -> None:
-    in_memory = {row[0] for row in known.destinations}
-    read = [row for row in _rows(source, "destination", _DESTINATION) if row[0] not in in_memory]
-    for row in [*known.destinations, *read]:
-        _insert(into, "destination", _DESTINATION, row)
-    for row in _rows(source, "segment", _SEGMENT):
-        _know(into, row[0] >> 48, known.names)
-        # The data tells how many events there are, should their number be damaged.
-        events = (row[5].count(b"\n") if isinstance(row[5], bytes) else 0) or row[1]
-        if _insert(into, "segment", _SEGMENT, (row[0], events, *row[2:])):
-            found.segments += 1
-            found.events += events
-    for row in _rows(source, "dead", _DEAD):
-        _know(into, row[1], known.names)
-        found.dead_letters += _insert(into, "dead", _DEAD, row)
-    for run in [*known.settled, *(run for run in _settled(source) if run[0] not in in_memory)]:
-        _insert(into, "settled", "destination, first, until", run)
-    for (destination,) in into.execute("SELECT id FROM destination").fetchall():
-        _reconcile(into, destination, found)
+def as_text(data: bytes) -> str:
+    """Return text of the file; what is damaged is text, too."""
+    return data.decode(errors="replace")
 
 
-def _insert(into: sqlite3.Connection, table: str, columns: str, row: Row) -> bool:
-    """Insert a row; return False for one that cannot be one of this table: it is as good as not readable."""
-    try:
-        into.execute(f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
-    except sqlite3.IntegrityError:
-        return False
-    return True
+@dataclass(slots=True)
+class _Account:
+    """What the accounts say of a destination's positions, and which of them are saved."""
+
+    head: int
+    tail: int
+    settled: Ranges
+    is_believed: bool
+    saved: Ranges = field(default_factory=Ranges)
+
+    def is_missed(self, first: int, until: int) -> bool:
+        """Say whether any of these positions was queued, as far as the accounts tell, and is not saved."""
+        if not self.is_believed:
+            return any(self.saved.gaps(first, until))
+        first, until = max(first, self.head), min(until, self.tail)
+        return any(True for start, end in self.saved.gaps(first, until) for _ in self.settled.gaps(start, end))
+
+
+class _Rescue:
+    """One damaged file on its way into a new one."""
+
+    def __init__(self, into: sqlite3.Connection, known: Accounts) -> None:
+        self.found = Salvage()
+        self._into = into
+        self._known = known
+        self._accounts: dict[int, _Account] = {}
+        self._spoiled: list[Row] = []
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def copy(self, source: sqlite3.Connection) -> None:
+        """Take what the tables lead to."""
+        known = self._known
+        in_memory = {row[0] for row in known.destinations}
+        read = [row for row in _rows(source, "destination", _DESTINATION) if row[0] not in in_memory]
+        for row in [*known.destinations, *read]:
+            self._insert("destination", _DESTINATION, row)
+        for run in [*known.settled, *(run for run in _settled(source) if run[0] not in in_memory)]:
+            self._insert("settled", "destination, first, until", run)
+        for number, events, size, accepted_at, expected, data in _rows(source, "segment", _SEGMENT):
+            if not isinstance(data, bytes):
+                continue
+            row = (number, events, size, accepted_at, expected, data)
+            if isinstance(events, int) and checksum(number, events, data) == expected:
+                self._keep(row)
+            else:
+                self._spoiled.append(row)
+        for row in _rows(source, "dead", _DEAD):
+            self._account(row[1])
+            self.found.dead_letters += self._insert("dead", _DEAD, row)
+
+    def search(self, damaged: Path) -> None:
+        """Take segments that no tree leads to; those that are settled are left where they are."""
+        for row in segments(damaged):
+            self._keep(row)
+
+    def fit_in(self) -> None:
+        """Take segments that do not match their checksum, if they are where others are missing.
+
+        The queue makes dead letters of them. Where the accounts are lost nothing tells where that is.
+        """
+        for number, _, size, accepted_at, expected, data in self._spoiled:
+            account, position = self._account(number >> 48), number & _POSITION
+            # The data tells how many events there are: their number may be what is damaged.
+            gap = next(account.saved.gaps(position, position + data.count(b"\n")), None)
+            if account.is_believed and gap is not None and gap[0] == position:
+                self._keep((number, gap[1] - position, size, accepted_at, expected, data))
+
+    def _keep(self, row: Row) -> None:
+        number, events, _, accepted_at, expected, data = row
+        account, position = self._account(number >> 48), number & _POSITION
+        if not account.is_missed(position, position + events):
+            return
+        # What the checksum does not cover may be damaged.
+        when = float(accepted_at) if isinstance(accepted_at, int | float) else 0.0
+        expected = expected if isinstance(expected, int) else 0
+        if self._insert("segment", _SEGMENT, (number, events, len(data), when, expected, data)):
+            account.saved.add(position, position + events)
+            self.found.segments += 1
+            self.found.events += events
+
+    def _insert(self, table: str, columns: str, row: Row) -> bool:
+        """Insert a row; return False for one that cannot be one of this table: it is as good as not readable."""
+        places = ", ".join("?" * len(row))
+        try:
+            self._into.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})", row)  # noqa: S608
+        except (sqlite3.IntegrityError, OverflowError):
+            return False
+        return True
+
+    # --- accounts ------------------------------------------------------------------------------
+
+    def _account(self, destination: int) -> _Account:
+        """Return what is known of a destination; one whose own row could not be read is made."""
+        if destination not in self._accounts:
+            self._know(destination)
+            self._accounts[destination] = self._read_account(destination)
+        return self._accounts[destination]
+
+    def _know(self, destination: int) -> None:
+        """Make sure that a destination exists; where its name is lost, it has the only one that is left, or none."""
+        if self._into.execute("SELECT 1 FROM destination WHERE id = ?", (destination,)).fetchone():
+            return
+        taken = {name for (name,) in self._into.execute("SELECT name FROM destination")}
+        left = [name for name in self._known.names if name not in taken]
+        name = left[0] if len(left) == 1 else f"recovered-{destination}"
+        self._insert("destination", "id, name", (destination, name))
+
+    def _read_account(self, destination: int) -> _Account:
+        head, tail, accepted, *settled = self._into.execute(
+            "SELECT head, tail, accepted, delivered, dead, dropped FROM destination WHERE id = ?", (destination,)
+        ).fetchone()
+        runs = self._into.execute("SELECT first, until FROM settled WHERE destination = ?", (destination,)).fetchall()
+        beyond = Ranges((first, until) for first, until in runs if 0 <= first < until <= 1 << 48)
+        is_believed = 0 <= head < tail < 1 << 48 or head == tail > 0
+        if is_believed and tail - head - len(beyond) == accepted - sum(settled) and min(settled) >= 0:
+            return _Account(head, tail, beyond, True)
+        # Lost, or damaged: what is queued is what will be saved.
+        return _Account(0, 0, beyond, False)
+
+    def reconcile(self) -> None:
+        """Make the accounts add up with the rows that were saved."""
+        for (destination,) in self._into.execute("SELECT id FROM destination").fetchall():
+            self._reconcile(destination, self._account(destination))
+
+    def _reconcile(self, destination: int, account: _Account) -> None:
+        into, found = self._into, self.found
+        if not account.is_believed:
+            self._believe_rows(destination, account)
+        head, tail = account.head, account.tail
+        found.lost_events += sum(
+            until - first
+            for start, end in account.settled.gaps(head, tail)
+            for first, until in account.saved.gaps(start, end)
+        )
+        letters = into.execute("SELECT length(event) FROM dead WHERE destination = ?", (destination,)).fetchall()
+        delivered, dead, dropped = (
+            # No number of events is as large as this: an account that is damaged must add up, too.
+            value if 0 <= value <= _POSITION else 0
+            for value in into.execute(
+                "SELECT delivered, dead, dropped FROM destination WHERE id = ?", (destination,)
+            ).fetchone()
+        )
+        lost_letters = max(0, dead - len(letters))
+        found.lost_dead_letters += lost_letters
+        dropped += lost_letters
+        accepted = tail - head - len(account.settled) + delivered + len(letters) + dropped
+        into.execute("DELETE FROM settled WHERE destination = ?", (destination,))
+        into.executemany("INSERT INTO settled VALUES (?, ?, ?)", [(destination, *run) for run in account.settled])
+        base = destination << 48
+        sizes = into.execute("SELECT size FROM segment WHERE id BETWEEN ? AND ?", (base, base + _POSITION))
+        into.execute(
+            "UPDATE destination SET head = ?, tail = ?, accepted = ?, delivered = ?, dead = ?, dropped = ?, bytes = ?,"
+            " dead_bytes = ? WHERE id = ?",
+            (
+                *(head, tail, accepted, delivered, len(letters), dropped),
+                *(sum(stored_bytes(size) for (size,) in rows) for rows in (sizes, letters)),
+                destination,
+            ),
+        )
+
+    def _believe_rows(self, destination: int, account: _Account) -> None:
+        """Let an account that is lost, or damaged, be that of the rows that were saved."""
+        runs, base = list(account.saved), destination << 48
+        account.head, account.tail = (runs[0][0], runs[-1][1]) if runs else (0, 0)
+        covers = "SELECT 1 FROM segment WHERE id >= ? AND id + events <= ? AND id < ? LIMIT 1"
+        # A row of which all is settled is deleted with its settlement: a run around one is damaged.
+        settled = [
+            (max(first, account.head), min(until, account.tail))
+            for first, until in account.settled
+            if not self._into.execute(covers, (base + first, base + until, base + until)).fetchone()
+        ]
+        account.settled = Ranges(run for run in settled if run[0] < run[1])
 
 
 def _rows(source: sqlite3.Connection, table: str, columns: str) -> Iterator[Row]:
@@ -123,7 +285,7 @@ def _read(source: sqlite3.Connection, statement: str, at: int) -> Row | None:
     """Return a row, or None where there is none or it cannot be read."""
     try:
         row: Row | None = source.execute(statement, (at,)).fetchone()
-    except (sqlite3.DatabaseError, UnicodeDecodeError):
+    except sqlite3.DatabaseError:
         return None
     return row
 
@@ -133,71 +295,3 @@ def _settled(source: sqlite3.Connection) -> list[Row]:
         return source.execute("SELECT destination, first, until FROM settled").fetchall()
     except sqlite3.DatabaseError:
         return []
-
-
-def _know(into: sqlite3.Connection, destination: int, names: Sequence[str]) -> None:
-    """Make sure that a destination exists whose own row could not be read: its name is lost, or the only one left."""
-    if into.execute("SELECT 1 FROM destination WHERE id = ?", (destination,)).fetchone():
-        return
-    taken = {name for (name,) in into.execute("SELECT name FROM destination")}
-    left = [name for name in names if name not in taken]
-    name = left[0] if len(left) == 1 else f"recovered-{destination}"
-    _insert(into, "destination", "id, name", (destination, name))
-
-
-def _reconcile(into: sqlite3.Connection, destination: int, found: Salvage) -> None:
-    """Make an account add up with the rows that were saved."""
-    base = destination << 48
-    segments: list[tuple[int, int, int]] = into.execute(
-        "SELECT id - ?, events, length(data) FROM segment WHERE id >= ? AND id < ? ORDER BY id",
-        (base, base, base + (1 << 48)),
-    ).fetchall()
-    letters = into.execute("SELECT length(event) FROM dead WHERE destination = ?", (destination,)).fetchall()
-    delivered, dead, dropped = into.execute(
-        "SELECT delivered, dead, dropped FROM destination WHERE id = ?", (destination,)
-    ).fetchone()
-    head, tail, settled = _positions(into, destination, segments)
-    rows = Ranges((first, first + events) for first, events, _ in segments)
-    found.lost_events += sum(
-        until - first for start, end in settled.gaps(head, tail) for first, until in rows.gaps(start, end)
-    )
-    lost_letters = max(0, dead - len(letters))
-    found.lost_dead_letters += lost_letters
-    delivered, dropped = max(0, delivered), max(0, dropped) + lost_letters
-    accepted = tail - head - len(settled) + delivered + len(letters) + dropped
-    into.execute("DELETE FROM settled WHERE destination = ?", (destination,))
-    into.executemany("INSERT INTO settled VALUES (?, ?, ?)", [(destination, *run) for run in settled])
-    into.execute(
-        "UPDATE destination SET head = ?, tail = ?, accepted = ?, delivered = ?, dead = ?, dropped = ?, bytes = ?,"
-        " dead_bytes = ? WHERE id = ?",
-        (
-            *(head, tail, accepted, delivered, len(letters), dropped),
-            *(sum(stored_bytes(size) for _, _, size in segments), sum(stored_bytes(size) for (size,) in letters)),
-            destination,
-        ),
-    )
-
-
-def _positions(
-    into: sqlite3.Connection, destination: int, segments: Sequence[tuple[int, int, int]]
-) -> tuple[int, int, Ranges]:
-    """Return head and tail of a queue and what is settled between them, as far as that can be believed."""
-    head, tail, queued = into.execute(
-        "SELECT head, tail, accepted - delivered - dead - dropped FROM destination WHERE id = ?", (destination,)
-    ).fetchone()
-    runs = into.execute("SELECT first, until FROM settled WHERE destination = ?", (destination,)).fetchall()
-    # A row of which all is settled is deleted with its settlement: a run around one is damaged.
-    settled = Ranges(
-        run for run in runs if not any(run[0] <= first and first + events <= run[1] for first, events, _ in segments)
-    )
-    end = max((first + events for first, events, _ in segments), default=0)
-    if not 0 <= head <= tail or tail - head - len(settled) != queued:
-        # The account is lost, or damaged: what is queued is what is there.
-        head, tail = (segments[0][0], end) if segments else (0, 0)
-    tail = max(tail, end)
-    return head, tail, Ranges(run for first, until in settled for run in _within(first, until, head, tail))
-
-
-def _within(first: int, until: int, head: int, tail: int) -> list[tuple[int, int]]:
-    first, until = max(first, head), min(until, tail)
-    return [(first, until)] if first < until else []

@@ -9,7 +9,6 @@ place after its commit; look-aheads follow then, too. A crash at any moment leav
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic, time
@@ -21,6 +20,7 @@ from forwarder.errors import DamagedError, TooLargeError, UnavailableError
 from forwarder.event import event_id
 from forwarder.model import Batch, Burial, Segment, nth_line
 from forwarder.queue.base import Share
+from forwarder.queue.checksum import checksum
 from forwarder.queue.database import map_error
 from forwarder.queue.lane import LOOK_AHEAD, Entry, Lane, Ledger
 from forwarder.queue.sizes import PAGE_BYTES, stored_bytes
@@ -165,12 +165,13 @@ class Store:
         columns = "id, name, head, tail, accepted, delivered, dead, dropped, bytes, dead_bytes, paused"
         for row in self._db.execute(f"SELECT {columns} FROM destination"):  # noqa: S608 - a constant
             ledger = Ledger(*row)
-            for run in self._db.execute("SELECT first, until FROM settled WHERE destination = ?", (ledger.id,)):
-                ledger.settled.add(*run)
-            if not ledger.is_typed or not ledger.adds_up:
+            runs = self.query("SELECT first, until FROM settled WHERE destination = ?", (ledger.id,))
+            if not ledger.is_typed or not ledger.takes(runs) or not ledger.adds_up:
                 raise DamagedError(f"the queue file is damaged: the account of {ledger.name} does not add up")
             self.lanes[ledger.name] = Lane(ledger)
         self.measure()
+        if self.live_bytes <= 0:
+            raise DamagedError("the queue file is damaged: it has more free pages than pages")
 
     def configure(self, shares: dict[str, Share]) -> list[str]:
         """Write: add new destinations, set shares; return others that still keep something."""
@@ -290,7 +291,7 @@ class Store:
         # Not one statement with RETURNING: SQLite makes that a trigger, and deletes in two passes.
         rows = "FROM segment WHERE id >= ? AND id < ? AND id + events <= ?"
         values = (start + base, end + base, end + base)
-        sizes = self._db.execute(f"SELECT ifnull(CAST(size AS INTEGER), 0) {rows}", values).fetchall()
+        sizes = self._db.execute(f"SELECT ifnull(length(data), 0) {rows}", values).fetchall()
         self._db.execute(f"DELETE {rows}", values)
         ledger.bytes -= sum([stored_bytes(size) for (size,) in sizes])
 
@@ -397,8 +398,3 @@ def unhold(lane: Lane, batch: Batch) -> None:
     """Forget that the events of a batch are held."""
     for first, until in batch.runs:
         lane.held.remove(first, until)
-
-
-def checksum(row: int, events: int, data: bytes) -> int:
-    """Return the CRC-32 of a row: of its data, its number and its events."""
-    return zlib.crc32(data, (row ^ events) & 0xFFFFFFFF)

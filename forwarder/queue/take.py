@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from forwarder.model import Batch, Limits, Slice, nth_line
+from forwarder.queue.checksum import checksum
 from forwarder.queue.lane import Entry, Lane
-from forwarder.queue.store import Store, checksum, unhold
+from forwarder.queue.store import Store, unhold
 
 # Up to this many rows are read one by one, more of them as a range of row numbers.
 _SINGLE_READS = 4

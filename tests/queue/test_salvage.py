@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from forwarder.errors import QueueLockedError, StorageError
 from forwarder.model import Batch, Burial, DeadFilter, Limits
 from forwarder.queue.base import Share
+from forwarder.queue.first_page import SUFFIX
 from forwarder.queue.salvage import Salvage, salvage
 from forwarder.queue.sqlite import SqliteQueue
 from forwarder.queue.store import Store
@@ -21,6 +23,11 @@ from tests.queue.test_conformance import account, drain, numbers, segment
 
 PAGE = 16 * 1024
 EVENTS = 2000
+# The segments at two positions of the only destination.
+SOME = "id - (1 << 48) IN (500, 1500)"
+
+# The file of `filled`, once it was written.
+_FILLED: list[bytes] = []
 
 
 async def opened(path: Path) -> SqliteQueue:
@@ -31,6 +38,21 @@ async def opened(path: Path) -> SqliteQueue:
 
 async def filled(path: Path) -> None:
     """Write a queue with EVENTS events in 200 segments of more than a page each, and ten dead letters."""
+    if not _FILLED:
+        await write(path)
+        _FILLED.append(found_in(path))
+    restore(path, _FILLED[0])
+
+
+def found_in(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def restore(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+async def write(path: Path) -> None:
     queue = await opened(path)
     await queue.append([segment(0, 10)])
     batch = await next_batch(queue, "main", Limits(10, 1 << 20))
@@ -42,7 +64,9 @@ async def filled(path: Path) -> None:
 
 
 def aside(path: Path) -> list[Path]:
-    return [found for found in path.parent.iterdir() if ".damaged-" in found.name]
+    """Return the files that were set aside, but for what stands beside them."""
+    found = [found for found in path.parent.iterdir() if ".damaged-" in found.name]
+    return [file for file in found if not file.name.endswith(("-wal", "-shm", SUFFIX))]
 
 
 async def check_account(path: Path, *, least: int) -> None:
@@ -118,7 +142,7 @@ async def test_a_number_of_events_that_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
     await filled(path)
     with sqlite3.connect(path) as db:
-        db.execute("UPDATE segment SET events = events + (1 << 30) WHERE id % 50 = 0")
+        assert db.execute(f"UPDATE segment SET events = events + (1 << 30) WHERE {SOME}").rowcount == 2
         db.execute("PRAGMA user_version = 99")
     db.close()
     queue = await opened(path)
@@ -229,6 +253,176 @@ async def test_a_header_that_is_spoiled(tmp_path: Path, at: int) -> None:
     assert len(aside(path)) == 1
 
 
+def overwrite(path: Path, page: int, data: bytes) -> bytes:
+    """Write over a page, the first of which is 1; return what was there."""
+    with path.open("r+b") as file:
+        file.seek((page - 1) * PAGE)
+        found = file.read(PAGE)
+        file.seek((page - 1) * PAGE)
+        file.write(data)
+    return found
+
+
+@pytest.mark.parametrize("data", [bytes(PAGE), random.Random(1).randbytes(PAGE), b"letter\n" * 2340 + b"1234"])
+async def test_a_first_page_that_is_lost(tmp_path: Path, data: bytes) -> None:
+    """Without its first page a file is no database at all; nothing is lost, and that page is kept as it was."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    overwrite(path, 1, data)
+    queue = await opened(path)
+    assert await drain(queue) == list(range(EVENTS))
+    found = await account(queue)
+    assert (found.delivered, found.dead, found.dropped) == (EVENTS, 10, 0)
+    await queue.close()
+    [kept] = aside(path)
+    assert kept.with_name(kept.name + SUFFIX).read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("at", "byte"),
+    [
+        (28, 0x7F),  # more pages than there are
+        (31, 0x05),  # fewer of them
+        (36, 0x7F),  # more free pages than there are
+        (63, 0x02),  # a newer version
+        (68, 0x00),  # another program
+        (101, 0xFF),  # the schema's tree
+        (104, 0x00),  # its rows
+    ],
+)
+async def test_a_first_page_that_is_spoiled(tmp_path: Path, at: int, byte: int) -> None:
+    """Whatever is wrong on the first page, nothing is lost."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes([byte]))
+    queue = await opened(path)
+    assert await drain(queue) == list(range(EVENTS))
+    found = await account(queue)
+    assert (found.delivered, found.dead, found.dropped) == (EVENTS, 10, 0)
+    await queue.close()
+
+
+@pytest.mark.parametrize("known", [b"CREATE TABLE segment", b"accepted_at REAL", b"segmentsegment"])
+async def test_a_table_under_another_name(tmp_path: Path, known: bytes) -> None:
+    """A schema that can be read, and says something else, is not believed."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    page = overwrite(path, 1, bytes(PAGE))
+    assert known in page
+    overwrite(path, 1, page.replace(known, known[:-1] + b"X"))
+    queue = await opened(path)
+    assert await drain(queue) == list(range(EVENTS))
+    assert (await account(queue)).dead == 10
+    await queue.close()
+
+
+async def test_another_database_like_ours(tmp_path: Path) -> None:
+    """Somebody else's database is set aside as it is, though its pages and tables are arranged as ours."""
+    path = tmp_path / "queue.db"
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA page_size = {PAGE}")
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        for number in range(12):
+            db.execute(f"CREATE TABLE recipes{number} (name)")
+    db.close()
+    before = path.read_bytes()
+    await check_account(path, least=0)
+    [kept] = aside(path)
+    assert kept.read_bytes() == before
+
+
+@pytest.mark.parametrize("chance", [bytes, random.Random(1).randbytes])
+async def test_a_tree_that_is_lost(tmp_path: Path, chance: Callable[[int], bytes]) -> None:
+    """Segments are found without the page that leads to them all."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    [root] = pages_of(path, "segment")
+    overwrite(path, root, chance(PAGE))
+    queue = await opened(path)
+    assert await drain(queue) == list(range(EVENTS))
+    found = await account(queue)
+    assert (found.delivered, found.dead, found.dropped) == (EVENTS, 10, 0)
+    await queue.close()
+
+
+@pytest.mark.parametrize("lost", [("segment",), ("segment", "destination"), ("segment", "destination", "settled")])
+async def test_what_was_delivered_is_not_found_again(tmp_path: Path, lost: tuple[str, ...]) -> None:
+    """What lies in pages that were given back is settled, also where no account is left to say so."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    queue = await opened(path)
+    for _ in range(100):
+        batch = await next_batch(queue, "main", Limits(10, 1 << 20))
+        assert batch is not None
+        await queue.settle(batch)
+    await queue.close()
+    for page in [page for table in lost for page in pages_of(path, table)]:
+        overwrite(path, page, b"\xff" * PAGE)
+    async with await SqliteQueue.open(path, max_bytes=64 << 20, names=["main"]) as queue:
+        await queue.configure({"main": Share()})
+        assert await drain(queue) == list(range(1000, EVENTS))
+        assert (await account(queue)).dropped == 0
+
+
+@pytest.mark.parametrize("away", [1 << 40, 5])
+async def test_a_row_in_another_place(tmp_path: Path, away: int) -> None:
+    """A segment whose number is damaged costs no other, and its events are counted once."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with sqlite3.connect(path) as db:
+        assert db.execute(f"UPDATE segment SET id = id + ? WHERE {SOME}", (away,)).rowcount == 2
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    queue = await opened(path)
+    rest = await drain(queue)
+    assert rest == [number for number in range(EVENTS) if number not in {*range(490, 500), *range(1490, 1500)}]
+    found = await account(queue)
+    assert found.accepted == EVENTS + 10
+    assert found.dropped + found.dead == 30
+    await queue.close()
+
+
+async def test_pages_lost_here_and_there(tmp_path: Path) -> None:
+    """Pages of nonsense among the segments cost what was on them, and nothing of what is between them."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    pages = path.stat().st_size // PAGE
+    places = range(20, pages - 5, 40)
+    for page in places:
+        overwrite(path, page, b"\xff" * PAGE)
+    queue = await opened(path)
+    delivered = await drain(queue)
+    # Each page is that of one segment's data, or of a few rows.
+    assert len(delivered) >= EVENTS - 80 * len(places)
+    assert delivered == sorted(set(delivered))
+    found = await account(queue)
+    assert found.accepted == EVENTS + 10
+    assert found.dropped + found.dead + found.delivered == found.accepted
+    await queue.close()
+
+
+@pytest.mark.parametrize("run", ["-1, 20", "30, 20", "30, 1 << 60", "1e300, 20", "x'00', 20", "30, 'x'"])
+async def test_settled_runs_that_cannot_be(tmp_path: Path, run: str) -> None:
+    """What is said to be settled, and cannot be, is not believed: all that is there is delivered."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_schema SET sql = replace(sql, 'STRICT, ', '') WHERE name = 'settled'")
+        db.execute("UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '') WHERE name = 'settled'")
+    db.close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"INSERT INTO settled VALUES (1, {run})")
+    db.close()
+    queue = await opened(path)
+    assert await drain(queue) == list(range(EVENTS))
+    assert (await account(queue)).dropped == 0
+    await queue.close()
+    assert len(aside(path)) == 1
+
+
 @pytest.mark.parametrize("column", ["events", "size", "accepted_at", "checksum", "data"])
 @pytest.mark.parametrize("value", ["NULL", "x'ff00ff'", "CAST(x'ff00ff' AS TEXT)", "-7", "1e300"])
 async def test_a_row_of_other_types(tmp_path: Path, column: str, value: str) -> None:
@@ -243,7 +437,7 @@ async def test_a_row_of_other_types(tmp_path: Path, column: str, value: str) -> 
     db.close()
     assert "STRICT" not in known[0]
     with sqlite3.connect(path) as db:
-        db.execute(f"UPDATE segment SET {column} = {value} WHERE id % 1000 = 500")
+        assert db.execute(f"UPDATE segment SET {column} = {value} WHERE {SOME}").rowcount == 2
     db.close()
     queue = await opened(path)
     rest = await drain(queue)

@@ -11,6 +11,7 @@ import structlog
 
 from forwarder.admin.steering import DestinationStatus
 from forwarder.daemon.parts import Outlet
+from forwarder.delivery.aging import Aging
 from forwarder.delivery.pump import Pump
 from forwarder.queue.base import Queue
 
@@ -37,6 +38,7 @@ class Outlets:
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
+        self._aging = Aging()
         self._running: dict[str, _Running] = {}
         # Those of pumps that were replaced and finish what they are sending, too.
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,7 +63,8 @@ class Outlets:
             if before is not None:
                 before.pump.retire()
             signer, was_paused = outlet.signer, paused.get(name, False)
-            pump = Pump(name, outlet.config, self._queue, outlet.client, signer.sign, paused=was_paused)
+            parts = (name, outlet.config, self._queue, outlet.client, signer.sign)
+            pump = Pump(*parts, aging=self._aging, paused=was_paused)
             task = asyncio.create_task(
                 self._run(name, pump, outlet, before.task if before is not None else None), name=f"pump-{name}"
             )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from forwarder.config import DestinationConfig
+from forwarder.delivery.aging import Aging
 from forwarder.delivery.attempt import Answer
 from forwarder.delivery.backoff import Backoff
 from forwarder.delivery.capacity import Capacity
@@ -22,7 +23,7 @@ _REACH_BYTES = 16 * 1024 * 1024
 class Link:
     """The shared state of all deliveries to one destination."""
 
-    def __init__(self, config: DestinationConfig, *, wake: Callable[[], None], paused: bool) -> None:
+    def __init__(self, config: DestinationConfig, aging: Aging, *, wake: Callable[[], None], paused: bool) -> None:
         self.gate = Gate(wake, paused=paused)
         self.guard = Guard()
         self.attempts = 0
@@ -31,7 +32,8 @@ class Link:
         self.last_error: LastError | None = None
         self._retry = config.retry
         self._backoff = Backoff(config.retry.initial, config.retry.max, config.retry.multiplier)
-        self._wall_offset = time.time() - time.monotonic()
+        self._aging = aging
+        aging.observe(time.time(), time.monotonic())
         self.capacity = Capacity(Limits(config.batch.max_events, config.batch.max_bytes))
 
     def limits(self) -> Limits:
@@ -91,12 +93,8 @@ class Link:
             self.failures += 1
 
     def expires_before(self) -> float | None:
-        """Return the time of acceptance before which events are given up, or None.
-
-        A wall clock that jumps forward must not make events old, so the time that has passed since
-        the start is taken from the monotonic clock where that is less.
-        """
+        """Return the time of acceptance before which events are given up, or None."""
         if self._retry.give_up_after is None:
             return None
-        now = min(time.time(), self._wall_offset + time.monotonic())
-        return now - self._retry.give_up_after
+        self._aging.observe(time.time(), time.monotonic())
+        return self._aging.accepted_before(self._retry.give_up_after, time.monotonic())

@@ -22,6 +22,7 @@ from functools import partial
 import structlog
 
 from forwarder.config import DestinationConfig
+from forwarder.delivery.aging import Aging
 from forwarder.delivery.attempt import Client
 from forwarder.delivery.batching import payload, seconds_until_due
 from forwarder.delivery.delivery import Delivery
@@ -45,7 +46,7 @@ log = structlog.get_logger(__name__)
 class Pump:
     """Delivers one destination's queue: `run` until `stop`, or until it is cancelled.
 
-    `sign` turns a payload into a compact JWS; it is called in a thread.
+    `sign` turns a payload into a compact JWS; it is called in a thread. `aging` is handed on from one pump to the next.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Pump:
         client: Client,
         sign: Callable[[bytes], bytes],
         *,
+        aging: Aging | None = None,
         paused: bool = False,
     ) -> None:
         self._name = name
@@ -67,7 +69,7 @@ class Pump:
         # Set when the batch that was taken last has passed the gate, or has been given back.
         self._last = asyncio.Event()
         self._last.set()
-        self.link = Link(config, wake=lambda: queue.wake(name), paused=paused)
+        self.link = Link(config, aging or Aging(), wake=lambda: queue.wake(name), paused=paused)
 
     # --- steering ------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from forwarder.config import BatchConfig, RetryConfig
+from forwarder.delivery.aging import Aging
 from forwarder.delivery.attempt import Answer
 from forwarder.delivery.guard import LIMIT
 from forwarder.delivery.link import Link
@@ -18,7 +19,7 @@ BUSY = Answer(503, "503 Busy")
 
 
 def new_link(**settings: Any) -> Link:
-    return Link(destination(**settings), wake=lambda: None, paused=False)
+    return Link(destination(**settings), Aging(), wake=lambda: None, paused=False)
 
 
 class TestFailures:

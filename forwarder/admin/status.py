@@ -14,6 +14,9 @@ import msgspec
 from forwarder.admin.steering import DestinationStatus
 from forwarder.model import Counters, LastError, QueueStats, State
 
+# The last second that RFC 3339 can write, in seconds since the epoch.
+_LAST = 253_402_300_799.0
+
 
 class QueueState(msgspec.Struct):
     """The queue as a whole; sizes in bytes on disk."""
@@ -98,8 +101,8 @@ def _destination(counters: Counters, pump: DestinationStatus, now: float) -> Des
         delivered=counters.delivered,
         dead=counters.dead,
         dropped=counters.dropped,
-        # The wall clock may have been set back since.
-        oldest_age_seconds=None if oldest is None else round(max(0.0, now - oldest), 3),
+        # The wall clock may have been set back since, and what a damaged file says may be any number.
+        oldest_age_seconds=None if oldest is None else round(max(0.0, now - max(0.0, oldest)), 3),
         attempts=pump.attempts,
         next_attempt_in_seconds=_rounded(pump.next_attempt_in_seconds),
         last_success=None if pump.last_success is None else utc(pump.last_success),
@@ -116,5 +119,8 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def utc(seconds: float) -> datetime:
-    """Return seconds since the epoch as a time in UTC, which msgspec writes as RFC 3339."""
-    return datetime.fromtimestamp(seconds, UTC)
+    """Return seconds since the epoch as a time in UTC, which msgspec writes as RFC 3339.
+
+    A damaged file may hold any number: before 1970 and after 9999 it is the nearest time between.
+    """
+    return datetime.fromtimestamp(min(max(0.0, seconds), _LAST), UTC)

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.admin.status import build_status
+from forwarder.admin.status import Status, build_status
 from forwarder.admin.steering import DestinationStatus
 from forwarder.model import Counters, LastError, QueueStats, State
 
@@ -74,6 +74,23 @@ def test_clock_set_back() -> None:
     assert isinstance(destinations, dict)
     assert destinations["main"]["oldest_age_seconds"] == 0.0
     assert destinations["main"]["next_attempt_in_seconds"] == 0.0
+
+
+@given(st.floats(), st.floats(0, 4e9))
+def test_any_number_as_a_time(oldest: float, now: float) -> None:
+    """Whatever a damaged file says, an age is from nothing to the time since 1970, and a time can be written."""
+    found = build_status(
+        QueueStats("sqlite", 0, 0, False, destinations={"main": Counters(1, 1, oldest_accepted_at=oldest)}),
+        {"main": DestinationStatus(State.IDLE, last_success=oldest)},
+        version="1",
+        uptime=0.0,
+        ready=True,
+        now=now,
+    )
+    age = found.destinations["main"].oldest_age_seconds
+    assert age is not None
+    assert 0 <= age <= now + 0.001
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Status) == found
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 2**62)] * 4), min_size=1, max_size=5))

@@ -19,7 +19,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
 import structlog
@@ -39,6 +39,10 @@ _MAX_BODY = 64 * 1024
 _IDLE_SECONDS = 3630.0
 # Seconds for the rest of a request that came in part; then aiohttp waits for it, and says when it does no more.
 _REST_SECONDS = 5.0
+
+# Seconds more when a client has been waited for long enough: it may be us who stood still (a machine that
+# was suspended), and what came meanwhile is still to be read.
+GRACE_SECONDS = 0.2
 
 # What stands in a head: a request line and fields (RFC 9112 §3, §5), all of it visible ASCII.
 _matches = re.compile(
@@ -302,10 +306,13 @@ class Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
 
-    def _close_if_idle(self) -> None:
+    def _close_if_idle(self, *, is_last_look: bool = False) -> None:
         since = self._loop.time() - self._last_used
         if since < _IDLE_SECONDS or self._is_waiting:
             self._idle_timer = self._loop.call_later(max(_IDLE_SECONDS - since, 1.0), self._close_if_idle)
+        elif not is_last_look:
+            look = partial(self._close_if_idle, is_last_look=True)
+            self._idle_timer = self._loop.call_later(GRACE_SECONDS, look)
         else:
             self._transport.close()
 

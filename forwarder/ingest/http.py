@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 
 import msgspec
@@ -21,7 +22,7 @@ from forwarder.errors import IntakeError, MalformedError, TooLargeError, Unsuppo
 from forwarder.ingest.access import Access
 from forwarder.ingest.body import Body
 from forwarder.ingest.description import description_response
-from forwarder.ingest.express import ExpressServer, Lane
+from forwarder.ingest.express import GRACE_SECONDS, ExpressServer, Lane
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.problems import internal_problem, problem_of, problem_response
 from forwarder.ingest.protocol import ExpectationError, first_line
@@ -182,11 +183,11 @@ async def _next_chunk(request: web.BaseRequest) -> bytes:
     chunk = content.read_nowait()
     if chunk or content.at_eof():
         return chunk
-    try:
-        async with asyncio.timeout(_IDLE_SECONDS):
-            return await content.readany()
-    except TimeoutError:
-        raise IdleError(f"nothing more of the body came for {_IDLE_SECONDS:g} seconds") from None
+    for seconds in (_IDLE_SECONDS, GRACE_SECONDS):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await content.readany()
+    raise IdleError(f"nothing more of the body came for {_IDLE_SECONDS:g} seconds")
 
 
 def _accepted(body: bytes) -> web.Response:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import sqlite3
+from collections.abc import Callable
 from datetime import datetime
 from email.utils import formatdate
 from pathlib import Path
@@ -17,7 +19,7 @@ from tests.delivery.test_attempt import answering
 from tests.faults.clock import HOUR, Clocks
 from tests.faults.trial import Trial
 from tests.faults.wrapped import Wrapped
-from tests.integration.process import events, merged
+from tests.integration.process import PATIENCE, events, merged
 
 pytestmark = pytest.mark.system
 DOWN = "503*1000000"
@@ -262,3 +264,113 @@ async def test_a_time_that_cannot_be(tmp_path: Path, value: float) -> None:
             await trial.forwarder.admin("POST", "/v1/dead/replay", json={"all": True})
             account = await trial.forwarder.settled()
             assert (account["delivered"], account["dead"]) == (2, 0)
+
+
+# --- a process that stands still ------------------------------------------------------------------
+
+
+class Producers:
+    """Some that send while nobody reads: over fresh and kept connections, whole requests and the rest of begun ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self.singles = list(range(1000, 1005))
+        """Events that are sent over HTTP, one a request."""
+        self.lines = list(range(2000, 2100))
+        """Events that are sent over the stream, in this order."""
+
+    async def begin(self) -> None:
+        """Connect, send two events, and begin what is ended later."""
+        self._connections = [await asyncio.open_unix_connection(self._folder / "http.sock") for _ in range(4)]
+        self._connections.append(await asyncio.open_unix_connection(self._folder / "stream.sock"))
+        _fresh, kept, single, several, stream = self._connections
+        kept[1].write(posted(line(1000)))
+        assert await answered(kept[0]) == 202
+        single[1].write(posted(line(1001))[:-10])
+        several[1].write(posted(line(1002), "application/x-ndjson")[:-10])
+        stream[1].write(line(2000) + b"\n" + line(2001)[:-10])
+        assert await stream[0].readline() == b'{"ack": 1}\n'
+
+    async def send(self) -> None:
+        """Send the rest of what was begun, and more."""
+        fresh, kept, single, several, stream = [writer for _reader, writer in self._connections]
+        single.write(posted(line(1001))[-10:])
+        several.write(posted(line(1002), "application/x-ndjson")[-10:])
+        fresh.write(posted(line(1003)))
+        kept.write(posted(line(1004)))
+        stream.write(line(2001)[-10:] + b"".join(b"\n" + line(number) for number in self.lines[2:]))
+        stream.write_eof()
+        # Into the hands of the system, whoever reads it.
+        await asyncio.gather(*[writer.drain() for _reader, writer in self._connections])
+
+    async def end(self) -> None:
+        """Wait for the answers: all is accepted."""
+        *requests, (stream, _writer) = self._connections
+        assert [await answered(reader) for reader, _writer in requests] == [202] * 4
+        assert (await stream.read()).endswith(b'{"ack": 100}\n')
+        for _reader, writer in self._connections:
+            writer.close()
+
+
+def line(number: int) -> bytes:
+    return json.dumps(events(number, 1)[0]).encode()
+
+
+def posted(body: bytes, kind: str = "application/json") -> bytes:
+    head = f"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}"
+    return f"{head}\r\n\r\n".encode() + body
+
+
+async def answered(reader: asyncio.StreamReader) -> int:
+    """Read an answer; return its status."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().splitlines()
+    [length] = [int(field.removeprefix("content-length:")) for field in head if field.startswith("content-length:")]
+    await reader.readexactly(length)
+    return int(head[0].split()[1])
+
+
+async def stand_still(trial: Trial, seconds: float, act: Callable[[], None]) -> None:
+    """Stop the process for so long while producers send and wait; then all is as if it had not been."""
+    assert trial.forwarder.process is not None
+    producers = Producers(trial.forwarder.folder)
+    await producers.begin()
+    await trial.forwarder.until(lambda: trial.receiver.stats.requests >= 1)
+    trial.forwarder.process.send_signal(signal.SIGSTOP)
+    await producers.send()
+    asked = asyncio.create_task(trial.forwarder.ready())
+    await asyncio.sleep(seconds)
+    act()
+    trial.forwarder.process.send_signal(signal.SIGCONT)
+    async with asyncio.timeout(PATIENCE):
+        await producers.end()
+        assert await asked == (True, "")
+    account = await trial.forwarder.settled()
+    assert (account["delivered"], account["dead"]) == (105, 0)
+    arrived = list(dict.fromkeys(trial.arrived))
+    assert sorted(arrived) == producers.singles + producers.lines
+    assert [number for number in arrived if number in producers.lines] == producers.lines
+    # Only what was in flight may have come twice: at most the two events of before.
+    assert trial.duplicates <= 2
+    # Nothing is left of the trouble.
+    assert await trial.post()
+    await trial.forwarder.settled()
+    assert (await sane(trial))["state"] == "idle"
+    assert (await trial.forwarder.ready())[0]
+
+
+@pytest.mark.parametrize("faults", ["slow:0.5", "503*5", "timeout:0.5,503", "slow:2"])
+async def test_stopped_for_longer_than_its_timeouts(tmp_path: Path, faults: str) -> None:
+    """A process that is stopped, and goes on, has lost nothing, and leaves no producer without an answer."""
+    async with tried(tmp_path / "f", faults, timeout="300ms") as trial, trial.forwarder:
+        await stand_still(trial, 1.0, lambda: None)
+
+
+@pytest.mark.parametrize("faults", ["slow:60", f"503:{LONGEST_WAIT:.0f}"])
+async def test_stopped_for_hours(tmp_path: Path, faults: str) -> None:
+    """Stopped for longer than anything waits for, it takes what producers sent meanwhile for as good as in time."""
+    trial = tried(tmp_path / "f", faults, retry={"max": LONGEST_WAIT})
+    clocks = Clocks(trial.forwarder, monotonic=True)
+    async with trial, trial.forwarder:
+        await stand_still(trial, 0.0, lambda: clocks.shift(2 * HOUR))
+        assert (await trial.forwarder.status())["uptime_seconds"] > 2 * HOUR

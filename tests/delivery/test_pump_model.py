@@ -22,7 +22,7 @@ from forwarder.config import BatchConfig, RetryConfig
 from forwarder.delivery.backoff import Backoff
 from forwarder.delivery.guard import LIMIT
 from forwarder.event import event_id
-from forwarder.model import Counters
+from forwarder.model import Counters, State
 from tests.delivery.conftest import destination as configured
 from tests.delivery.simulation import Clock, simulate
 from tests.delivery.world import (
@@ -494,5 +494,32 @@ def test_outage_of_days() -> None:
         account, arrived = await mended(world, destination)
         assert (account.delivered, account.dead) == (60, 0)
         assert arrived == list(range(60))
+
+    simulate(play)
+
+
+def test_ten_thousand_failures() -> None:
+    """After ten thousand failures in a row waits still are jittered up to the longest, and one later all goes on."""
+
+    async def play(clock: Clock) -> None:
+        world, destination = await trouble(clock, Fault(503), 0.0)
+        while len(destination.attempts) < 10_000:
+            await asyncio.sleep(HOUR)
+        found = (await world.outlets.status())["main"]
+        assert found.attempts >= 10_000
+        assert found.state in {State.BACKING_OFF, State.DELIVERING}
+        times = [attempt.began for attempt in destination.attempts]
+        waits = [later - earlier for earlier, later in pairwise(times[-1000:])]
+        assert max(waits) <= RETRY.max + SLACK
+        assert min(waits) < 0.1 * RETRY.max
+        assert max(waits) > 0.9 * RETRY.max
+        mended_at = clock.now
+        account, arrived = await mended(world, destination)
+        assert (account.delivered, account.dead, account.dropped) == (60, 0, 0)
+        assert arrived == list(range(60))
+        taken = [attempt for attempt in destination.attempts if attempt.is_stored]
+        assert taken[0].began <= mended_at + RETRY.max + SLACK
+        # What had waited follows at once, with no wait of its own.
+        assert taken[-1].began <= taken[0].began + len(taken) * SLACK
 
     simulate(play)

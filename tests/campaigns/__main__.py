@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.campaigns import crash, power
+from tests.campaigns import crash, disk, power
 
-CAMPAIGNS = {"crash": crash, "power": power}
+CAMPAIGNS = {"crash": crash, "disk": disk, "power": power}
 
 
 def main(words: list[str] | None = None) -> int:

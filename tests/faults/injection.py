@@ -36,12 +36,19 @@ class Injection:
         return f"{self.calls}:error={self.error}:when={self.call}{'+' if self.to_the_end else ''}"
 
 
+def why_no_tracer() -> str:
+    """Return why system calls cannot be made to fail here, or nothing where they can."""
+    if shutil.which("strace") is None:
+        return "strace is not installed"
+    if subprocess.run(["strace", "-qq", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
+        return "strace may not trace here"
+    return ""
+
+
 def skip_without_tracer() -> None:
     """Skip a test where system calls cannot be made to fail."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
-    if subprocess.run(["strace", "-qq", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("strace may not trace here")
+    if reason := why_no_tracer():
+        pytest.skip(reason)
 
 
 def inject(forwarder: Wrapped, injection: Injection, *, also: str = "") -> Path:

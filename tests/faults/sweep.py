@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.injection import Injection, failures, inject
 from tests.faults.trial import Trial
+from tests.faults.wrapped import FORWARDER
 
 # System calls that write, each with what a disk may answer.
 KINDS = (
@@ -27,14 +29,21 @@ class Outcome:
 
     reached: bool
     at_start: bool
+    accepted: int
     refused: int
     duplicates: int
 
 
-async def fail_one_call(folder: Path, injection: Injection, chance: random.Random) -> Outcome:
-    """Let one call fail, send until it has, restart, and check that every promise was kept."""
+async def fail_one_call(
+    folder: Path, injection: Injection, chance: random.Random, module: Sequence[str] = FORWARDER
+) -> Outcome:
+    """Let one call fail, send until it has, restart, and check that every promise was kept.
+
+    `module` is what is run until the restart. Raises LostError, or AssertionError for any other promise.
+    """
     async with Trial(folder, queue=folder / "queue" / "queue.db") as trial:
         (folder / "queue").mkdir()
+        trial.forwarder.module = module
         trace = inject(trial.forwarder, injection)
         code = await trial.forwarder.start_or_end()
         if code is not None:
@@ -44,7 +53,6 @@ async def fail_one_call(folder: Path, injection: Injection, chance: random.Rando
             await trial.post(chance.randint(1, 20), chance.randint(0, 3000))
             if failures(trace) and chance.random() < 0.3:
                 break
-        reached = failures(trace) > 0
         if chance.random() < 0.5:
             await trial.forwarder.becomes_ready()
             await trial.check()
@@ -52,11 +60,13 @@ async def fail_one_call(folder: Path, injection: Injection, chance: random.Rando
         # Killed before its settlements were made, it sends at most two batches again.
         number, again = chance.choice([(signal.SIGKILL, 100), (signal.SIGTERM, 0)])
         await trial.forwarder.stop(number)
-        trial.forwarder.prefix = ()
+        # Some calls are made by a stop only.
+        reached = failures(trace) > 0
+        trial.forwarder.prefix, trial.forwarder.module = (), FORWARDER
         async with trial.forwarder:
             await _post(trial)
             await trial.check(duplicates=again)
-        return Outcome(reached, False, len(trial.refused), trial.duplicates)
+        return Outcome(reached, False, len(trial.accepted), len(trial.refused), trial.duplicates)
 
 
 async def _start_again(trial: Trial, code: int) -> Outcome:
@@ -65,11 +75,11 @@ async def _start_again(trial: Trial, code: int) -> Outcome:
     assert code == 74, said
     assert 1 <= len(said) <= 2, said
     assert said[0].startswith("forwarder: "), said
-    trial.forwarder.prefix = ()
+    trial.forwarder.prefix, trial.forwarder.module = (), FORWARDER
     async with trial.forwarder:
         await _post(trial)
         await trial.check()
-    return Outcome(True, True, 0, 0)
+    return Outcome(True, True, len(trial.accepted), 0, trial.duplicates)
 
 
 async def _post(trial: Trial) -> None:

@@ -20,6 +20,14 @@ STORAGE_FAILING = "urn:forwarder:problem:storage-failing"
 _LOCAL = Address(host="127.0.0.1", port=0)
 
 
+class LostError(AssertionError):
+    """Accepted events did not arrive: `events` are their numbers."""
+
+    def __init__(self, events: set[int]) -> None:
+        super().__init__(f"{len(events)} accepted events are lost, the first is {min(events)}")
+        self.events = events
+
+
 class Trial:
     """Use as `async with`: the receiver runs, the forwarder is started and stopped by the test."""
 
@@ -97,13 +105,14 @@ class Trial:
     async def check(self, *, duplicates: int = 0) -> None:
         """Wait until all is delivered; nothing may be lost, made up, or out of order.
 
-        At most so many `duplicates` are allowed.
+        At most so many `duplicates` are allowed. Raises LostError, or AssertionError for anything else.
         """
         account = await self.forwarder.settled()
         arrived = self.arrived
         first_seen = list(dict.fromkeys(arrived))
         lost = set(self.accepted) - set(arrived)
-        assert not lost, f"{len(lost)} accepted events are lost, the first is {min(lost)}"
+        if lost:
+            raise LostError(lost)
         made_up = set(arrived) - set(self.accepted) - set(self.unknown)
         assert not made_up, f"{len(made_up)} refused events arrived, the first is {min(made_up)}"
         assert first_seen == sorted(first_seen), "events were overtaken"

@@ -12,13 +12,19 @@ from typing import Any, Self
 
 from tests.integration.process import PATIENCE, Forwarder
 
+FORWARDER = ("forwarder",)
+
 
 class Wrapped(Forwarder):
-    """`prefix` are the words before the command; it must end by becoming the daemon. `environment` is added."""
+    """`prefix` are the words before the command; it must end by becoming the daemon. `environment` is added.
+
+    `module` is what Python runs, with its first words: the forwarder, or one that is spoiled on purpose.
+    """
 
     def __init__(self, folder: Path, url: str, **settings: Any) -> None:
         super().__init__(folder, url, **settings)
         self.prefix: Sequence[str] = ()
+        self.module: Sequence[str] = FORWARDER
         self.environment: Mapping[str, str] = {}
 
     def launch(self) -> None:
@@ -26,7 +32,7 @@ class Wrapped(Forwarder):
         self.write_config()
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.prefix, sys.executable, "-m", "forwarder", "run", "-c", str(self.config_file)],
+                [*self.prefix, sys.executable, "-m", *self.module, "run", "-c", str(self.config_file)],
                 stderr=log,
                 stdout=log,
                 env={**os.environ, **self.environment},

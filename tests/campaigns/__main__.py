@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.campaigns import crash, disk, power
+from tests.campaigns import crash, disk, load, power
 
-CAMPAIGNS = {"crash": crash, "disk": disk, "power": power}
+CAMPAIGNS = {"crash": crash, "disk": disk, "load": load, "power": power}
 
 
 def main(words: list[str] | None = None) -> int:

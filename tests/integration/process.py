@@ -129,6 +129,10 @@ class Forwarder:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text(encoding="utf-8").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def on_disk(self) -> int:
+        """Return the bytes that the queue takes: its file, the log, the reserve and whatever else stands beside it."""
+        return sum(path.stat().st_size for path in Path(self.config["queue"]["path"]).parent.iterdir())
+
     async def admin(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
         """Ask the admin API; return status and JSON (or text)."""
         return await request(self.folder / "admin.sock", method, path, **more)

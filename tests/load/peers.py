@@ -16,6 +16,8 @@ from tests.benchmarks import load
 from tests.integration.process import PATIENCE, Forwarder
 
 MIB = 1 << 20
+# Events that are sent at a time.
+_STEP = 1000
 
 # An event in two parts, with twelve digits of its id between them.
 _HEAD, _TAIL = load.event(0).split(b"000000000000", 1)
@@ -78,6 +80,15 @@ def status_of(peer: socket.socket) -> int:
     return int(answer.split(b" ", 2)[1])
 
 
+def send_all(peer: socket.socket, count: int) -> list[bytes]:
+    """Send `count` numbered events over a stream, end it, and return every answer."""
+    for first in range(0, count, _STEP):
+        peer.sendall(lines(first, min(_STEP, count - first)))
+    peer.shutdown(socket.SHUT_WR)
+    with peer.makefile("rb") as file:
+        return file.readlines()
+
+
 def read_ack(peer: socket.socket, count: int) -> None:
     """Read until so many lines are acked; any refusal is an error."""
     found = b""
@@ -91,3 +102,9 @@ def read_ack(peer: socket.socket, count: int) -> None:
 def is_quiet(peer: socket.socket) -> bool:
     """Say whether a peer is connected and has not been answered."""
     return not select.select([peer], [], [], 0)[0]
+
+
+def free_port() -> int:
+    """Return a port that nothing listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

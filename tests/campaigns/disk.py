@@ -197,6 +197,7 @@ class Sweep:
             row.broken += 1
             row.lost += len(error.events) if isinstance(error, LostError) else 0
             again = f"--seed {seed} --kind {row.kind} --first {call} --calls 1"
+            again += f" --sabotage {self._sabotage}" if self._sabotage else ""
             self._report.problems.append(f"{_what(error)}\n  kept: {folder}; again: {again}")
             _say(f"{row.kind}, call {call}: BROKEN: {_what(error)}")
         else:

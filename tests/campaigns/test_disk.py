@@ -33,7 +33,7 @@ def test_nothing_is_lost(tmp_path: Path) -> None:
 
 def test_a_kind_ends_where_no_call_is_reached(tmp_path: Path) -> None:
     """Calls that are not made any more are not waited for; a campaign in which none failed is no proof."""
-    words = ("--kind", "ftruncate:EIO", "--first", "30", "--calls", "300", "--jobs", "4")
+    words = ("--kind", "ftruncate:EIO", "--first", "10", "--calls", "300", "--jobs", "4")
     code, report = campaign("disk", tmp_path, *words)
     assert code == 1
     assert report["problems"] == ["no call was reached: nothing was put to the test"]

@@ -32,6 +32,7 @@ from forwarder.queue import first_page
 from forwarder.queue.first_page import APPLICATION_ID
 from forwarder.queue.salvage import Accounts, as_text, salvage
 from forwarder.queue.sizes import PAGE_BYTES, checkpoint_bytes
+from forwarder.queue.wal import mend_log
 
 SCHEMA_VERSION = 1
 # Each script leads from the version before it; version 1 is schema.sql, which stays as it was. A file is brought
@@ -167,8 +168,9 @@ async def open_database(path: Path, *, wal_bytes: int) -> Connection:
     """
     try:
         is_spoiled = await asyncio.to_thread(first_page.is_spoiled, path)
+        await asyncio.to_thread(mend_log, path)
     except OSError as error:
-        raise folder_error(path, error) from error
+        raise disk_full() if error.errno == errno.ENOSPC else folder_error(path, error) from error
     if is_spoiled:
         raise DamagedError("the queue file is damaged: its header is not that of a queue")
     return await _connect(path, partial(_prepare, wal_bytes=wal_bytes))

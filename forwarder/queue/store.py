@@ -134,8 +134,13 @@ class Store:
     @property
     def is_full(self) -> bool:
         """Whether there is no room for even a few small requests."""
-        drops = bool(self.lanes) and all(lane.share.drop_oldest for lane in self.lanes.values())
-        return not drops and self.live_bytes > self.capacity - 4 * PAGE_BYTES
+        if self.live_bytes <= self.capacity - 4 * PAGE_BYTES:
+            return False
+        lanes = self.lanes.values()
+        # What is held for delivery cannot be dropped.
+        return not all(lane.share.drop_oldest for lane in lanes) or all(
+            lane.ledger.queued <= len(lane.held) for lane in lanes
+        )
 
     def query(self, statement: str, values: Sequence[Any]) -> list[Any]:
         """Run a statement and return its rows."""

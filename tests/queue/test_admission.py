@@ -9,7 +9,7 @@ from forwarder.model import Burial
 from forwarder.queue import admission, views
 from forwarder.queue.base import Share
 from forwarder.queue.sizes import stored_bytes
-from tests.queue.stores import Desk
+from tests.queue.stores import PLENTY, Desk
 from tests.queue.test_conformance import segment
 
 
@@ -62,6 +62,22 @@ class TestWhole:
         assert 0 < len(refused) < 8
         assert state(desk)["main"][0] == 400 * (8 - len(refused))
         assert desk.store.live_bytes <= 2 << 20
+
+    def test_full_of_what_is_in_hand(self) -> None:
+        """A queue that drops is full once nothing is left to drop, and says so; given back, it is dropped."""
+        desk = Desk(max_bytes=2 << 20, shares={"main": Share(drop_oldest=True)})
+        held = []
+        for first in range(0, 10_000, 10):
+            try:
+                desk.append(segment(first, 10, filler=1000))
+            except QueueFullError:
+                break
+            held += [batch for batch in [desk.take(PLENTY)] if batch is not None]
+        assert desk.store.is_full
+        desk.release(held[0])
+        assert not desk.store.is_full
+        desk.append(segment(first, 10, filler=1000))
+        assert state(desk)["main"][2] > 0
 
 
 class TestShares:

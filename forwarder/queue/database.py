@@ -40,8 +40,9 @@ SCHEMA_VERSION = 1
 # a script raises SCHEMA_VERSION and leaves a queue of that version with the tests (tests/queue/version1.sql).
 MIGRATIONS: dict[int, str] = {}
 
-# What a lock file holds: a process id, always as long, so that it never has to be cut to size.
+# What a lock file holds: a process id and a number of events, each always as long, so that it is never cut to size.
 _HOLDER_BYTES = 32
+_NOTE_BYTES = 32
 # What `PRAGMA auto_vacuum` says of a file that gives space back on demand.
 _INCREMENTAL = 2
 # A database's file, and those that SQLite and a rebuild keep beside it.
@@ -88,7 +89,11 @@ def disk_full() -> DiskFullError:
 
 
 class InstanceLock:
-    """A lock file beside the queue that one process holds for as long as it lives (flock(2))."""
+    """A lock file beside the queue that one process holds for as long as it lives (flock(2)).
+
+    In it stands, too, how many events were accepted. It is noted after each commit, and not synced,
+    so that it is never ahead of what the queue has had: a file that has had less has lost something.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path.with_name(path.name + ".lock")
@@ -110,9 +115,27 @@ class InstanceLock:
                 hint="stop it first, or give this one a queue.path of its own",
             ) from None
         self._descriptor = descriptor
-        # On a full disk nothing can be written. The lock holds without the number of its holder.
-        with suppress(OSError):
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode().ljust(_HOLDER_BYTES), 0)
+        self._write(str(os.getpid()), _HOLDER_BYTES, 0)
+
+    def note(self, accepted: int) -> None:
+        """Note how many events were accepted, by a queue that begins to count with its file."""
+        self._write(str(accepted), _NOTE_BYTES, _HOLDER_BYTES)
+
+    def noted(self) -> int:
+        """Return how many events are noted as accepted, 0 where that cannot be told."""
+        if self._descriptor is None:
+            return 0
+        try:
+            found = os.pread(self._descriptor, _NOTE_BYTES, _HOLDER_BYTES).strip()
+        except OSError:
+            return 0
+        return int(found) if found.isdigit() else 0
+
+    def _write(self, text: str, size: int, at: int) -> None:
+        # On a full disk nothing can be written. The lock holds without what stands in it.
+        if self._descriptor is not None:
+            with suppress(OSError):
+                os.pwrite(self._descriptor, f"{text}\n".encode().ljust(size), at)
 
     def holder(self) -> str | None:
         """Return the process id of who holds the lock now, or None where nobody does or it cannot be told."""

@@ -57,10 +57,16 @@ class Snapshot:
 
 
 class Jobs:
-    """The connection to one queue file and the store that is loaded from it; one job runs at a time."""
+    """The connection to one queue file and the store that is loaded from it; one job runs at a time.
 
-    def __init__(self, path: Path, connection: Connection, store: Store, reserve: Reserve) -> None:
+    `note` is told after each commit how many events were accepted, since the file was begun.
+    """
+
+    def __init__(
+        self, path: Path, connection: Connection, store: Store, reserve: Reserve, *, note: Callable[[int], None]
+    ) -> None:
         self._path = path
+        self._note = note
         self._store = store
         self._reserve = reserve
         self._is_disconnected = False
@@ -68,6 +74,11 @@ class Jobs:
         self.snapshot = Snapshot.of(store)
         self.released: deque[Batch] = deque()
         """Batches that are given back at the start of the next job."""
+
+    @property
+    def accepted(self) -> int:
+        """How many events were accepted, for all destinations, since the file was begun."""
+        return sum([lane.ledger.accepted for lane in self._store.lanes.values()])
 
     async def run(self, group: Group, *, look_for_damage: bool) -> tuple[list[Any], Snapshot]:
         """Return each operation's result, or its error as a value, and what there is to know afterwards.
@@ -154,6 +165,7 @@ class Jobs:
                 log.exception("queue.write_failed")
                 results = [error]
             done.update(zip(part, results, strict=True))
+        self._note(self.accepted)
         return failure
 
     def _take_back(self) -> None:

@@ -81,7 +81,15 @@ class SqliteQueue:
         except BaseException:
             lock.release()
             raise
-        return cls(Jobs(path, connection, store, reserve), lock, max_bytes)
+        jobs = Jobs(path, connection, store, reserve, note=lock.note)
+        if (missing := lock.noted() - jobs.accepted) > 0:
+            log.error(
+                "queue.events_missing",
+                events=missing,
+                hint="the queue file knows nothing of so many events that were accepted: they were delivered before, or"
+                " are lost. Its log was removed or damaged, its accounts were (queue.set_aside), or it is an old copy",
+            )
+        return cls(jobs, lock, max_bytes)
 
     async def __aenter__(self) -> SqliteQueue:
         self._commit.start()

@@ -149,5 +149,6 @@ def open_queue(db: sqlite3.Connection, storage: Storage, *, max_bytes: int = 64 
     store = Store(db, max_bytes=max_bytes, wal_bytes=0)
     # There is no file: memory does not fill up as a disk does, and there is nobody to lock out.
     nowhere = Path("/nowhere/queue.db")
-    jobs = Jobs(nowhere, cast("Connection", storage), store, Reserve(nowhere, 0))
-    return SqliteQueue(jobs, InstanceLock(nowhere), max_bytes), store
+    lock = InstanceLock(nowhere)
+    jobs = Jobs(nowhere, cast("Connection", storage), store, Reserve(nowhere, 0), note=lock.note)
+    return SqliteQueue(jobs, lock, max_bytes), store

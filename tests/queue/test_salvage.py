@@ -485,8 +485,8 @@ async def test_dead_letters_are_kept(tmp_path: Path) -> None:
     await queue.close()
 
 
-async def test_a_missing_log(tmp_path: Path) -> None:
-    """Without the write-ahead log of a process that was killed, the file is as at its last checkpoint."""
+async def test_a_log_left_over(tmp_path: Path) -> None:
+    """A log that is none is nothing to the file beside it."""
     path = tmp_path / "queue.db"
     await filled(path)
     path.with_name("queue.db-wal").write_bytes(b"left over" * 5000)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from forwarder.queue.database import InstanceLock
 from forwarder.queue.wal import mend_log
 from tests.queue.test_conformance import account, drain, segment
 from tests.queue.test_salvage import found_in, opened, restore
@@ -35,6 +36,10 @@ async def left_by_a_crash(path: Path) -> bytes:
     database, log = _LEFT[0]
     restore(path, database)
     restore(log_of(path), log)
+    lock = InstanceLock(path)
+    lock.acquire()
+    lock.note(max(lock.noted(), EVENTS))
+    lock.release()
     return log
 
 
@@ -112,8 +117,40 @@ async def test_the_last_commit(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as lines:
         assert mend_log(path) is None
     assert [line["event"] for line in lines] == ["queue.log_cut"]
+    await check_missing(path, 10)
+
+
+async def check_missing(path: Path, missing: int) -> None:
+    """Open a queue whose log has lost its end: it is said once how much that is, and the rest is delivered."""
+    for found in ([missing], []):
+        with structlog.testing.capture_logs() as lines:
+            queue = await opened(path)
+        assert [line["events"] for line in lines if line["event"] == "queue.events_missing"] == found
+        await queue.close()
     queue = await opened(path)
-    assert await drain(queue) == list(range(EVENTS - 10))
+    assert await drain(queue) == list(range(EVENTS - missing))
+    await queue.close()
+
+
+async def test_a_log_that_is_removed(tmp_path: Path) -> None:
+    """Without the log of a process that was killed, the file is as it was at the last checkpoint; that is counted."""
+    path = tmp_path / "queue.db"
+    await left_by_a_crash(path)
+    log_of(path).unlink()
+    await check_missing(path, EVENTS)
+
+
+async def test_an_older_copy(tmp_path: Path) -> None:
+    """A queue that is put back from a copy knows nothing of what came after it; that is counted."""
+    path = tmp_path / "queue.db"
+    await left_by_a_crash(path)
+    queue = await opened(path)
+    await queue.append([segment(EVENTS, 70)])
+    await queue.close()
+    await left_by_a_crash(path)
+    with structlog.testing.capture_logs() as lines:
+        queue = await opened(path)
+    assert [line["events"] for line in lines] == [70]
     await queue.close()
 
 

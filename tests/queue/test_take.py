@@ -130,6 +130,21 @@ class TestDamage:
         counters = views.counters(desk.store, "main")
         assert (counters.dead, counters.queued, counters.accepted) == (4, 8, 12)
 
+    @pytest.mark.parametrize("events", [0, 1, 3, 5, 1 << 40])
+    def test_a_number_of_events_that_is_damaged(self, events: int) -> None:
+        """Whatever number stands beside a row, its events are counted once, and it does not stay in the file."""
+        desk = fill(3, each=4)
+        row = desk.column("SELECT id FROM segment ORDER BY id LIMIT 1 OFFSET 1")[0]
+        desk.db.execute("UPDATE segment SET events = ? WHERE id = ?", (events, row))
+        desk.store.lanes["main"].look_again()
+        while (batch := desk.take()) is not None:
+            desk.settle(batch)
+        counters = views.counters(desk.store, "main")
+        assert (counters.delivered, counters.queued) == (8, 0)
+        assert counters.dead + counters.dropped == 4
+        assert desk.column("SELECT count(*) FROM segment") == [0]
+        assert desk.store.ledger("main").bytes == 0
+
     def test_nothing_but_damage(self) -> None:
         """Where all is damaged, nothing is handed out, and nothing waits any more."""
         desk = fill(3)

@@ -134,6 +134,9 @@ class _Rescue:
             else:
                 self._spoiled.append(row)
         for row in _rows(source, "dead", _DEAD):
+            # A row number has place for so many destinations.
+            if not isinstance(row[1], int) or not 0 < row[1] < 1 << 15:
+                continue
             self._account(row[1])
             self.found.dead_letters += self._insert("dead", _DEAD, row)
 

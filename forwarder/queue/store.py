@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from time import monotonic, time
 from typing import Any
 
@@ -314,8 +315,12 @@ class Store:
             " ifnull(CAST(accepted_at AS REAL), 0) FROM segment WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
             (first[0] if first else ledger.base, ledger.base + ledger.tail, limit + 2),
         ).fetchall()
+        # A damaged tree leads anywhere, whatever was asked for.
+        numbers = [ledger.base - 1, *(row[0] for row in rows), ledger.base + ledger.tail]
+        if any(row >= following for row, following in pairwise(numbers)):
+            raise DamagedError("the queue file is damaged: its rows are out of order")
         # A number of events that is damaged must not reach into the next row, nor leave the row without any.
-        ends = [*(row[0] for row in rows[1:]), ledger.base + ledger.tail]
+        ends = numbers[2:]
         found = [
             (row, events if 0 < events <= end - row else end - row, max(0, size), accepted_at)
             for (row, events, size, accepted_at), end in zip(rows, ends, strict=False)

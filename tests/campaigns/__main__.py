@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.campaigns import crash, disk, load, power
+from tests.campaigns import crash, damage, disk, load, power
 
-CAMPAIGNS = {"crash": crash, "disk": disk, "load": load, "power": power}
+CAMPAIGNS = {"crash": crash, "damage": damage, "disk": disk, "load": load, "power": power}
 
 
 def main(words: list[str] | None = None) -> int:

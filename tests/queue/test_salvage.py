@@ -384,6 +384,33 @@ async def test_a_row_in_another_place(tmp_path: Path, away: int) -> None:
     await queue.close()
 
 
+@pytest.mark.parametrize("far", [1, 5, -1])
+async def test_a_page_in_the_place_of_another(tmp_path: Path, far: int) -> None:
+    """Rows that a tree leads to, and that nobody asked for, are damage: no event is delivered and dead, too."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    leaves = [page for page in range(3, path.stat().st_size // PAGE) if is_leaf_of_segments(path, page)]
+    overwrite(path, leaves[10], page_of(path, leaves[10 + far]))
+    queue = await opened(path)
+    delivered = await drain(queue)
+    found = await account(queue)
+    await queue.close()
+    assert delivered == sorted(set(delivered))
+    assert len(delivered) >= EVENTS - 100
+    assert found.accepted == EVENTS + 10
+    assert len(aside(path)) == 1
+
+
+def page_of(path: Path, page: int) -> bytes:
+    return path.read_bytes()[(page - 1) * PAGE : page * PAGE]
+
+
+def is_leaf_of_segments(path: Path, page: int) -> bool:
+    """Say whether a page has rows of the table of segments, each of which begins with about as many bytes."""
+    data = page_of(path, page)
+    return data[0] == 0x0D and int.from_bytes(data[3:5], "big") > 1 and b'"eventSourceId"' in data
+
+
 async def test_pages_lost_here_and_there(tmp_path: Path) -> None:
     """Pages of nonsense among the segments cost what was on them, and nothing of what is between them."""
     path = tmp_path / "queue.db"

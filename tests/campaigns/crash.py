@@ -12,16 +12,15 @@ the queue is drained, and all that was written down must agree.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 
+from tests.campaigns.conducting import conduct
 from tests.campaigns.killing.chain import Chain
 from tests.campaigns.killing.report import Report
 from tests.campaigns.killing.sabotage import KINDS
@@ -54,19 +53,8 @@ def run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     sys.setswitchinterval(_SWITCH)
-    # Whoever ends the campaign ends the forwarder with it: `finally` is on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    report = Report(seed)
-    began = time.monotonic()
-    asyncio.run(_run(report, options))
-    report.seconds = round(time.monotonic() - began, 1)
-    if options.json:
-        print(report.as_json())  # noqa: T201
-    else:
-        report.print()
-    return 1 if report.problems else 0
+    return conduct(options, Report, lambda report: _run(report, options))
 
 
 async def _run(report: Report, options: argparse.Namespace) -> None:

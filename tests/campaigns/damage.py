@@ -14,25 +14,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
-from rich.console import Console
-from rich.table import Table
 
 from forwarder.model import Burial, DeadFilter, Limits
 from forwarder.queue.base import Share
 from forwarder.queue.sizes import PAGE_BYTES
 from forwarder.queue.sqlite import SqliteQueue
+from tests.campaigns.conducting import Report, conduct
 from tests.queue.stores import next_batch
 from tests.queue.test_conformance import account, segment
 
@@ -117,37 +114,6 @@ class Row:
     repeated: int = 0
 
 
-FIGURES = [item.name for item in fields(Row) if item.name != "kind"]
-
-
-@dataclass(slots=True)
-class Report:
-    """Everything that is told in the end."""
-
-    seed: int
-    rows: list[Row] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def as_json(self) -> str:
-        """Return the report for machines."""
-        return json.dumps(asdict(self), indent=1)
-
-    def print(self) -> None:
-        """Print the report for people."""
-        table = Table(title="One queue was damaged in each round", title_justify="left")
-        table.add_column("damage")
-        for name in FIGURES:
-            table.add_column(name.replace("_", " "), justify="right")
-        for row in self.rows:
-            table.add_row(row.kind, *(f"{getattr(row, name):,}" for name in FIGURES))
-        console = Console(width=120, soft_wrap=True)
-        console.print(table)
-        for problem in self.problems:
-            console.print(f"BROKEN: {problem}", markup=False)
-        console.print(f"seed {self.seed}: {self.seconds:.0f} s; rounds with a broken promise: {len(self.problems)}")
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the campaign can be asked."""
     parser.add_argument("--rounds", type=int, default=100, metavar="N", help="rounds of each kind")
@@ -160,19 +126,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the campaign; return 0 where every promise held, else 1."""
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
-    report = Report(seed)
-    began = time.monotonic()
-    asyncio.run(_run(report, options))
-    report.seconds = round(time.monotonic() - began, 1)
-    if options.json:
-        print(report.as_json())  # noqa: T201
-    else:
-        report.print()
-    return 1 if report.problems else 0
+    return conduct(
+        options,
+        lambda seed: Report(seed, "One queue was damaged in each round", Row),
+        lambda report: _run(report, options),
+    )
 
 
-async def _run(report: Report, options: argparse.Namespace) -> None:
+async def _run(report: Report[Row], options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="damage-", dir=options.folder) as folder:
         left = [await _leave(Path(folder) / f"left-{together}", together) for together in _TOGETHER]
         for kind in options.kind or KINDS:

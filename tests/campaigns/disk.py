@@ -17,21 +17,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import shutil
-import signal
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
+from tests.campaigns.conducting import Report, conduct
 from tests.campaigns.killing.sabotage import KINDS as SABOTAGE
 from tests.faults.injection import Injection, why_no_tracer
 from tests.faults.sweep import KINDS, Outcome, fail_one_call
@@ -69,49 +64,6 @@ class Row:
         self.duplicates += outcome.duplicates
 
 
-@dataclass(slots=True)
-class Report:
-    """Everything that is told in the end."""
-
-    seed: int
-    rows: list[Row] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def total(self) -> Row:
-        """The figures of all kinds together."""
-        sums = {name: sum(getattr(row, name) for row in self.rows) for name in FIGURES}
-        return Row("total", **sums)
-
-    def as_json(self) -> str:
-        """Return the report for machines."""
-        return json.dumps({**asdict(self), "total": asdict(self.total)}, indent=1)
-
-    def print(self) -> None:
-        """Print the report for people."""
-        table = Table(title="One call failed in each round", title_justify="left")
-        table.add_column("call and error")
-        for name in FIGURES:
-            table.add_column(name.replace("_", " "), justify="right")
-        for row in self.rows:
-            table.add_row(row.kind, *_cells(row))
-        table.add_section()
-        table.add_row("total", *_cells(self.total))
-        console = Console(width=120, soft_wrap=True)
-        console.print(table)
-        for problem in self.problems:
-            console.print(f"BROKEN: {problem}", markup=False)
-        console.print(f"seed {self.seed}: {self.seconds:.0f} s; rounds with a broken promise: {self.total.broken}")
-
-
-FIGURES = [item.name for item in fields(Row) if item.name != "kind"]
-
-
-def _cells(row: Row) -> list[str]:
-    return [f"{getattr(row, name):,}" for name in FIGURES]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the campaign can be asked."""
     parser.add_argument("--calls", type=int, default=300, metavar="N", help="how many calls of each kind fail, in turn")
@@ -129,23 +81,14 @@ def run(options: argparse.Namespace) -> int:
     if reason := why_no_tracer():
         _say(reason)
         return _UNAVAILABLE
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
-    # Whoever ends the campaign ends the forwarders with it: `finally` is on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    report = Report(seed)
-    began = time.monotonic()
-    asyncio.run(_run(report, options))
-    report.seconds = round(time.monotonic() - began, 1)
-    if not report.total.reached and not report.problems:
-        report.problems.append("no call was reached: nothing was put to the test")
-    if options.json:
-        print(report.as_json())  # noqa: T201
-    else:
-        report.print()
-    return 1 if report.problems else 0
+    return conduct(
+        options,
+        lambda seed: Report(seed, "One call failed in each round", Row),
+        lambda report: _run(report, options),
+    )
 
 
-async def _run(report: Report, options: argparse.Namespace) -> None:
+async def _run(report: Report[Row], options: argparse.Namespace) -> None:
     rounds = _rounds(report, options)
 
     async def work() -> None:
@@ -155,9 +98,11 @@ async def _run(report: Report, options: argparse.Namespace) -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(options.jobs):
             group.create_task(work())
+    if not report.total.reached and not report.problems:
+        report.problems.append("no call was reached: nothing was put to the test")
 
 
-def _rounds(report: Report, options: argparse.Namespace) -> Iterator[tuple[Sweep, int]]:
+def _rounds(report: Report[Row], options: argparse.Namespace) -> Iterator[tuple[Sweep, int]]:
     """Yield what is to fail, as long as there are such calls."""
     for name in options.kind or _NAMES:
         sweep = Sweep(report, name, options)
@@ -170,7 +115,7 @@ def _rounds(report: Report, options: argparse.Namespace) -> Iterator[tuple[Sweep
 class Sweep:
     """The rounds of one kind."""
 
-    def __init__(self, report: Report, name: str, options: argparse.Namespace) -> None:
+    def __init__(self, report: Report[Row], name: str, options: argparse.Namespace) -> None:
         self._report = report
         self._row = Row(name)
         self._calls, self._error = _NAMES[name]

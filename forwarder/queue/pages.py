@@ -48,7 +48,7 @@ def segments(path: Path) -> Iterator[Segment]:
                 for cell in struct.unpack_from(f">{min(_count(page), PAGE_BYTES // 4)}H", page, 8):
                     try:
                         found = _segment(descriptor, page, cell)
-                    except (IndexError, struct.error, ValueError):
+                    except (IndexError, OverflowError, ValueError, struct.error):
                         # Not a row at all.
                         continue
                     if found is not None:
@@ -77,7 +77,7 @@ def _is_free(descriptor: int, number: int) -> bool:
 
 
 def _segment(descriptor: int, page: bytes, cell: int) -> Segment | None:
-    """Return the segment of a cell, or None where it is none. Raises ValueError, IndexError, struct.error."""
+    """Return the segment of a cell, or None where it is none, or raise as any reading of nonsense does."""
     size, at = _varint(page, cell)
     row, at = _varint(page, at)
     kept = _kept(size)
@@ -88,7 +88,7 @@ def _segment(descriptor: int, page: bytes, cell: int) -> Segment | None:
         kind, place = _varint(head, place)
         types.append(kind)
     # Its number is the row's, so the first column is empty; the last are the data, of at least a line.
-    if len(types) != 6 or types[0] != 0 or types[5] < 14 or types[5] % 2:
+    if len(types) != 6 or types[0] != 0 or types[5] < 14 or types[5] % 2 or row >> 63:
         return None
     values = []
     for kind in types[1:5]:

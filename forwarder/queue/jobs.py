@@ -28,7 +28,7 @@ from forwarder.queue.database import Connection, disk_full, fold, map_error
 from forwarder.queue.opening import open_store, rebuilt_store
 from forwarder.queue.reserve import Reserve
 from forwarder.queue.salvage import Accounts
-from forwarder.queue.store import Store, unhold
+from forwarder.queue.store import Store
 
 # A disk with so much room, in bytes, is not full.
 _ROOM_BYTES = 64 * 1024 * 1024
@@ -223,7 +223,7 @@ class Jobs:
 
 def _give_back(store: Store, batch: Batch) -> None:
     lane = store.lanes[batch.destination]
-    unhold(lane, batch)
+    lane.let_go(batch)
     lane.look_again()
 
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from forwarder.model import Batch
 from forwarder.queue.base import Pending, Share
 from forwarder.queue.ranges import Ranges
 
@@ -133,6 +134,11 @@ class Lane:
         self.ahead.clear()
         self.ahead_events = self.ahead_bytes = self.kept_bytes = 0
         self.next_position = self.ledger.head
+
+    def let_go(self, batch: Batch) -> None:
+        """Forget that the events of a batch are held."""
+        for first, until in batch.runs:
+            self.held.remove(first, until)
 
     def push(self, entry: Entry) -> None:
         self.ahead.append(entry)

@@ -15,15 +15,13 @@ from itertools import pairwise
 from time import monotonic, time
 from typing import Any
 
-import structlog
-
 from forwarder.errors import DamagedError, TooLargeError, UnavailableError
 from forwarder.event import event_id
 from forwarder.model import Batch, Burial, Segment, nth_line
 from forwarder.queue.base import Share
 from forwarder.queue.checksum import checksum
 from forwarder.queue.database import map_error
-from forwarder.queue.lane import LOOK_AHEAD, Entry, Lane, Ledger
+from forwarder.queue.lane import Entry, Lane, Ledger
 from forwarder.queue.sizes import PAGE_BYTES, stored_bytes
 
 # Segments of one destination that meet in a transaction become one row up to this size: few rows
@@ -36,8 +34,6 @@ _KEPT_BYTES = 4 * 1024 * 1024
 
 # What a row has, whatever type a damaged one claims for it.
 _DATA = "ifnull(CAST(data AS BLOB), x'')"
-
-log = structlog.get_logger(__name__)
 
 Write = Callable[["Store"], Any]
 
@@ -80,6 +76,8 @@ class Store:
             for write in writes:
                 try:
                     results.append(write(self))
+                except DamagedError:
+                    raise
                 except (UnavailableError, TooLargeError) as refusal:
                     results.append(refusal)
             self._flush()
@@ -274,7 +272,7 @@ class Store:
         for first, until in batch.runs:
             self.mark_settled(ledger, first, until)
         lane = self.lanes[batch.destination]
-        self.after.append(lambda: unhold(lane, batch))
+        self.after.append(lambda: lane.let_go(batch))
 
     def bury(self, ledger: Ledger, data: bytes, accepted_at: float, burial: Burial) -> None:
         """Write: keep the events of `data` as dead letters."""
@@ -328,6 +326,10 @@ class Store:
         # The first may end before the position, which is then in a gap.
         return [row for row in found if row[0] + row[1] > ledger.base + position][:limit]
 
+    def mend_events(self, row: int, events: int) -> None:
+        """Write: correct the number of events of a row, by which it is known when all of it is settled."""
+        self._db.execute("UPDATE segment SET events = ? WHERE id = ?", (events, row))
+
     # --- read ----------------------------------------------------------------------------------
 
     def data_of(self, row: int) -> bytes:
@@ -347,66 +349,3 @@ class Store:
             " FROM segment WHERE id BETWEEN ? AND ? ORDER BY id",
             (first, last),
         )
-
-    def look_ahead(self, lane: Lane) -> None:
-        """Fill an empty look-ahead from the file; positions without a row are counted as dropped."""
-        while not lane.ahead and not lane.is_complete:
-            ledger = lane.ledger
-            rows = self.rows_from(ledger, lane.next_position, LOOK_AHEAD // 16)
-            before = lane.next_position
-            for row in rows:
-                self._lose(lane, lane.next_position, row[0] - ledger.base)
-                lane.see(*row)
-            if lane.next_position == before:
-                self._lose(lane, before, ledger.tail)
-                lane.next_position = ledger.tail
-
-    def _lose(self, lane: Lane, first: int, until: int) -> None:
-        """Count events whose row is gone from the file."""
-        lost = [
-            gap
-            for start, end in lane.ledger.settled.gaps(max(first, lane.ledger.head), until)
-            for gap in lane.held.gaps(start, end)
-        ]
-        if not lost:
-            return
-
-        def write(_store: Store) -> None:
-            ledger = self.ledger(lane.ledger.name)
-            for start, end in lost:
-                ledger.dropped += end - start
-                self.mark_settled(ledger, start, end)
-
-        self.transact([write])
-        log.error(
-            "queue.events_lost",
-            destination=lane.ledger.name,
-            events=sum(end - start for start, end in lost),
-            hint="their rows are missing from the queue file; they are counted as dropped",
-        )
-
-    def give_up(self, lane: Lane, entry: Entry) -> None:
-        """Bury the events of a row that does not match its checksum, as far as its lines can be told apart."""
-        data = self.lines_of(entry)
-
-        def write(_store: Store) -> None:
-            ledger = self.ledger(lane.ledger.name)
-            burial = Burial("damaged", detail="the segment does not match its checksum")
-            self.bury(ledger, data, entry.accepted_at, burial)
-            # By a number that is damaged nobody could tell when all of the row is settled.
-            self._db.execute("UPDATE segment SET events = ? WHERE id = ?", (entry.skip + entry.events, entry.row))
-            self.mark_settled(ledger, entry.position, entry.position + entry.events)
-
-        self.transact([write])
-        log.error(
-            "queue.segment_damaged",
-            destination=lane.ledger.name,
-            events=entry.events,
-            hint="they are kept as dead letters: forwarder dead list --reason damaged",
-        )
-
-
-def unhold(lane: Lane, batch: Batch) -> None:
-    """Forget that the events of a batch are held."""
-    for first, until in batch.runs:
-        lane.held.remove(first, until)

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from forwarder.model import Batch, Limits, Slice, nth_line
+from forwarder.queue.ahead import give_up, look_ahead
 from forwarder.queue.checksum import checksum
 from forwarder.queue.lane import Entry, Lane
-from forwarder.queue.store import Store, unhold
+from forwarder.queue.store import Store
 
 # Up to this many rows are read one by one, more of them as a range of row numbers.
 _SINGLE_READS = 4
@@ -38,7 +39,7 @@ def take(store: Store, destination: str, limits: Limits, at_most: int = 1) -> li
     except BaseException:
         # What was chosen is in no batch and not in the look-ahead any more.
         for batch in batches:
-            unhold(lane, batch)
+            lane.let_go(batch)
         lane.look_again()
         raise
     return batches
@@ -52,7 +53,7 @@ def _choose_events(store: Store, lane: Lane, limits: Limits) -> tuple[list[Slice
     events, room = limits.max_events, max(1, limits.max_bytes - 1)
     is_full = False
     while events > 0 and not is_full:
-        store.look_ahead(lane)
+        look_ahead(store, lane)
         group = _choose(lane, events, room)
         if not group:
             break
@@ -60,7 +61,7 @@ def _choose_events(store: Store, lane: Lane, limits: Limits) -> tuple[list[Slice
         for index, entry in enumerate(group):
             data = entry.data
             if data is None:
-                store.give_up(lane, entry)
+                give_up(store, lane, entry)
                 continue
             count, end = entry.events, len(data)
             if count > events or end > room:

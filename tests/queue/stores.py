@@ -12,7 +12,7 @@ from forwarder.queue import admission, dead, waiting
 from forwarder.queue.base import Queue, Share
 from forwarder.queue.database import schema_sql
 from forwarder.queue.sizes import PAGE_BYTES
-from forwarder.queue.store import Store, unhold
+from forwarder.queue.store import Store
 from forwarder.queue.take import take
 
 PLENTY = Limits(100_000, 1 << 30)
@@ -66,7 +66,7 @@ class Desk:
 
     def release(self, batch: Batch) -> None:
         lane = self.store.lanes[batch.destination]
-        unhold(lane, batch)
+        lane.let_go(batch)
         lane.look_again()
 
     def purge(self, name: str = "main") -> int:

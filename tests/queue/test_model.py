@@ -78,7 +78,7 @@ class StoreMachine(RuleBasedStateMachine):
     def open(self, ahead: int) -> None:
         """A short look-ahead is left soon, a long one never."""
         self.patch.setattr("forwarder.queue.lane.LOOK_AHEAD", ahead)
-        self.patch.setattr("forwarder.queue.store.LOOK_AHEAD", ahead)
+        self.patch.setattr("forwarder.queue.ahead.LOOK_AHEAD", ahead)
         self.desk = self.new_desk()
 
     def new_desk(self) -> Desk:

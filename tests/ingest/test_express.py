@@ -248,6 +248,17 @@ class TestServed:
         writer.transport.abort()
         assert reader.exception() is None
 
+    async def test_a_second_look(
+        self, served: Serving, monkeypatch: pytest.MonkeyPatch, handed_over: list[bytes]
+    ) -> None:
+        """A connection that seems to have been idle for too long is looked at again: it may be us who stood still."""
+        monkeypatch.setattr("forwarder.ingest.express._IDLE_SECONDS", 0.2)
+        monkeypatch.setattr("forwarder.ingest.express.GRACE_SECONDS", 30.0)
+        async with clients(served, 1) as (client,):
+            await asyncio.sleep(0.5)
+            assert (await ask(client, raw(body(1))))[0] == 202
+        assert handed_over == []
+
     async def test_idle(self, served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
         """A connection on which nothing comes is closed in the end, and one in use is not."""
         monkeypatch.setattr("forwarder.ingest.express._IDLE_SECONDS", 0.3)

@@ -280,6 +280,7 @@ async def test_a_first_page_that_is_lost(tmp_path: Path, data: bytes) -> None:
     [
         (28, 0x7F),  # more pages than there are
         (31, 0x05),  # fewer of them
+        (31, 0x03),  # not even those of all tables
         (36, 0x7F),  # more free pages than there are
         (63, 0x02),  # a newer version
         (68, 0x00),  # another program
@@ -386,6 +387,27 @@ async def test_a_page_in_the_place_of_another(tmp_path: Path, far: int) -> None:
     assert len(delivered) >= EVENTS - 100
     assert found.accepted == EVENTS + 10
     assert len(aside(path)) == 1
+
+
+@pytest.mark.parametrize("destination", ["NULL", "-1", "0", "1 << 40", "x'00'"])
+async def test_a_dead_letter_of_nobody(tmp_path: Path, destination: str) -> None:
+    """A dead letter that names a destination there cannot be is lost, and counted; the others are kept."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_schema SET sql = replace(replace(sql, 'STRICT', ''), 'NOT NULL', '')")
+    db.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute(f"UPDATE dead SET destination = {destination} WHERE id = 5").rowcount == 1
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    queue = await opened(path)
+    assert await drain(queue) == list(range(EVENTS))
+    found = await account(queue)
+    assert (found.delivered, found.dead, found.dropped) == (EVENTS, 9, 1)
+    assert list((await queue.stats()).destinations) == ["main"]
+    await queue.close()
 
 
 async def twisted(path: Path, far: int) -> None:

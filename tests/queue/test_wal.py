@@ -96,6 +96,17 @@ async def test_a_head_that_is_spoiled(tmp_path: Path, at: int) -> None:
     assert found_in(kept)[:at] + bytes([found_in(kept)[at] ^ 4]) + found_in(kept)[at + 1 :] == log
 
 
+async def test_a_frame_of_no_page(tmp_path: Path) -> None:
+    """A frame that names no page keeps nobody from those behind it; what was on its page is as it was before."""
+    path = tmp_path / "queue.db"
+    log = await left_by_a_crash(path)
+    at = HEADER + 20 * FRAME
+    restore(log_of(path), log[:at] + bytes(4) + log[at + 4 :])
+    _, found = await delivered_of(path)
+    assert found.delivered >= EVENTS - 20
+    assert len(aside(path)) == 1
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_a_page_that_is_spoiled(tmp_path: Path, seed: int) -> None:
     """A flipped bit in a page of the log costs at most what is on that page."""

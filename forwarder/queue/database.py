@@ -320,7 +320,8 @@ def _migrate(db: sqlite3.Connection, version: int) -> None:
             f"BEGIN IMMEDIATE; {_scripts()[step]};"
             f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {step}; COMMIT;"
         )
-    if not first_page.columns_of(db).issuperset(_own_columns()):
+    columns, roots = first_page.columns_of(db), first_page.roots_of(db)
+    if not columns.issuperset(_own_columns()) or len(set(roots)) < len(roots):
         raise DamagedError("the queue file is damaged: its tables are not those of a queue")
 
 

@@ -70,7 +70,7 @@ def _is_queue(path: Path, found: bytes, new: bytes) -> bool:
     while new.startswith(_ROOT, PAGE_BYTES + roots * len(_ROOT)):
         roots += 1
     # Somebody else's database may begin so, too, but it can be read.
-    return found.startswith(_ROOT * roots, PAGE_BYTES) and _read_with(path, _roots) is None
+    return found.startswith(_ROOT * roots, PAGE_BYTES) and _read_with(path, roots_of) is None
 
 
 def _version(page: bytes) -> bytes:
@@ -91,7 +91,7 @@ def _is_usable(path: Path, found: bytes, empty: Path) -> bool:
     """Say whether the page leads to all tables; those need not be where they were made, after a VACUUM."""
     if not _is_sound(found) or not _is_whole(path, found):
         return False
-    columns, roots = _read_with(path, columns_of), _read_with(path, _roots)
+    columns, roots = _read_with(path, columns_of), _read_with(path, roots_of)
     if columns is None or roots is None or not columns.issuperset(_read_with(empty, columns_of) or ()):
         return False
     # The map's first entry is that of page 3.
@@ -118,7 +118,7 @@ def columns_of(db: sqlite3.Connection) -> set[tuple[bytes, bytes]]:
     return set(db.execute(f"SELECT {names} FROM ({tables}) AS found, pragma_table_info(found.name) AS held"))  # noqa: S608
 
 
-def _roots(db: sqlite3.Connection) -> list[int]:
+def roots_of(db: sqlite3.Connection) -> list[int]:
     """Return the first page of each table and index. Raises sqlite3.DatabaseError."""
     return [root for (root,) in db.execute("SELECT CAST(rootpage AS INTEGER) FROM sqlite_schema WHERE rootpage")]
 

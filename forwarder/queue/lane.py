@@ -18,6 +18,8 @@ from forwarder.queue.ranges import Ranges
 # Segments that a lane looks ahead: enough for a batch of the largest size out of segments of one
 # event each, and little memory.
 LOOK_AHEAD = 4096
+# More bytes than any disk has: a damaged account must not run out of SQLite's numbers.
+_MOST_BYTES = 1 << 60
 
 
 @dataclass(slots=True)
@@ -55,7 +57,8 @@ class Ledger:
     def adds_up(self) -> bool:
         """Whether this can be an account at all."""
         parts = (self.queued, self.delivered, self.dead, self.dropped)
-        return 0 <= self.head <= self.tail < 1 << 48 and min(parts) >= 0 and self.accepted == sum(parts)
+        is_sum = 0 <= self.head <= self.tail < 1 << 48 and min(parts) >= 0 and self.accepted == sum(parts)
+        return is_sum and all(0 <= size < _MOST_BYTES for size in (self.bytes, self.dead_bytes))
 
     def takes(self, runs: Sequence[tuple[int, int]]) -> bool:
         """Mark runs of positions as settled; return False where they cannot be that."""

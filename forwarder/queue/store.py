@@ -174,8 +174,6 @@ class Store:
                 raise DamagedError(f"the queue file is damaged: the account of {ledger.name} does not add up")
             self.lanes[ledger.name] = Lane(ledger)
         self.measure()
-        if self.live_bytes <= 0:
-            raise DamagedError("the queue file is damaged: it has more free pages than pages")
 
     def configure(self, shares: dict[str, Share]) -> list[str]:
         """Write: add new destinations, set shares; return others that still keep something."""

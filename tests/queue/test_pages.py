@@ -52,6 +52,14 @@ def test_what_was_deleted_is_not_found(tmp_path: Path) -> None:
     assert sorted(row for row, *_ in segments(path)) == [row for row, _, _ in rows][1::2]
 
 
+def beyond_bounds() -> bytes:
+    """Return a cell that is right in all but its number, which no row can have."""
+    data, row = b"x\n", (1 << 64) - 1
+    head = bytes([7, 0, 1, 1, 7, 5, 12 + 2 * len(data)])
+    body = bytes([1, len(data)]) + struct.pack(">d", 0.0) + checksum(row, 1, data).to_bytes(6, "big") + data
+    return bytes([len(head) + len(body)]) + b"\xff" * 9 + head + body
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_nonsense(tmp_path: Path, seed: int) -> None:
     """Bytes that look like pages of rows, and are none, are stepped over."""
@@ -64,8 +72,9 @@ def test_nonsense(tmp_path: Path, seed: int) -> None:
         # Real numbers that are none, sizes and row numbers beyond all bounds, pages that lead in a circle.
         cell = chance.choice(
             [
-                bytes([60, 1, 7, 0, 7, 1, 7, 1, 14]) + struct.pack(">d", chance.choice([float("inf"), float("nan")])),
+                bytes([26, 1, 7, 0, 7, 1, 7, 1, 14]) + struct.pack(">d", chance.choice([float("inf"), float("nan")])),
                 b"\xff" * 9 + b"\xff" * 9 + bytes([7, 0, 1, 1, 7, 1, 14]),
+                beyond_bounds(),
                 b"\x90\x80\x00" + bytes([1, 9, 0, 1, 1, 7, 1, 0x88, 0x80, 0x01]),
                 chance.randbytes(40),
             ]

@@ -276,25 +276,25 @@ async def test_a_first_page_that_is_lost(tmp_path: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "byte"),
+    ("at", "data"),
     [
-        (28, 0x7F),  # more pages than there are
-        (31, 0x05),  # fewer of them
-        (31, 0x03),  # not even those of all tables
-        (36, 0x7F),  # more free pages than there are
-        (63, 0x02),  # a newer version
-        (68, 0x00),  # another program
-        (101, 0xFF),  # the schema's tree
-        (104, 0x00),  # its rows
+        (28, b"\x7f"),  # more pages than there are
+        (31, b"\x05"),  # fewer of them
+        (30, b"\0\3"),  # not even those of all tables
+        (36, b"\x7f"),  # more free pages than there are
+        (63, b"\x02"),  # a newer version
+        (68, b"\x00"),  # another program
+        (101, b"\xff"),  # the schema's tree
+        (104, b"\x00"),  # its rows
     ],
 )
-async def test_a_first_page_that_is_spoiled(tmp_path: Path, at: int, byte: int) -> None:
+async def test_a_first_page_that_is_spoiled(tmp_path: Path, at: int, data: bytes) -> None:
     """Whatever is wrong on the first page, nothing is lost."""
     path = tmp_path / "queue.db"
     await filled(path)
     with path.open("r+b") as file:
         file.seek(at)
-        file.write(bytes([byte]))
+        file.write(data)
     await check_nothing_is_lost(path)
 
 
@@ -309,6 +309,49 @@ async def test_a_table_under_another_name(tmp_path: Path, known: bytes) -> None:
     queue = await opened(path)
     assert await drain(queue) == list(range(EVENTS))
     assert (await account(queue)).dead == 10
+    await queue.close()
+
+
+@pytest.mark.parametrize("other", ["segment", "destination"])
+async def test_two_tables_in_one_place(tmp_path: Path, other: str) -> None:
+    """A schema in which two tables have the same first page is not believed: one would be written over the other."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_schema SET rootpage = ? WHERE name = 'dead'", pages_of(path, other))
+    db.close()
+    await check_nothing_is_lost(path)
+    assert len(aside(path)) == 1
+
+
+async def test_what_the_checksum_does_not_cover(tmp_path: Path) -> None:
+    """A damaged time of acceptance, or size, costs no event when the file is rebuilt."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_schema SET sql = replace(replace(sql, 'STRICT', ''), 'NOT NULL', '')")
+    db.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute(f"UPDATE segment SET accepted_at = 'x', size = 'x' WHERE {SOME}").rowcount == 2
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    await check_nothing_is_lost(path)
+
+
+@pytest.mark.parametrize("column", ["delivered", "dead", "dropped", "accepted", "head", "tail", "bytes", "dead_bytes"])
+@pytest.mark.parametrize("number", [-(1 << 63), -1, (1 << 62) + 1, (1 << 63) - 1])
+async def test_numbers_beyond_all_bounds(tmp_path: Path, column: str, number: int) -> None:
+    """An account with a number that cannot be is one that is lost: all that is there is delivered."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE destination SET {column} = ?", (number,))
+    db.close()
+    queue = await opened(path)
+    assert await drain(queue) == list(range(EVENTS))
+    await account(queue)
     await queue.close()
 
 

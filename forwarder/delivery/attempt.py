@@ -12,12 +12,12 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from types import TracebackType
 from typing import Any, Self, cast
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 
@@ -26,7 +26,7 @@ from forwarder.config import DestinationConfig, TlsConfig
 from forwarder.delivery.detail import Details
 from forwarder.errors import ConfigError, Problem
 
-# The largest body, in bytes, that is handed to the transport at once; aiohttp warns of larger ones.
+# As much of a body, in bytes, as is handed to the transport at once; then others may act.
 _AT_ONCE_BYTES = 1024 * 1024
 # As much of an answer as is read: more than is kept of it, as a connection can be used again only
 # after the whole answer was read, and most answers are shorter.
@@ -61,6 +61,26 @@ class _Protocol(ResponseHandler):
         self._last = known[at:][1 - len(_END_OF_HEAD) :]
         if start < len(data) or not data:
             super().data_received(data[start:])
+
+
+class _Body(aiohttp.Payload):
+    """A body that is not copied: aiohttp would join it with the head."""
+
+    _value: bytes
+    _autoclose = True
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__(value)
+        self._size = len(value)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        writer.send_headers()
+        view = memoryview(self._value)
+        for start in range(0, len(view), _AT_ONCE_BYTES):
+            await writer.write(view[start : start + _AT_ONCE_BYTES])
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -141,10 +161,9 @@ class Client:
         """Post one compact JWS; never raises for what the network or the destination does."""
         if self._session is None:
             raise RuntimeError("use the client as `async with`")
-        data = body if len(body) <= _AT_ONCE_BYTES else BytesIO(body)
         try:
             async with self._session.post(
-                self._url, data=data, headers=self._headers, allow_redirects=False, proxy=self._proxy
+                self._url, data=_Body(body), headers=self._headers, allow_redirects=False, proxy=self._proxy
             ) as response:
                 return await self._read(response)
         except TimeoutError:

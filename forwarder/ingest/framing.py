@@ -36,7 +36,8 @@ class Framer:
         self._tail: list[bytes] = []
         self._tail_size = 0
         self._discarded = 0
-        self._pieces: deque[bytes | Overlong] = deque()
+        # Views of what was fed, where that holds whole lines: nothing is copied before it is taken.
+        self._pieces: deque[bytes | memoryview | Overlong] = deque()
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
@@ -48,15 +49,17 @@ class Framer:
             self._refuse(self._discarded)
             self._discarded = 0
             data = data[end + 1 :]
-        end = data.rfind(b"\n") + 1
-        if end:
-            lines = b"".join([*self._tail, data[:end]]) if self._tail or end < len(data) else data
+        start, end = 0, data.rfind(b"\n") + 1
+        if end and self._tail:
+            start = data.find(b"\n") + 1
+            line = b"".join([*self._tail, data[:start]])
             self.size -= self._tail_size
             self._tail, self._tail_size = [], 0
-            self._add(lines)
-            data = data[end:]
-        if data:
-            self._keep(data)
+            self._add(line)
+        if start < end:
+            self._add(memoryview(data)[start:end])
+        if end < len(data):
+            self._keep(data[end:])
 
     def finish(self) -> None:
         """Take note that the stream has ended: a last line needs no newline."""
@@ -72,11 +75,11 @@ class Framer:
             self.size -= _OVERLONG_COST
             return first
         pieces, size = [first], len(first)
-        while size < at_most and self._pieces and isinstance(more := self._pieces[0], bytes):
+        while self._pieces and not isinstance(more := self._pieces[0], Overlong) and size + len(more) <= at_most:
             self._pieces.popleft()
             pieces.append(more)
             size += len(more)
-        lines = first if len(pieces) == 1 else b"".join(pieces)
+        lines = b"".join(pieces)
         if size > at_most:
             cut = lines.rfind(b"\n", 0, at_most) + 1 or lines.index(b"\n") + 1
             if cut < size:
@@ -90,21 +93,27 @@ class Framer:
         self._pieces.appendleft(lines)
         self.size += len(lines)
 
-    def _add(self, lines: bytes) -> None:
+    def _add(self, lines: bytes | memoryview) -> None:
         """Add whole lines, with an `Overlong` in place of each that is over the limit."""
-        if len(lines) > self.limit and not lines_within(lines, self.limit):
-            start = at = 0
-            while at < len(lines):
-                end = lines.index(b"\n", at)
-                if end - at > self.limit:
-                    self._add(lines[start:at])
-                    self._refuse(end - at)
-                    start = end + 1
-                at = end + 1
-            lines = lines[start:]
+        if len(lines) > self.limit:
+            lines = self._after_overlong(bytes(lines))
         if lines:
             self._pieces.append(lines)
             self.size += len(lines)
+
+    def _after_overlong(self, lines: bytes) -> bytes:
+        """Add what comes up to the last line over the limit; return what comes behind it."""
+        if lines_within(lines, self.limit):
+            return lines
+        start = at = 0
+        while at < len(lines):
+            end = lines.index(b"\n", at)
+            if end - at > self.limit:
+                self._add(lines[start:at])
+                self._refuse(end - at)
+                start = end + 1
+            at = end + 1
+        return lines[start:]
 
     def _refuse(self, size: int) -> None:
         self._pieces.append(Overlong(size))

@@ -1,14 +1,14 @@
-"""Single events over HTTP, in a lane of their own.
+"""Small requests over HTTP, in a lane of their own.
 
 To take a request through an HTTP library costs many times what it costs to check and store one
 event. So a connection begins here, and what comes in the plainest form is served here: `POST
-/v1/events` with one JSON object, and nothing more before its answer. Events that came at the same
-moment, on whatever connections, are checked and stored together; where something is wrong, each
-alone, so that none pays for another.
+/v1/events` with one JSON object or a small array of them, and nothing more before its answer.
+Single events that came at the same moment, on whatever connections, are checked and stored
+together; where something is wrong, each alone, so that none pays for another.
 
-With anything else (an array, another path, a header that asks for something, a request before the
-answer to the last one) a connection goes over to aiohttp, for good, with all bytes that were not
-served. Nothing of them has been stored, and `http` answers them: so there is one set of rules.
+With anything else (a large array, another path, a header that asks for something, a request before
+the answer to the last one) a connection goes over to aiohttp, for good, with all bytes that were
+not served. Nothing of them has been stored, and `http` answers them: so there is one set of rules.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import asyncio
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from email.utils import formatdate
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
@@ -85,14 +85,14 @@ def read_head(head: bytes) -> Head | None:
 
 
 class Request(NamedTuple):
-    """One event that is to be stored, and the connection that waits for the answer."""
+    """One event, or an array of them, that is to be stored, and the connection that waits for the answer."""
 
     connection: Connection
     body: bytes
 
 
 class Lane:
-    """Gathers the events that came at the same moment, and stores them together."""
+    """Gathers what came at the same moment, and stores single events together."""
 
     def __init__(self, intake: Intake, room: Room) -> None:
         self._intake = intake
@@ -115,7 +115,16 @@ class Lane:
 
     def _begin(self) -> None:
         requests, self._gathered = self._gathered, []
-        task = asyncio.create_task(self._store(requests), name="express")
+        events = [request for request in requests if request.body[:1] == b"{"]
+        if events:
+            self._start(self._store(events))
+        if len(events) < len(requests):
+            for request in requests:
+                if request.body[:1] != b"{":
+                    self._start(self._store_alone(request))
+
+    def _start(self, storing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(storing, name="express")
         self._storing.add(task)
         task.add_done_callback(self._storing.discard)
 
@@ -147,7 +156,7 @@ class Lane:
             # Whatever it is, each of them meets it by itself, and is told, or does not meet it.
             return requests
         bad = {refusal.index for refusal in refused}
-        answer = _accepted(int(time.time()))
+        answer = _accepted(int(time.time()), 1)
         for index, request in enumerate(requests):
             if index not in bad:
                 request.connection.answer(answer)
@@ -156,21 +165,22 @@ class Lane:
     async def _store_alone(self, request: Request) -> None:
         try:
             with self._room.taken(len(request.body)):
-                await self._intake.accept(self._intake.envelope.parse(request.body))
+                checked = self._intake.envelope.parse(request.body)
+                await self._intake.accept(checked)
         except IntakeError as error:
             answer = _as_bytes(problem_of(error))
         except Exception:
             log.exception("intake.failed", path="/v1/events")
             answer = _as_bytes(internal_problem())
         else:
-            answer = _accepted(int(time.time()))
+            answer = _accepted(int(time.time()), checked.events)
         request.connection.answer(answer)
 
 
-@lru_cache(maxsize=1)
-def _accepted(now: int) -> bytes:
-    """Return the answer to an event that is stored, as of a second."""
-    return _as_bytes(web.Response(status=202, body=b'{"accepted": 1}', content_type="application/json"), now)
+@lru_cache(maxsize=16)
+def _accepted(now: int, events: int) -> bytes:
+    """Return the answer to so many events that are stored, as of a second."""
+    return _as_bytes(web.Response(status=202, body=b'{"accepted": %d}' % events, content_type="application/json"), now)
 
 
 def _as_bytes(response: web.Response, now: float | None = None) -> bytes:
@@ -195,8 +205,10 @@ class Connection(asyncio.Protocol):
         self._is_waiting = False
         self._is_last = False
         self._is_choked = False
-        self._part = b""
-        """The beginning of a request."""
+        self._parts: list[bytes] = []
+        """The beginning of a request, as it came."""
+        self._missing = 0
+        """How many bytes of it are still to come."""
         self._more = b""
         """What came while the connection waited for an answer."""
         self._rest_timer: asyncio.TimerHandle | None = None
@@ -221,17 +233,20 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
             self._more += data
             return
-        is_rest = bool(self._part)
-        if is_rest:
-            data = self._take_part() + data
+        if self._parts:
+            self._parts.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = self._take_parts()
         start = data.find(b"\r\n\r\n", 0, _MAX_HEAD) + 4
         head = read_head(data[:start])
         if head is None or head.length > self._lane.max_body or self._is_choked or not self._may_come_in(head):
             self._hand_over(data)
-        elif len(data) < start + head.length and not is_rest:
-            self._part = data
-            self._rest_timer = self._loop.call_later(_REST_SECONDS, lambda: self._hand_over(self._take_part()))
-        elif len(data) == start + head.length and _may_be_event(body := data[start:]):
+        elif len(data) < start + head.length:
+            self._parts, self._missing = [data], start + head.length - len(data)
+            self._rest_timer = self._loop.call_later(_REST_SECONDS, lambda: self._hand_over(self._take_parts()))
+        elif len(data) == start + head.length and _is_plain(body := data[start:]):
             self._is_waiting = True
             self._lane.add(Request(self, body))
         else:
@@ -284,11 +299,11 @@ class Connection(asyncio.Protocol):
             return False
         return True
 
-    def _take_part(self) -> bytes:
-        part, self._part = self._part, b""
+    def _take_parts(self) -> bytes:
+        parts, self._parts = self._parts, []
         if self._rest_timer is not None:
             self._rest_timer.cancel()
-        return part
+        return b"".join(parts)
 
     def _hand_over(self, data: bytes) -> None:
         """Let aiohttp go on with the connection."""
@@ -317,9 +332,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
-def _may_be_event(body: bytes) -> bool:
-    # Events are lines from here on.
-    return body[:1] == b"{" and body[-1:] == b"}" and b"\n" not in body
+def _is_plain(body: bytes) -> bool:
+    # A single event is a line from here on.
+    is_event = body[:1] == b"{" and body[-1:] == b"}" and b"\n" not in body
+    return is_event or (body[:1] == b"[" and body[-1:] == b"]")
 
 
 class ExpressServer(Server):

@@ -1,4 +1,4 @@
-"""The lane for single events: what it takes, what it leaves to aiohttp, and that nobody can tell the two apart."""
+"""The lane for small requests: what it takes, what it leaves to aiohttp, and that nobody can tell the two apart."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -147,17 +148,20 @@ class TestHead:
 
 class TestServed:
     async def test_one_after_the_other(self, server: Serving, handed_over: list[bytes]) -> None:
-        """Single events on a kept connection are stored in order, and answered as aiohttp would."""
+        """Events on a kept connection are stored in order, and answered as aiohttp would."""
+        last = raw(body(7) + b"\n", kind="application/x-ndjson")
         async with clients(server, 1) as (ours,):
-            for number in range(5):
-                status, headers, said = await ask(ours, raw(body(number)))
-                assert (status, said) == (202, {"accepted": 1})
-            theirs = await ask(ours, raw(b"[" + body(5) + b"]"))
-        assert handed_over == [raw(b"[" + body(5) + b"]")]
+            for numbers in ([0], [1, 2, 3], [4], [5, 6]):
+                found = b",".join(map(body, numbers))
+                status, headers, said = await ask(ours, raw(found if len(numbers) == 1 else b"[" + found + b"]"))
+                assert (status, said) == (202, {"accepted": len(numbers)})
+            assert handed_over == []
+            theirs = await ask(ours, last)
+        assert handed_over == [last]
         assert theirs[0::2] == (202, {"accepted": 1})
         assert headers.keys() == theirs[1].keys() - {"server"}
         assert headers["content-type"] == theirs[1]["content-type"].partition(";")[0]
-        assert await server.stored() == list(range(6))
+        assert await server.stored() == list(range(8))
 
     async def test_many_at_once(self, server: Serving, handed_over: list[bytes]) -> None:
         """Events of many connections are stored together; a bad one among them is refused alone, in its own words."""
@@ -174,22 +178,59 @@ class TestServed:
         assert handed_over == []
         assert sorted(await server.stored()) == sorted({*range(20)} - bad.keys() | {*range(20, 40)})
 
-    async def test_in_two_parts(self, server: Serving, handed_over: list[bytes]) -> None:
-        """Clients that send the head and the body apart are served here, too; in more parts, by aiohttp."""
-        request = raw(body(0))
+    async def test_in_parts(self, server: Serving, handed_over: list[bytes]) -> None:
+        """However a request is cut on its way behind its head, it is served here."""
+        request = raw(b"[" + body(0) + b", " + body(1) + b"]")
         start = request.index(b"\r\n\r\n") + 4
         async with clients(server, 1) as (ours,):
-            for cut in (start, start + 10):
-                ours[1].write(request[:cut])
-                await asyncio.sleep(0.02)
-                assert (await ask(ours, request[cut:]))[0] == 202
+            for cuts in ([start], [start + 10], [start, start + 1], range(start, len(request), 40)):
+                for first, until in pairwise([0, *cuts]):
+                    ours[1].write(request[first:until])
+                    await asyncio.sleep(0.01)
+                assert (await ask(ours, request[cuts[-1] :]))[0::2] == (202, {"accepted": 2})
             assert handed_over == []
-            for part in (request[:start], request[start : start + 1], request[start + 1 :]):
-                await asyncio.sleep(0.02)
-                ours[1].write(part)
-            assert (await answer(ours))[0] == 202
+        assert await server.stored() == [0, 1] * 4
+
+    async def test_more_than_a_request_in_parts(self, server: Serving, handed_over: list[bytes]) -> None:
+        """Where the next request comes with the rest of one, aiohttp answers both."""
+        request = raw(body(0))
+        async with clients(server, 1) as (ours,):
+            ours[1].write(request[:-5])
+            await asyncio.sleep(0.02)
+            ours[1].write(request[-5:] + raw(body(1)))
+            assert [(await answer(ours))[0] for _ in range(2)] == [202, 202]
+        assert handed_over == [request + raw(body(1))]
+        assert await server.stored() == [0, 1]
+
+    async def test_arrays_at_once(self, server: Serving, handed_over: list[bytes]) -> None:
+        """Arrays that come at the same moment as single events are each accepted or refused as a whole."""
+        bodies = [
+            b"[" + body(0) + b"," + body(1) + b"]",
+            body(2),
+            b"[" + body(3) + b",{}]",
+            b"[" + body(4) + b"\n,\n" + body(5) + b"]",
+            b"{}",
+            b"[" + body(6) + b",]",
+            b"[]",
+            b"[[]]",
+        ]
+        async with clients(server, len(bodies)) as found:
+            for one, sent in zip(found, bodies, strict=True):
+                one[1].write(raw(sent))
+            answers = [await answer(one) for one in found]
+        assert [status for status, _, _ in answers] == [202, 202, 422, 202, 422, 400, 202, 422]
+        assert [said["accepted"] for status, _, said in answers if status == 202] == [2, 1, 2, 0]
+        assert answers[2][2]["errors"][0]["index"] == 1
+        assert handed_over == []
+        assert sorted(await server.stored()) == [0, 1, 2, 4, 5]
+
+    async def test_a_large_array(self, server: Serving, handed_over: list[bytes]) -> None:
+        """An array that is too large for the lane is stored like any other."""
+        large = b"[" + b",".join([body(number % 100) for number in range(1000)]) + b"]"
+        async with clients(server, 1) as (ours,):
+            assert (await ask(ours, raw(large)))[0::2] == (202, {"accepted": 1000})
         assert len(handed_over) == 1
-        assert await server.stored() == [0, 0, 0]
+        assert await server.stored() == [number % 100 for number in range(1000)]
 
     async def test_a_rest_that_does_not_come(
         self, served: Serving, handed_over: list[bytes], monkeypatch: pytest.MonkeyPatch
@@ -423,6 +464,9 @@ MESSAGES = [
     raw(body(3), kind="application/json; charset=utf-8"),
     raw(b"{}"),
     raw(b"[]"),
+    raw(b"[" + body(7) + b", " + body(8) + b"]"),
+    raw(b"[" + body(9) + b",{}]"),
+    raw(b"[" + body(9) + b",]"),
     raw(b'{"a":'),
     raw(line(4) + line(5), kind="application/x-ndjson"),
     raw(body(6), path="/v1/events?return=ids"),

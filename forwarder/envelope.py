@@ -32,6 +32,8 @@ from forwarder.errors import EventError, InvalidEventsError, MalformedError, Too
 from forwarder.event import (
     Fields,
     RefusedError,
+    are_complete,
+    are_plain,
     as_member,
     check_kinds,
     check_rules,
@@ -40,8 +42,8 @@ from forwarder.event import (
     new_ids,
     put_in,
     put_in_front,
+    read_array,
     read_envelope,
-    vouch,
 )
 from forwarder.model import Segment, nth_line
 
@@ -171,8 +173,7 @@ class Envelope:
             if b"\n" in body or b"\r" in body:
                 body = msgspec.json.format(body, indent=-1)
             if body[:1] == b"[":
-                raws = _raws.decode(body)
-                return self._accept(b"\n".join([*raws, b""]))
+                return self._quick_array(body) or self._accept(b"\n".join([*_raws.decode(body), b""]))
             _raw.decode(body)
         except msgspec.DecodeError as error:
             raise MalformedError(json_words(body, error)) from None
@@ -238,15 +239,31 @@ class Envelope:
             return False
         if not data.isascii() and not _is_utf8(data):
             return False
-        if len(data) > self._max_event_bytes and not lines_within(data, self._max_event_bytes):
+        if not self._are_short(data):
             return False
         try:
             data = compacted(data)
             events = _lines.decode_lines(data)
             data = self._stamp(data, events)
-            if not vouch(data, events):
-                return False
+            return are_plain(data, events) and self._add(data, events, sifted)
         except (msgspec.DecodeError, RecursionError):
+            return False
+
+    def _quick_array(self, body: bytes) -> Checked | None:
+        """Take all elements of an array without white space around them, or return None."""
+        found = read_array(body) if len(body) <= MAX_SEGMENT_BYTES else None
+        if found is None or not self._are_short(found[0]):
+            return None
+        data, events = found
+        sifted = _Sifted()
+        return sifted.checked() if self._add(self._stamp(data, events), events, sifted) else None
+
+    def _are_short(self, lines: bytes) -> bool:
+        return len(lines) <= self._max_event_bytes or lines_within(lines, self._max_event_bytes)
+
+    def _add(self, data: bytes, events: list[Fields], sifted: _Sifted) -> bool:
+        """Add plain lines, where all of them may be stored; else return False."""
+        if not are_complete(events):
             return False
         routes = [self._all] * len(events) if self._route_key is None else list(map(self.route, events))
         if not all(routes):

@@ -66,8 +66,10 @@ _SAMPLE: Final = 4096
 # What the first byte of a body is, unpacked.
 _BODIES: Final = frozenset({(ord("{"),), (ord("n"),)})
 _first_byte = Struct("B").unpack_from
+_NEWLINE: Final = ord("\n")
 _encode_lines = msgspec.json.Encoder().encode_lines
 _raw = msgspec.json.Decoder(msgspec.Raw)
+_array = msgspec.json.Decoder(list[Fields])
 _parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
 _space = re.compile(r"[ \t\r\n]*").match
@@ -116,12 +118,8 @@ def _skip_space(text: str, at: int) -> int:
     return found.end() if found else at
 
 
-def vouch(data: bytes, events: list[Fields]) -> bool:
-    """Say whether every line is a valid event without a duplicate envelope key; no is no verdict.
-
-    The data must be UTF-8, end with a newline and have no carriage return, and `events` be what the
-    decoder found in its lines.
-    """
+def are_complete(events: list[Fields]) -> bool:
+    """Say whether these keep all rules of the envelope."""
     # Column by column: a comprehension over one field takes no time.
     sources = [event.eventSourceId for event in events]
     types = [event.eventType for event in events]
@@ -131,10 +129,42 @@ def vouch(data: bytes, events: list[Fields]) -> bool:
         and _are_uuids([event.eventId for event in events])
         and [event.eventObjectType is None for event in events] == [event.eventObjectId is None for event in events]
         and _are_bodies([event.data for event in events])
-        # A forgotten member, one that is no field, a null, an escape that need not be, white space and an empty line
-        # each make the text larger than what was found in it, and nothing makes up for them.
-        and (len(_encode_lines(events)) == len(data) or _account_for(data))
     )
+
+
+def are_plain(lines: bytes, events: list[Fields]) -> bool:
+    """Say whether no line has an envelope key twice, or white space outside of `data`; no is no verdict.
+
+    The lines must be UTF-8, each ended by a newline, and have no carriage return, and `events` be what
+    the decoder found in them.
+    """
+    # A forgotten member, one that is no field, a null, an escape that need not be, white space and an empty line
+    # each make the text larger than what was found in it, and nothing makes up for them.
+    return len(_encode_lines(events)) == len(lines) or _account_for(lines)
+
+
+def read_array(array: bytes) -> tuple[bytes, list[Fields]] | None:
+    """Return the elements of an array as plain lines, and what the decoder found in them; None where they are not.
+
+    The array must be UTF-8 and have neither newline nor carriage return.
+    """
+    if _has_spaces(array):
+        return None
+    try:
+        events = _array.decode(array)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    # Each element is as long as its encoding: see `are_plain`.
+    encoded = _encode_lines(events)
+    if len(encoded) != len(array) - 1:
+        return None
+    if encoded.replace(b"\n", b",").startswith(memoryview(array)[1:-1]):
+        return encoded, events
+    # Their members are in another order.
+    lines, end = bytearray(memoryview(array)[1:]), -1
+    while (end := encoded.find(b"\n", end + 1)) >= 0:
+        lines[end] = _NEWLINE
+    return bytes(lines), events
 
 
 def _account_for(lines: bytes) -> bool:
@@ -161,10 +191,15 @@ def compacted(lines: bytes) -> bytes:
 
     Raises msgspec.DecodeError where one is no JSON, RecursionError where it is nested too deeply.
     """
-    head = lines[:_SAMPLE]
-    if b'": ' not in head and b', "' not in head:
+    if not _has_spaces(lines):
         return lines
     return b"\n".join([*[msgspec.json.format(line, indent=-1) for line in lines.split(b"\n")[:-1]], b""])
+
+
+def _has_spaces(text: bytes) -> bool:
+    """Say whether white space between tokens seems to be the habit of who wrote this."""
+    head = text[:_SAMPLE]
+    return b'": ' in head or b', "' in head
 
 
 def _are_uuids(values: list[str | None]) -> bool:

@@ -191,6 +191,31 @@ class TestSpeed:
         monkeypatch.setattr("forwarder.envelope.read_envelope", too_slow)
         assert envelope().sift((text + b"\n") * 100)[0].events == 100
 
+    @pytest.mark.parametrize("defaults", DEFAULTS[:3])
+    def test_usual_arrays_are_read_once(self, defaults: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        """The elements of a compact array are not looked for, in whatever order they have their members."""
+        rules = envelope(defaults, routes={"main": {"eventType": ["T*"]}, "other": {"eventKeyId": ["k"]}})
+        first = [event(eventId=str(UUID), version="é", data={"a": [1, {"b": "\n,}"}]}) for _ in range(3)]
+        for events in (
+            first,
+            [dict(reversed(found.items())) for found in first],
+            [{"data": {}, **found} for found in first],
+            [event(eventKeyId="k"), event(data=None), *first],
+            [event()],
+        ):
+            wanted = rules.parse_lines(lines(*events))
+            array = json.dumps(events, separators=(",", ":"), ensure_ascii=False).encode()
+            with monkeypatch.context() as patched:
+                if not any("data" in found and found["data"] is None for found in events):
+                    patched.setattr("forwarder.envelope._raws", None)
+                found = rules.parse(array)
+            assert found.event_ids() == wanted.event_ids()
+            assert found.routes == wanted.routes
+            assert [json.loads(line) for line in found.data.splitlines()] == [
+                json.loads(line) for line in wanted.data.splitlines()
+            ]
+            assert [segment.events for segment in found.segments] == [segment.events for segment in wanted.segments]
+
     def test_a_close_look_is_bounded(self) -> None:
         """Of a flood of bad lines some are looked at in one go; what is left comes back to be looked at later."""
         body, refused = b"{}\n" * 50_000, 0

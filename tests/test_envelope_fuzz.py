@@ -186,7 +186,9 @@ def test_lines_cannot_make_up_for_each_other(members: list[list[bytes]], data: s
     for _ in range(data.draw(st.integers(1, 4))):
         chosen = data.draw(st.permutations(pool))[: data.draw(st.integers(0, len(pool)))]
         lines.append(b'{"eventSourceId":"a",' + b",".join([*chosen, b'"eventType":"t"']) + b"}\n")
-    check_stream(Rules({}, {"main": {}}), b"".join(lines))
+    judge = Rules({}, {"main": {}})
+    check_stream(judge, b"".join(lines))
+    check_request(envelope(judge).parse, judge.request, b"[" + b"".join(lines)[:-1].replace(b"\n", b",") + b"]")
 
 
 @pytest.mark.parametrize("judge", [Rules(DEFAULTS[0], ROUTES[0]), Rules(DEFAULTS[4], ROUTES[2])])

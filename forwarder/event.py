@@ -208,9 +208,8 @@ def _are_uuids(values: list[str | None]) -> bool:
         return False
     # A character that is not ASCII takes more than one byte, and none of them is a digit.
     joined, hyphens = "".join(ids).encode(), b"-" * len(ids)
-    return joined[8::36] == joined[13::36] == joined[18::36] == joined[23::36] == hyphens and joined.translate(
-        None, _HEXADECIMAL
-    ) == b"----" * len(ids)
+    others = joined.translate(None, _HEXADECIMAL)
+    return joined[8::36] == joined[13::36] == joined[18::36] == joined[23::36] == hyphens and others == 4 * hyphens
 
 
 def new_ids(random_bytes: Callable[[int], bytes], count: int) -> list[str]:

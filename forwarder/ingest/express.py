@@ -115,13 +115,12 @@ class Lane:
 
     def _begin(self) -> None:
         requests, self._gathered = self._gathered, []
-        events = [request for request in requests if request.body[:1] == b"{"]
+        arrays = [request for request in requests if request.body[:1] == b"["]
+        events = [request for request in requests if request.body[:1] != b"["] if arrays else requests
         if events:
             self._start(self._store(events))
-        if len(events) < len(requests):
-            for request in requests:
-                if request.body[:1] != b"{":
-                    self._start(self._store_alone(request))
+        for request in arrays:
+            self._start(self._store_alone(request))
 
     def _start(self, storing: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(storing, name="express")

@@ -51,9 +51,9 @@ class Snapshot:
     failure: ForwarderError | None = None
 
     @classmethod
-    def of(cls, store: Store) -> Snapshot:
+    def of(cls, store: Store, *, wrote: bool = False, failure: ForwarderError | None = None) -> Snapshot:
         pending = {name: lane.pending() for name, lane in store.lanes.items()}
-        return cls(pending, store.live_bytes, store.free_bytes, store.is_full, store.is_short)
+        return cls(pending, store.live_bytes, store.free_bytes, store.is_full, store.is_short, wrote, failure)
 
 
 class Jobs:
@@ -137,7 +137,7 @@ class Jobs:
                 done[index] = _attempt(operation.act, store)
         if store.is_short:
             failure = failure or disk_full()
-        return replace(Snapshot.of(store), wrote=bool(writes), failure=failure)
+        return Snapshot.of(store, wrote=bool(writes), failure=failure)
 
     def _write(
         self, db: sqlite3.Connection, group: Group, writes: list[int], done: dict[int, Any]

@@ -1,7 +1,8 @@
 """Run every benchmark and print one table; each figure stands beside its floor of the same run.
 
     python -m tests.benchmarks                 # everything, some minutes
-    python -m tests.benchmarks --only stream   # one kind
+    python -m tests.benchmarks --only stream   # one kind; beside syslog-ng, where that is installed
+    python -m tests.benchmarks --rounds 5      # the medians of five
     python -m tests.benchmarks --json          # for machines
 
 Absolute figures say more about the machine than about the forwarder; the ratios are the result.
@@ -18,17 +19,15 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import floors, load
+from tests.benchmarks import floors, load, peers, sink
 from tests.integration.process import Forwarder, request
-
-PORT = 7799
 
 
 @dataclass
@@ -63,7 +62,7 @@ class Bench:
         """Run a forwarder and a receiver that counts, each in a process of its own."""
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
             folder = Path(name)
-            forwarder = Forwarder(folder / "f", f"http://127.0.0.1:{PORT}/put", destinations={"main": settings})
+            forwarder = Forwarder(folder / "f", sink.URL, destinations={"main": settings})
             forwarder.config["destinations"]["main"]["retry"] = {"initial": "50ms", "max": "500ms"}
             (folder / "key.pub").write_text(forwarder.signer.public("pem"), encoding="utf-8")
             async with forwarder:
@@ -73,7 +72,8 @@ class Bench:
     @contextlib.contextmanager
     def receiver(self, folder: Path, faults: str) -> Any:
         command = [sys.executable, "-m", "forwarder", "receiver", "--quiet", "--keep", "counts"]
-        command += ["--listen", f"tcp:127.0.0.1:{PORT}", "--public-key", str(folder / "key.pub"), "--faults", faults]
+        command += ["--listen", f"tcp:127.0.0.1:{sink.PORT}", "--faults", faults]
+        command += ["--public-key", str(folder / "key.pub")]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
                 yield process
@@ -83,20 +83,25 @@ class Bench:
     async def throughput(
         self, name: str, act: Callable[..., load.Sent], events: int, floor: float, floor_name: str, **how: Any
     ) -> None:
-        """Send events and wait until the last is delivered."""
-        async with self.running() as forwarder:
-            await _warm(forwarder)
-            assert forwarder.process is not None
-            pid = forwarder.process.pid
-            before = load.cpu_seconds(pid)
-            _process, results = load.in_process(act, forwarder.folder / _socket(act), events, **how)
-            sent = await asyncio.to_thread(results.get, True, 300)
-            await _delivered(forwarder, events)
-            seconds = time.time() - sent.began
-            cpu = (load.cpu_seconds(pid) - before) / events * 1e6
-            accepted = events / (sent.accepted - sent.began)
-            note = f"accepted {accepted:,.0f}/s, {cpu:.1f} µs CPU an event, peak {load.peak_memory(pid) >> 20} MiB"
-            self.rows.append(Row(name, events / seconds, "events/s", floor, floor_name, note))
+        """Send events and wait until the last has been delivered, to a destination that does nothing else."""
+        with sink.running():
+            async with self.running(receive=False) as forwarder:
+                await _warm(forwarder)
+                assert forwarder.process is not None
+                path = forwarder.folder / _socket(act)
+                row = await asyncio.to_thread(_measured, name, forwarder.process.pid, act, path, events, **how)
+                await _delivered(forwarder, events)
+        self.rows.append(replace(row, floor=floor, floor_name=floor_name))
+
+    async def peer(self, events: int) -> None:
+        """Send the same lines through syslog-ng."""
+        with (
+            tempfile.TemporaryDirectory(dir=self.folder) as name,
+            sink.running(),
+            peers.syslog_ng(Path(name)) as (pid, path),
+        ):
+            row = await asyncio.to_thread(_measured, "stream, by syslog-ng", pid, load.lines, path, events)
+        self.rows.append(row)
 
     async def latency(self, commit: float) -> None:
         """Accept latency of single posts at 500 a second, from the moment each was meant to be sent."""
@@ -148,6 +153,18 @@ def _socket(act: Callable[..., load.Sent]) -> str:
     return "stream.sock" if act is load.stream else "http.sock"
 
 
+def _measured(name: str, pid: int, act: Callable[..., load.Sent], path: Path, events: int, **how: Any) -> Row:
+    """Send events to a process and wait until the sink has all of them."""
+    before = load.cpu_seconds(pid)
+    _process, results = load.in_process(act, path, events, **how)
+    sent = results.get(True, 300)
+    seconds = sink.wait_for(events).last - sent.began
+    cpu = (load.cpu_seconds(pid) - before) / events * 1e6
+    accepted = events / (sent.accepted - sent.began)
+    note = f"accepted {accepted:,.0f}/s, {cpu:.1f} µs CPU an event, peak {load.peak_memory(pid) >> 20} MiB"
+    return Row(name, events / seconds, "events/s", note=note)
+
+
 async def _warm(forwarder: Forwarder) -> None:
     await request(forwarder.folder / "http.sock", "GET", "/healthz")
 
@@ -176,6 +193,8 @@ async def _run(bench: Bench, only: str) -> None:
             bench.rows.append(Row("floor: SQLite alone, 1,000 a commit", sqlite_1000, "events/s"))
         if "stream" in wanted:
             await bench.throughput("stream", load.stream, bench.count(600_000), sqlite_1000, "SQLite alone")
+            if peers.has_syslog_ng():
+                await bench.peer(bench.count(300_000))
         if "arrays" in wanted:
             for size, connections in ((1000, 4), (100, 16)):
                 floor, _ = await floors.storing(folder, events=size * connections)
@@ -206,25 +225,36 @@ async def _run(bench: Bench, only: str) -> None:
                 await bench.depth(bench.count(events))
 
 
+def _medians(rows: list[Row]) -> list[Row]:
+    """Return of each benchmark the round in the middle."""
+    rounds: dict[str, list[Row]] = {}
+    for row in rows:
+        rounds.setdefault(row.name, []).append(row)
+    return [sorted(found, key=lambda row: row.figure)[len(found) // 2] for found in rounds.values()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Benchmarks of the forwarder.")
     parser.add_argument(
         "--only", default="all", choices=["all", "stream", "arrays", "single", "latency", "distance", "depth"]
     )
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the numbers of events")
+    parser.add_argument("--rounds", type=int, default=1, help="runs all so many times and prints medians")
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="where queues are put: the disk to measure")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     words = parser.parse_args()
     bench = Bench(words.folder, words.scale)
     # uvloop and plain asyncio give the same result here: nothing of the load runs in this process.
-    asyncio.run(_run(bench, words.only))
+    for _ in range(words.rounds):
+        asyncio.run(_run(bench, words.only))
+    rows = _medians(bench.rows)
     if words.json:
-        print(json.dumps([{**asdict(row), "ratio": row.ratio} for row in bench.rows], indent=1))  # noqa: T201
+        print(json.dumps([{**asdict(row), "ratio": row.ratio} for row in rows], indent=1))  # noqa: T201
         return
     table = Table()
     for column in ("benchmark", "figure", "floor", "ratio", "seen"):
         table.add_column(column, justify="left" if column in {"benchmark", "seen"} else "right")
-    for row in bench.rows:
+    for row in rows:
         floor = f"{row.floor:,.1f} {row.floor_name}" if row.floor else ""
         ratio = f"{row.ratio:.2f}" if row.ratio else ""
         table.add_row(row.name, f"{row.figure:,.1f} {row.unit}", floor, ratio, row.note)

@@ -72,6 +72,16 @@ def stream(path: Path, count: int) -> Sent:
     return Sent(began, time.time(), [])
 
 
+def lines(path: Path, count: int) -> Sent:
+    """Send `count` events over one stream connection to whoever says nothing."""
+    text = b"".join(event(number) + b"\n" for number in range(1000))
+    with _connected(path) as peer:
+        began = time.time()
+        for _ in range(count // 1000):
+            peer.sendall(text)
+    return Sent(began, time.time(), [])
+
+
 def arrays(path: Path, count: int, *, size: int, connections: int) -> Sent:
     """Post arrays of `size` events over kept-alive connections, one request at a time on each."""
     bodies = [b"[" + b",".join(event(number) for number in range(first, first + size)) + b"]" for first in (0, size)]

@@ -1,4 +1,7 @@
-"""What is made once for all tests of the deployment: the image, the packages, a machine with the service."""
+"""What is made once for all tests of the deployment: the image, the packages, a machine with the service.
+
+What takes longest, and needs nothing of the project, is begun when the tests begin, beside those that come first.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,33 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from forwarder import __version__
-from tests.deploy.engine import IMAGE, PROJECT, Engine
-from tests.deploy.machine import bootstrap, missing
+from tests.deploy.engine import IMAGE, PROJECT, Engine, base_archive, why_not
+from tests.deploy.machine import bootstrap, machine_archive, missing
 from tests.deploy.site import Site, install, prepare
+
+_beside = ThreadPoolExecutor(1, thread_name_prefix="archives")
+_archives: dict[str, Future[Path]] = {}
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin with the archives that tests will want."""
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if "engine" in wanted and not why_not():
+        _archives["engine"] = _beside.submit(base_archive)
+    if "site" in wanted and missing() is None:
+        _archives["site"] = _beside.submit(machine_archive)
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """A store that holds the image."""
+    _archives["engine"].result()
     with Engine() as engine:
         engine.make_base()
         engine.build(PROJECT, IMAGE, "--build-arg=REVISION=0123abc")
@@ -55,6 +72,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Site
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("machine")
     root = folder / "root"
+    _archives["site"].result()
     bootstrap(root)
     try:
         prepare(root, wheel)

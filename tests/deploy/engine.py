@@ -22,6 +22,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from tests.deploy.archives import debian
 from tests.integration.process import PATIENCE, request
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -122,7 +123,7 @@ class Engine:
 
     def make_base(self) -> None:
         """Make the image that the Dockerfile begins with."""
-        self.command("podman", "import", "--quiet", _base_archive(self.folder), BASE)
+        self.command("podman", "import", "--quiet", base_archive(), BASE)
 
     def build(self, context: Path, tag: str, *options: str) -> str:
         """Build the Dockerfile of a folder; return what was printed."""
@@ -197,27 +198,14 @@ class Container:
         return found
 
 
-def _base_archive(folder: Path) -> Path:
-    """Return the archive of the base image; it is made in the folder if it never was."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "event-forwarder"
-    archive = cache / "debian-trixie-python.tar"
-    if not archive.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        root = folder / "debian"
-        _debootstrap(root)
-        with tempfile.TemporaryDirectory(dir=cache) as unfinished:
-            made = Path(unfinished, "made.tar")
-            skipped = [f"--exclude=./{name}/*" for name in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc")]
-            subprocess.run(["tar", "-C", root, *skipped, "-cf", made, "."], check=True, timeout=PATIENCE)
-            made.replace(archive)
-        shutil.rmtree(root)
-    return archive
+def base_archive() -> Path:
+    """Return the archive of the base image."""
+    packages = ("python3", "python3-venv", "ca-certificates")
+    without = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc")
+    return debian("python", "trixie", packages, _add_pip, without=without)
 
 
-def _debootstrap(root: Path) -> None:
-    words = ["debootstrap", "--variant=minbase", "--include=python3,python3-venv,ca-certificates", "trixie", str(root)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stdout[-4000:]
+def _add_pip(root: Path) -> None:
     # As in the official images of Python, pip is there.
     for wheel in root.glob("usr/share/python-wheels/pip-*.whl"):
         ZipFile(wheel).extractall(root / "usr/local/lib/python3.13/dist-packages")

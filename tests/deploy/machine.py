@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from tests.deploy.archives import call, debian
+
 # The oldest release that the units are written for: systemd 252, Python 3.11.
 SUITE = "bookworm"
 PACKAGES = ("python3", "python3-venv", "sudo", "systemd", "systemd-sysv")
@@ -33,25 +35,15 @@ def missing() -> str | None:
     return f"needs {', '.join(absent)}" if absent else None
 
 
+def machine_archive() -> Path:
+    """Return the archive of a fresh Debian."""
+    return debian("-".join(PACKAGES), SUITE, PACKAGES, lambda root: shutil.rmtree(root / "var/cache/apt"))
+
+
 def bootstrap(root: Path) -> None:
-    """Fill `root` with a fresh Debian, out of an archive in the user's cache folder; the first time, make that."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "event-forwarder"
-    archive = cache / f"debian-{SUITE}-{'-'.join(PACKAGES)}.tar"
-    if archive.exists():
-        root.mkdir()
-        _call("tar", "-C", str(root), "-xpf", str(archive))
-        return
-    _call("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root))
-    shutil.rmtree(root / "var/cache/apt")
-    cache.mkdir(parents=True, exist_ok=True)
-    unfinished = archive.with_suffix(f".{os.getpid()}")
-    _call("tar", "-C", str(root), "-cf", str(unfinished), ".")
-    unfinished.rename(archive)
-
-
-def _call(*words: str) -> None:
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=600)
-    assert done.returncode == 0, f"{words[0]} failed:\n{done.stdout[-4000:]}"
+    """Fill `root` with a fresh Debian."""
+    root.mkdir()
+    call("tar", "-C", str(root), "-xpf", str(machine_archive()))
 
 
 class Machine:

@@ -16,7 +16,7 @@ _LONGEST = 600
 def debian(
     name: str, suite: str, packages: Sequence[str], finish: Callable[[Path], None], *, without: Sequence[str] = ()
 ) -> Path:
-    """Return the archive of a Debian with these packages after `finish` worked on it, `without` what is in some folders."""
+    """Return the archive of a Debian on which `finish` has worked, `without` what is in some folders."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "event-forwarder"
     archive = cache / f"debian-{suite}-{name}.tar"
     if not archive.exists():

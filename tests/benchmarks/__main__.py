@@ -76,6 +76,7 @@ class Bench:
         command += ["--public-key", str(folder / "key.pub")]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
+                sink.wait_until_open()
                 yield process
             finally:
                 process.terminate()

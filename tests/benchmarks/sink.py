@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
+import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -47,15 +48,24 @@ def running() -> Iterator[None]:
     process = multiprocessing.Process(target=_serve, daemon=True)
     process.start()
     try:
-        while True:
-            with contextlib.suppress(OSError):
-                counted()
-                break
-            time.sleep(0.02)
+        wait_until_open()
         yield
     finally:
         process.kill()
         process.join()
+
+
+def wait_until_open() -> None:
+    """Wait until somebody listens at the port."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", PORT)):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def wait_for(events: int, timeout: float = 600) -> Count:

@@ -204,8 +204,8 @@ class Connection(asyncio.Protocol):
         self._is_waiting = False
         self._is_last = False
         self._is_choked = False
-        self._parts: list[bytes] = []
-        """The beginning of a request, as it came."""
+        self._part = bytearray()
+        """The beginning of a request."""
         self._missing = 0
         """How many bytes of it are still to come."""
         self._more = b""
@@ -232,19 +232,19 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
             self._more += data
             return
-        if self._parts:
-            self._parts.append(data)
+        if self._part:
+            self._part += data
             self._missing -= len(data)
             if self._missing > 0:
                 return
-            data = self._take_parts()
+            data = self._take_part()
         start = data.find(b"\r\n\r\n", 0, _MAX_HEAD) + 4
         head = read_head(data[:start])
         if head is None or head.length > self._lane.max_body or self._is_choked or not self._may_come_in(head):
             self._hand_over(data)
         elif len(data) < start + head.length:
-            self._parts, self._missing = [data], start + head.length - len(data)
-            self._rest_timer = self._loop.call_later(_REST_SECONDS, lambda: self._hand_over(self._take_parts()))
+            self._part, self._missing = bytearray(data), start + head.length - len(data)
+            self._rest_timer = self._loop.call_later(_REST_SECONDS, lambda: self._hand_over(self._take_part()))
         elif len(data) == start + head.length and _is_plain(body := data[start:]):
             self._is_waiting = True
             self._lane.add(Request(self, body))
@@ -298,11 +298,11 @@ class Connection(asyncio.Protocol):
             return False
         return True
 
-    def _take_parts(self) -> bytes:
-        parts, self._parts = self._parts, []
+    def _take_part(self) -> bytes:
+        part, self._part = bytes(self._part), bytearray()
         if self._rest_timer is not None:
             self._rest_timer.cancel()
-        return b"".join(parts)
+        return part
 
     def _hand_over(self, data: bytes) -> None:
         """Let aiohttp go on with the connection."""

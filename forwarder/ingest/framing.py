@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from forwarder.envelope import lines_within
 
+# Lines of fewer bytes are copied out of what was read: a view takes more memory than they do.
+_VIEW_BYTES = 4096
 # Bytes that a line which is over the limit counts as: a stream of nothing else is not for free.
 _OVERLONG_COST = 128
 
@@ -36,7 +38,7 @@ class Framer:
         self._tail: list[bytes] = []
         self._tail_size = 0
         self._discarded = 0
-        # Views of what was fed, where that holds whole lines: nothing is copied before it is taken.
+        # Views of what was fed, where most of it is whole lines: those are not copied before they are taken.
         self._pieces: deque[bytes | memoryview | Overlong] = deque()
 
     def feed(self, data: bytes) -> None:
@@ -57,7 +59,9 @@ class Framer:
             self._tail, self._tail_size = [], 0
             self._add(line)
         if start < end:
-            self._add(memoryview(data)[start:end])
+            # A view keeps all of what was read, so it must not be of a small part.
+            is_most = end - start >= _VIEW_BYTES and 2 * (end - start) >= len(data)
+            self._add(memoryview(data)[start:end] if is_most else data[start:end])
         if end < len(data):
             self._keep(data[end:])
 

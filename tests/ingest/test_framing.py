@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,3 +121,26 @@ def test_the_limit_may_change() -> None:
     framer.limit = 10
     framer.feed(b"defg\n")
     assert framer.take(1 << 20) == b"abcdefg\n"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        b"1\n" + b"x" * 200_000,
+        b"x" * 150_000 + b"\n1\n" + b"x" * 50_000,
+        b"1\n",
+        b"1\n" * 60_000 + b"x" * 90_000,
+    ],
+)
+def test_what_waits_takes_no_more_memory_than_it_counts_for(read: bytes) -> None:
+    """What was read with a line, and is not kept, is not held on to by it."""
+    framer = Framer(1000)
+    tracemalloc.start()
+    try:
+        for _ in range(300):
+            # A copy, as each read of a socket is.
+            framer.feed(bytes(bytearray(read)))
+        held, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held <= 2 * framer.size + 300 * 400

@@ -8,8 +8,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,22 +21,27 @@ from tests.deploy.machine import bootstrap, machine_archive, missing
 from tests.deploy.site import Site, install, prepare
 
 _beside = ThreadPoolExecutor(1, thread_name_prefix="archives")
-_archives: dict[str, Future[Path]] = {}
+
+
+@cache
+def _begun(archive: Callable[[], Path]) -> Future[Path]:
+    """Begin to make an archive, if that was not done before."""
+    return _beside.submit(archive)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin with the archives that tests will want."""
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
     if "engine" in wanted and not why_not():
-        _archives["engine"] = _beside.submit(base_archive)
+        _begun(base_archive)
     if "site" in wanted and missing() is None:
-        _archives["site"] = _beside.submit(machine_archive)
+        _begun(machine_archive)
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """A store that holds the image."""
-    _archives["engine"].result()
+    _begun(base_archive).result()
     with Engine() as engine:
         engine.make_base()
         engine.build(PROJECT, IMAGE, "--build-arg=REVISION=0123abc")
@@ -72,7 +78,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Site
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("machine")
     root = folder / "root"
-    _archives["site"].result()
+    _begun(machine_archive).result()
     bootstrap(root)
     try:
         prepare(root, wheel)

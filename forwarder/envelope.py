@@ -244,6 +244,9 @@ class Envelope:
         try:
             data = compacted(data)
             events = _lines.decode_lines(data)
+            # To the decoder any white space ends an event.
+            if data.count(b"\n") != len(events):
+                return False
             data = self._stamp(data, events)
             return are_plain(data, events) and self._add(data, events, sifted)
         except (msgspec.DecodeError, RecursionError):

@@ -136,7 +136,7 @@ def are_plain(lines: bytes, events: list[Fields]) -> bool:
     """Say whether no line has an envelope key twice, or white space outside of `data`; no is no verdict.
 
     The lines must be UTF-8, each ended by a newline, and have no carriage return, and `events` be what
-    the decoder found in them.
+    the decoder found in them: as many as there are lines.
     """
     # A forgotten member, one that is no field, a null, an escape that need not be, white space and an empty line
     # each make the text larger than what was found in it, and nothing makes up for them.

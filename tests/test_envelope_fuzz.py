@@ -191,6 +191,30 @@ def test_lines_cannot_make_up_for_each_other(members: list[list[bytes]], data: s
     check_request(envelope(judge).parse, judge.request, b"[" + b"".join(lines)[:-1].replace(b"\n", b",") + b"]")
 
 
+@examples(200)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(['"data":{}', '"data":{\n}', '"data":{"a":\n1}', '"x":1', '"x":\n[]', '"version":null']),
+            st.booleans(),
+            st.sampled_from(["\n", "\n", "\n", " ", "\t", "\r", "", ",", "\n\n", " \n", "\n ", "\r\n", "\0"]),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+@example([('"data":{}', True, " "), ('"data":{}', True, "\n")])
+@example([('"data":{\n}', True, " "), ('"data":{}', True, "\n")])
+def test_only_a_newline_ends_an_event(parts: list[tuple[str, bool, str]]) -> None:
+    """Two events on one line are none, whatever stands between them, and an event on two lines is none either."""
+    event = f'{{"eventSourceId":"a","eventId":"{UUID}","eventType":"t",'
+    text = "".join(f"{event if has_id else event.replace('eventId', 'y')}{more}}}{end}" for more, has_id, end in parts)
+    judge = Rules({}, {"main": {}})
+    check_stream(judge, text.encode() + b"\n")
+    check_request(envelope(judge).parse_lines, judge.request_of_lines, text.encode())
+    check_request(envelope(judge).parse, judge.request, text.encode())
+
+
 @pytest.mark.parametrize("judge", [Rules(DEFAULTS[0], ROUTES[0]), Rules(DEFAULTS[4], ROUTES[2])])
 def test_one_odd_thing(judge: Rules) -> None:
     """An event with one odd value, member or omission gets the same verdict alone, beside others, and in a request."""

@@ -1,9 +1,9 @@
 """Group commit: what arrives while one commit is being synced is written by the next, together.
 
-One loop runs one job at a time. A job is all operations that wait when it starts, up to a size:
-writes first, in one transaction, in the order in which they came; then reads, which see them.
-Each caller gets its own result or error. If the transaction fails, every write of it failed, and
-each caller is told.
+A group is all operations that wait when the store gets to it, up to a size: writes first, in one
+transaction, in the order in which they came; then reads, which see them. Each caller gets its own
+result or error. If the transaction fails, every write of it failed, and each caller is told. While
+something waits, one group follows the other on the store's thread, without a way back in between.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ class Operation(Generic[S]):
 
 
 class GroupCommit(Generic[S]):
-    """Gathers operations and hands them to `run`, group by group.
+    """Gathers operations, and calls `run` while there are any.
 
-    `run` returns a result or an exception for each operation of its group, in order; it does not raise.
+    `run` asks for one group after the other with `next_group`, on whatever thread it works, until there is
+    none, and tells the results of each with `finish`. It does not raise.
     """
 
-    def __init__(self, run: Callable[[Sequence[Operation[S]]], Awaitable[list[Any]]], *, max_bytes: int) -> None:
+    def __init__(self, run: Callable[[], Awaitable[None]], *, max_bytes: int) -> None:
         self._run = run
         self._max_bytes = max_bytes
         self._waiting: deque[Operation[S]] = deque()
@@ -63,28 +64,32 @@ class GroupCommit(Generic[S]):
         if self._task is not None:
             await self._task
 
-    async def _run_groups(self) -> None:
-        while True:
-            await self._wake.wait()
-            if not self._waiting:
-                if self._closing:
-                    return
-                self._wake.clear()
-                continue
-            group = self._next_group()
-            for operation, result in zip(group, await self._run(group), strict=True):
-                # A caller that was cancelled meanwhile does not wait any more.
-                if operation.done.done():
-                    continue
-                if isinstance(result, Exception):
-                    operation.done.set_exception(result)
-                else:
-                    operation.done.set_result(result)
-
-    def _next_group(self) -> list[Operation[S]]:
-        group = [self._waiting.popleft()]
-        size = group[0].size
-        while self._waiting and size + self._waiting[0].size <= self._max_bytes:
+    def next_group(self) -> list[Operation[S]]:
+        """Return what waits, up to the size of a group; nothing where nothing waits."""
+        # Operations are added by the event loop and taken off here, at the other end.
+        group: list[Operation[S]] = []
+        size = 0
+        while self._waiting and (not group or size + self._waiting[0].size <= self._max_bytes):
             group.append(self._waiting.popleft())
             size += group[-1].size
         return group
+
+    def finish(self, group: Sequence[Operation[S]], results: Sequence[Any]) -> None:
+        """Tell each caller its result, or its error; to be called on the event loop."""
+        for operation, result in zip(group, results, strict=True):
+            # A caller that was cancelled meanwhile does not wait any more.
+            if operation.done.done():
+                continue
+            if isinstance(result, Exception):
+                operation.done.set_exception(result)
+            else:
+                operation.done.set_result(result)
+
+    async def _run_groups(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                await self._run()
+            if self._closing:
+                return

@@ -62,6 +62,10 @@ class Connection(aiosqlite.Connection):
     aiosqlite makes each call a hop between threads, which costs more than most statements do.
     """
 
+    def __init__(self, connector: Callable[[], sqlite3.Connection], iter_chunk_size: int) -> None:
+        super().__init__(connector, iter_chunk_size)
+        self._loop = asyncio.get_running_loop()
+
     async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Run `job` with the raw connection on the connection's thread; sqlite3's errors are mapped."""
         try:
@@ -69,6 +73,10 @@ class Connection(aiosqlite.Connection):
         except sqlite3.Error as error:
             raise map_error(error) from error
         return result
+
+    def tell(self, act: Callable[..., None], *values: Any) -> None:
+        """Call something on the event loop, from a job; calls keep their order, and come before the job's result."""
+        self._loop.call_soon_threadsafe(act, *values)
 
 
 def map_error(error: sqlite3.Error) -> UnavailableError:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -36,6 +36,7 @@ _ROOM_BYTES = 64 * 1024 * 1024
 log = structlog.get_logger(__name__)
 
 Group = Sequence[Operation[Store]]
+NextGroup = Callable[[], Group]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,20 @@ class Snapshot:
     def of(cls, store: Store, *, wrote: bool = False, failure: ForwarderError | None = None) -> Snapshot:
         pending = {name: lane.pending() for name, lane in store.lanes.items()}
         return cls(pending, store.live_bytes, store.free_bytes, store.is_full, store.is_short, wrote, failure)
+
+
+Tell = Callable[[Group, list[Any], Snapshot], None]
+
+
+class _Left(NamedTuple):
+    """A group in which something went wrong, what of it is done, by place in the group, and the error.
+
+    Without an error, the disk is full.
+    """
+
+    group: Group
+    done: dict[int, Any]
+    error: Exception | None
 
 
 class Jobs:
@@ -80,48 +95,58 @@ class Jobs:
         """How many events were accepted, for all destinations, since the file was begun."""
         return sum([lane.ledger.accepted for lane in self._store.lanes.values()])
 
-    async def run(self, group: Group, *, look_for_damage: bool) -> tuple[list[Any], Snapshot]:
-        """Return each operation's result, or its error as a value, and what there is to know afterwards.
+    async def run(self, next_group: NextGroup, tell: Tell, *, is_sound: Callable[[], bool]) -> None:
+        """Work off groups until there is none; `tell` is called on the event loop after each of them.
 
-        With `look_for_damage`, a disk that is called full although it has room is looked into: the
-        file's list of free pages may be damaged.
+        It is told each operation's result, or its error as a value, and what there is to know afterwards.
+        While the storage `is_sound`, a disk that is called full although it has room is looked into:
+        the file's list of free pages may be damaged.
         """
-        # By place in the group.
-        done: dict[int, Any] = {}
-        failure: Exception
         try:
-            try:
-                self.snapshot = await self._do(group, done, look_for_damage=look_for_damage)
-            except DamagedError as error:
-                await self._rebuild(error)
-                self.snapshot = await self._do(group, done, look_for_damage=False)
-        except ForwarderError as error:
-            self.snapshot = replace(self.snapshot, wrote=False, failure=error)
-            failure = error
-        except Exception as error:  # a bug: every caller is told, and the next job is run
-            log.exception("queue.job_failed")
-            failure = error
-        else:
-            return [done[index] for index in range(len(group))], self.snapshot
-        return [done.get(index, failure) for index in range(len(group))], self.snapshot
+            if self._is_disconnected:
+                self._take_over(*await open_store(self._path, self._store.max_bytes, self._accounts()))
+            left = await self.connection.run(partial(self._work, next_group, tell))
+        except Exception as error:  # there is no way to the file: nothing of a group is done
+            left = _Left(next_group(), {}, error)
+        if left is not None:
+            tell(left.group, await self._see_to(left, is_sound=is_sound()), self.snapshot)
 
     async def close(self) -> None:
         """Fold the log into the file, and close it."""
         if not self._is_disconnected:
             await self.connection.close()
 
-    async def _do(self, group: Group, done: dict[int, Any], *, look_for_damage: bool) -> Snapshot:
-        """Do what of a group is not done yet. Raises DamagedError."""
-        if self._is_disconnected:
-            self._take_over(*await open_store(self._path, self._store.max_bytes, self._accounts()))
-        snapshot = await self.connection.run(partial(self._job, group, done))
-        # A read writes, too, where it meets a damaged segment.
-        full = [index for index, result in done.items() if isinstance(result, DiskFullError)]
-        if look_for_damage and (full or isinstance(snapshot.failure, DiskFullError)) and await self._is_damaged():
-            for index in full:
-                del done[index]
-            raise DamagedError("the queue file is damaged: the disk is called full, though there is room")
-        return snapshot
+    def _work(self, next_group: NextGroup, tell: Tell, db: sqlite3.Connection) -> _Left | None:
+        """Do one group after the other, on the connection's thread; return one in which something went wrong."""
+        while group := next_group():
+            done: dict[int, Any] = {}
+            try:
+                self.snapshot = self._job(group, done, db)
+            except Exception as error:  # it is seen to on the event loop
+                return _Left(group, done, map_error(error) if isinstance(error, sqlite3.Error) else error)
+            if isinstance(self.snapshot.failure, DiskFullError) or _full(done):
+                return _Left(group, done, None)
+            self.connection.tell(tell, group, _in_order(group, done), self.snapshot)
+        return None
+
+    async def _see_to(self, left: _Left, *, is_sound: bool) -> list[Any]:
+        """Do what of a group is not done, where that is possible; return its results."""
+        group, done, error = left
+        try:
+            if error is None and is_sound and await self._is_damaged():
+                for index in _full(done):
+                    del done[index]
+                error = DamagedError("the queue file is damaged: the disk is called full, though there is room")
+            if isinstance(error, DamagedError):
+                await self._rebuild(error)
+                self.snapshot, error = await self.connection.run(partial(self._job, group, done)), None
+        except Exception as failure:  # every caller is told
+            error = failure
+        if isinstance(error, ForwarderError):
+            self.snapshot = replace(self.snapshot, wrote=False, failure=error)
+        elif error is not None:  # a bug; the next job is run
+            log.error("queue.job_failed", exc_info=error)
+        return _in_order(group, done, error)
 
     def _job(self, group: Group, done: dict[int, Any], db: sqlite3.Connection) -> Snapshot:
         """Do what of a group is not done yet, on the connection's thread."""
@@ -219,6 +244,15 @@ class Jobs:
                 store.lanes[name].held, store.lanes[name].share = lane.held, lane.share
         store.is_short = store.is_short or self._store.is_short
         self.connection, self._store, self._is_disconnected = connection, store, False
+
+
+def _full(done: dict[int, Any]) -> list[int]:
+    """Return the places of operations for which the disk was full; a read writes, too, where it meets damage."""
+    return [index for index, result in done.items() if isinstance(result, DiskFullError)]
+
+
+def _in_order(group: Group, done: dict[int, Any], otherwise: Exception | None = None) -> list[Any]:
+    return [done.get(index, otherwise) for index in range(len(group))]
 
 
 def _give_back(store: Store, batch: Batch) -> None:

@@ -119,10 +119,12 @@ class SqliteQueue:
 
     # --- jobs ----------------------------------------------------------------------------------
 
-    async def _run(self, group: Sequence[Operation[Store]]) -> list[Any]:
-        results, snapshot = await self._jobs.run(group, look_for_damage=self._failing is None)
+    async def _run(self) -> None:
+        await self._jobs.run(self._commit.next_group, self._tell, is_sound=lambda: self._failing is None)
+
+    def _tell(self, group: Sequence[Operation[Store]], results: list[Any], snapshot: Snapshot) -> None:
         self._publish(snapshot)
-        return results
+        self._commit.finish(group, results)
 
     def _publish(self, snapshot: Snapshot) -> None:
         """Take over what a job brought back, and wake whom it concerns."""

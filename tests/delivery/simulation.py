@@ -12,8 +12,10 @@ import selectors
 import sqlite3
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -126,6 +128,7 @@ class Storage:
     def __init__(self, db: sqlite3.Connection, seconds: Callable[[], float] = at_once) -> None:
         self._db = db
         self._seconds = seconds
+        self._told: deque[Callable[[], None]] = deque()
         self.is_dead = False
         self.look: Callable[[], None] = lambda: None
 
@@ -138,7 +141,13 @@ class Storage:
         self.look()
         # Committed, but nobody knows yet.
         await asyncio.sleep(seconds / 2)
+        while self._told:
+            self._told.popleft()()
         return result
+
+    def tell(self, act: Callable[..., None], *values: Any) -> None:
+        """Call something when the job has ended."""
+        self._told.append(partial(act, *values))
 
     async def close(self) -> None:
         """Keep the data: it outlives the process."""

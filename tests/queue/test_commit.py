@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from forwarder.errors import ShuttingDownError, StorageError
-from forwarder.queue.commit import GroupCommit, Operation
+from forwarder.queue.commit import GroupCommit
 
 PATIENCE = 10.0
 
@@ -24,28 +24,28 @@ class Desk:
         self.began = asyncio.Event()
         self.may_run = asyncio.Event()
         self.may_run.set()
+        self.commit: GroupCommit[list[Any]] = GroupCommit(self.run, max_bytes=100)
 
-    async def run(self, group: Sequence[Operation[list[Any]]]) -> list[Any]:
-        self.groups.append(len(group))
-        self.began.set()
-        await self.may_run.wait()
-        if self.error is not None:
-            return [self.error] * len(group)
-        return [operation.act(self.store) for operation in group]
+    async def run(self) -> None:
+        while group := self.commit.next_group():
+            self.groups.append(len(group))
+            self.began.set()
+            await self.may_run.wait()
+            results = [self.error or operation.act(self.store) for operation in group]
+            self.commit.finish(group, results)
 
 
 @pytest.fixture
-def desk() -> Desk:
+async def desk() -> Desk:
     return Desk()
 
 
 @pytest.fixture
 async def commit(desk: Desk) -> AsyncIterator[GroupCommit[list[Any]]]:
-    commit: GroupCommit[list[Any]] = GroupCommit(desk.run, max_bytes=100)
-    commit.start()
-    yield commit
+    desk.commit.start()
+    yield desk.commit
     desk.may_run.set()
-    await commit.close()
+    await desk.commit.close()
 
 
 async def blocked(desk: Desk, commit: GroupCommit[list[Any]]) -> asyncio.Future[Any]:
@@ -125,9 +125,9 @@ async def test_close_runs_what_was_submitted(desk: Desk, commit: GroupCommit[lis
 
 async def test_close_of_nothing() -> None:
     """What never started, or has nothing to do, closes at once, also twice."""
-    commit: GroupCommit[list[Any]] = GroupCommit(Desk().run, max_bytes=1)
+    commit = Desk().commit
     await commit.close()
-    commit = GroupCommit(Desk().run, max_bytes=1)
+    commit = Desk().commit
     commit.start()
     await asyncio.wait_for(commit.close(), PATIENCE)
     await asyncio.wait_for(commit.close(), PATIENCE)

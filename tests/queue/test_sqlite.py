@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from forwarder.errors import QueueLockedError, ShuttingDownError, StorageError
 from forwarder.model import Burial, DeadFilter, Limits
 from forwarder.queue import sqlite
 from forwarder.queue.base import Share
+from forwarder.queue.database import Connection
 from forwarder.queue.sizes import PAGE_BYTES, wal_bytes
 from forwarder.queue.sqlite import SqliteQueue
 from forwarder.queue.store import Store
@@ -53,6 +55,45 @@ async def waits(task: asyncio.Task[None]) -> bool:
     for _ in range(10):
         await asyncio.sleep(0)
     return not task.done()
+
+
+class TestGroups:
+    async def test_one_follows_the_other(self, queue: SqliteQueue) -> None:
+        """What comes while a group is worked off is the next, and need not wait for the event loop to begin it."""
+        began, may_end, second = threading.Event(), threading.Event(), threading.Event()
+
+        def block(_store: Store) -> None:
+            began.set()
+            assert may_end.wait(PATIENCE)
+
+        first = queue._commit.submit(block)
+        assert await asyncio.to_thread(began.wait, PATIENCE)
+        appending = asyncio.create_task(queue.append([segment(0)]))
+        await asyncio.sleep(0)
+        followed = queue._commit.submit(lambda _store: second.set(), is_write=False)
+        may_end.set()
+        # The event loop stands still meanwhile.
+        assert second.wait(PATIENCE)
+        assert not first.done()
+        assert not appending.done()
+        await asyncio.wait_for(asyncio.gather(first, appending, followed), PATIENCE)
+        assert queue.pending("main").events == 1
+
+    async def test_no_way_to_the_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the connection takes no job, each caller is told, and later jobs are run."""
+
+        async def fails(_self: Connection, _job: object) -> None:
+            raise ValueError("no connection")
+
+        async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 << 20) as queue:
+            with monkeypatch.context() as patch:
+                patch.setattr(Connection, "run", fails)
+                found = await asyncio.wait_for(
+                    asyncio.gather(queue.set_paused("main", True), queue.purge("main"), return_exceptions=True),
+                    PATIENCE,
+                )
+                assert [str(error) for error in found] == ["no connection"] * 2
+            assert await asyncio.wait_for(queue.configure({"main": Share()}), PATIENCE) == []
 
 
 class TestWaiting:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import uvloop
 from aiohttp import web
@@ -27,6 +28,8 @@ from forwarder.signing import Signer
 from tests.benchmarks import load
 
 _ARRAY = 1000
+
+T = TypeVar("T")
 
 
 def _lines() -> bytes:
@@ -60,28 +63,56 @@ async def storing(folder: Path, *, events: int) -> tuple[float, float]:
     The queue's own file, pragmas and statements, without an event loop: each `events` are appended
     and committed, taken, and settled and committed.
     """
-    data = b"".join(load.event(number) + b"\n" for number in range(events))
-    segment = Segment("main", events, data)
+    segment = _segment(events)
+
+    def work(store: Store) -> tuple[float, float]:
+        commits: list[float] = []
+
+        def cycle() -> None:
+            began = time.perf_counter()
+            store.transact([lambda s: admission.append(s, [segment])])
+            commits.append(time.perf_counter() - began)
+            [batch] = take(store, "main", Limits(events, 1 << 30))
+            store.transact([lambda s: s.settle(batch, None)])
+
+        return _rate(cycle, events), statistics.median(commits)
+
+    return await _alone(folder, work)
+
+
+async def committing(folder: Path, count: int, *, rate: float) -> list[float]:
+    """Return the seconds of commits of one event each, at a fixed rate, each from the moment it was meant to begin."""
+    segment = _segment(1)
+
+    def work(store: Store) -> list[float]:
+        began, latencies = time.monotonic(), list[float]()
+        for number in range(count):
+            due = began + number / rate
+            time.sleep(max(0.0, due - time.monotonic()))
+            store.transact([lambda s: admission.append(s, [segment])])
+            latencies.append(time.monotonic() - due)
+        return latencies
+
+    return await _alone(folder, work)
+
+
+def _segment(events: int) -> Segment:
+    return Segment("main", events, b"".join(load.event(number) + b"\n" for number in range(events)))
+
+
+async def _alone(folder: Path, work: Callable[[Store], T]) -> T:
+    """Do something with a new queue's store, on its connection's thread."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         reserve = wal_bytes(4 << 30)
         connection = await open_database(Path(name) / "queue.db", wal_bytes=reserve)
 
-        def work(db: sqlite3.Connection) -> tuple[float, float]:
+        def job(db: sqlite3.Connection) -> T:
             store = Store(db, max_bytes=4 << 30, wal_bytes=reserve)
             store.transact([lambda s: s.configure({"main": Share()})])
-            commits: list[float] = []
-
-            def cycle() -> None:
-                began = time.perf_counter()
-                store.transact([lambda s: admission.append(s, [segment])])
-                commits.append(time.perf_counter() - began)
-                [batch] = take(store, "main", Limits(events, 1 << 30))
-                store.transact([lambda s: s.settle(batch, None)])
-
-            return _rate(cycle, events), statistics.median(commits)
+            return work(store)
 
         try:
-            return await connection.run(work)
+            return await connection.run(job)
         finally:
             await connection.close()
 

@@ -42,14 +42,15 @@ async def test_filled_by_its_own_events(tmp_path: Path, disk: Disk) -> None:
 
 
 async def test_filled_by_another_program(tmp_path: Path, disk: Disk) -> None:
-    """With not a byte left, everything that was accepted is delivered and settled; then it waits for room."""
+    """With not a byte left events are refused, what was accepted is delivered and settled; room is enough to go on."""
     async with Trial(tmp_path / "f", queue=disk.queue, faults=DOWN) as trial, trial.forwarder:
         await fill_up(trial, disk)
-        trial.receiver.faults = ""
-        await trial.forwarder.settled()
+        # Once something is delivered, its own space may be enough to go on with.
         assert not await trial.post()
         assert not (await trial.forwarder.ready())[0]
         trial.logged_once("queue.storage_failing")
+        trial.receiver.faults = ""
+        await trial.forwarder.settled()
         disk.make_room()
         await trial.forwarder.becomes_ready()
         assert await trial.post()
@@ -58,7 +59,7 @@ async def test_filled_by_another_program(tmp_path: Path, disk: Disk) -> None:
 
 
 async def test_restarted_while_it_is_full(tmp_path: Path, disk: Disk) -> None:
-    """A start on a full disk delivers what is queued, accepts nothing, and says so; room is enough to go on."""
+    """A start on a full disk delivers what is queued, and settles it; room is enough to go on."""
     async with Trial(tmp_path / "f", queue=disk.queue, faults=DOWN) as trial:
         async with trial.forwarder:
             await fill_up(trial, disk)
@@ -66,8 +67,6 @@ async def test_restarted_while_it_is_full(tmp_path: Path, disk: Disk) -> None:
         trial.receiver.faults = ""
         async with trial.forwarder:
             await trial.forwarder.settled()
-            assert not (await trial.forwarder.ready())[0]
-            assert not await trial.post()
             disk.make_room()
             await trial.forwarder.becomes_ready()
             assert await trial.post()

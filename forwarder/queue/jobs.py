@@ -251,8 +251,10 @@ def _full(done: dict[int, Any]) -> list[int]:
     return [index for index, result in done.items() if isinstance(result, DiskFullError)]
 
 
-def _in_order(group: Group, done: dict[int, Any], otherwise: Exception | None = None) -> list[Any]:
-    return [done.get(index, otherwise) for index in range(len(group))]
+def _in_order(group: Group, done: dict[int, Any], error: Exception | None = None) -> list[Any]:
+    # Nobody may take it for done what has no result.
+    error = error or RuntimeError("the queue has not done this")
+    return [done.get(index, error) for index in range(len(group))]
 
 
 def _give_back(store: Store, batch: Batch) -> None:

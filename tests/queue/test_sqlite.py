@@ -16,6 +16,7 @@ from forwarder.model import Burial, DeadFilter, Limits
 from forwarder.queue import sqlite
 from forwarder.queue.base import Share
 from forwarder.queue.database import Connection
+from forwarder.queue.jobs import Jobs
 from forwarder.queue.sizes import PAGE_BYTES, wal_bytes
 from forwarder.queue.sqlite import SqliteQueue
 from forwarder.queue.store import Store
@@ -94,6 +95,12 @@ class TestGroups:
                 )
                 assert [str(error) for error in found] == ["no connection"] * 2
             assert await asyncio.wait_for(queue.configure({"main": Share()}), PATIENCE) == []
+
+    async def test_what_has_no_result_is_not_done(self, queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An append that a job passed over is not taken for stored."""
+        monkeypatch.setattr(Jobs, "_job", lambda jobs, *_group: jobs.snapshot)
+        with pytest.raises(RuntimeError, match="not done"):
+            await asyncio.wait_for(queue.append([segment(0)]), PATIENCE)
 
 
 class TestWaiting:

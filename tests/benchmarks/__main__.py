@@ -117,10 +117,8 @@ class Bench:
             sent = await asyncio.to_thread(results.get, True, 300)
         alone = await floors.committing(self.folder, int(self.count(5000)), rate=500.0)
         for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
-            value, floor = (
-                sorted(found)[min(len(found) - 1, int(len(found) * share))] * 1e3 for found in (sent.latencies, alone)
-            )
-            self.rows.append(Row(f"accept latency {name}, 500 singles/s", value, "ms", floor, "ms, SQLite alone"))
+            figure, floor = _quantile(sent.latencies, share) * 1e3, _quantile(alone, share) * 1e3
+            self.rows.append(Row(f"accept latency {name}, 500 singles/s", figure, "ms", floor, "SQLite alone"))
         self.rows.append(Row("floor: one commit, in a row", commit * 1e3, "ms"))
 
     async def distance(self, milliseconds: int, in_flight: int, signing: float) -> None:
@@ -233,6 +231,10 @@ async def _run(bench: Bench, only: str) -> None:
         if "depth" in wanted:
             for events in (100_000, 500_000):
                 await bench.depth(bench.count(events), signing)
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def _medians(rows: list[Row]) -> list[Row]:

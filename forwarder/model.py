@@ -135,6 +135,16 @@ def nth_line(data: bytes, count: int) -> int:
     return offset
 
 
+def lines_within(data: bytes, limit: int) -> bool:
+    """Say whether no line is longer than `limit` bytes, without looking at each."""
+    start = 0
+    while len(data) - start > limit:
+        start = data.rfind(b"\n", start, start + limit + 1) + 1
+        if start == 0:
+            return False
+    return True
+
+
 class Outcome(enum.Enum):
     """What came of one attempt; each attempt has exactly one."""
 

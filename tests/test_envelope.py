@@ -12,8 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from forwarder.envelope import MAX_ERRORS, MAX_SEGMENT_BYTES, Checked, Envelope, lines_within
+from forwarder.envelope import MAX_ERRORS, MAX_SEGMENT_BYTES, Checked, Envelope
 from forwarder.errors import InvalidEventsError, MalformedError, TooLargeError
+from forwarder.model import lines_within
 from tests.events import UUID, event_texts, loads, spaces, tokens, verdict
 
 ZERO_ID = "00000000-0000-4000-8000-000000000000"

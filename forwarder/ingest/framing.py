@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from forwarder.envelope import lines_within
+from forwarder.model import lines_within
 
 # Lines of fewer bytes are copied out of what was read: a view takes more memory than they do.
 _VIEW_BYTES = 4096

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,18 +152,19 @@ def test_host_is_not_resolved() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not open the socket")
 @pytest.mark.parametrize(("folder_mode", "kept_out_by"), [(0o755, "a.sock"), (0o700, "run")])
-def test_permission_denied(tmp_path: Path, folder_mode: int, kept_out_by: str) -> None:
+def test_permission_denied(folder_mode: int, kept_out_by: str) -> None:
     """Whoever may not open the socket is told what keeps them out, and to which user and group it belongs."""
-    for part in (tmp_path, *tmp_path.parents[:2]):
-        part.chmod(0o755)
-    (tmp_path / "run").mkdir()
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(tmp_path / "run" / "a.sock"))
+    # Not `tmp_path`, which is below folders that only we may enter.
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
+        run_folder = Path(folder, "run")
+        run_folder.mkdir()
+        Path(folder).chmod(0o755)
+        server.bind(str(run_folder / "a.sock"))
         server.listen()
-        (tmp_path / "run" / "a.sock").chmod(0o660)
-        (tmp_path / "run").chmod(folder_mode)
-        ended = run_as_nobody("status", "--admin", f"unix:{tmp_path}/run/a.sock")
-    assert ended.startswith(f"69 forwarder: unix:{tmp_path}/run/a.sock: permission denied\nhint: ")
+        (run_folder / "a.sock").chmod(0o660)
+        run_folder.chmod(folder_mode)
+        ended = run_as_nobody("status", "--admin", f"unix:{run_folder}/a.sock")
+    assert ended.startswith(f"69 forwarder: unix:{run_folder}/a.sock: permission denied\nhint: ")
     assert f"{kept_out_by} belongs to user root and group root: join the group" in ended
 
 

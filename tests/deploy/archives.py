@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import tempfile
@@ -19,15 +20,24 @@ def debian(
     """Return the archive of a Debian on which `finish` has worked, `without` what is in some folders."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "event-forwarder"
     archive = cache / f"debian-{suite}-{name}.tar"
-    if not archive.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as unfinished, _in_memory() as root:
-            call("debootstrap", "--variant=minbase", f"--include={','.join(packages)}", suite, str(root))
-            finish(root)
-            made = Path(unfinished, "made.tar")
-            call("tar", "-C", str(root), *[f"--exclude=./{folder}/*" for folder in without], "-cf", str(made), ".")
-            made.replace(archive)
+    cache.mkdir(parents=True, exist_ok=True)
+    with archive.with_suffix(".lock").open("w") as lock:
+        # Several processes of tests may want it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not archive.exists():
+            _make(archive, suite, packages, finish, without)
     return archive
+
+
+def _make(
+    archive: Path, suite: str, packages: Sequence[str], finish: Callable[[Path], None], without: Sequence[str]
+) -> None:
+    with tempfile.TemporaryDirectory(dir=archive.parent) as unfinished, _in_memory() as root:
+        call("debootstrap", "--variant=minbase", f"--include={','.join(packages)}", suite, str(root))
+        finish(root)
+        made = Path(unfinished, "made.tar")
+        call("tar", "-C", str(root), *[f"--exclude=./{folder}/*" for folder in without], "-cf", str(made), ".")
+        made.replace(archive)
 
 
 def call(*words: str) -> None:

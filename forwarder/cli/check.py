@@ -22,6 +22,7 @@ from forwarder.delivery.attempt import tls_context
 from forwarder.errors import ConfigError, ForwarderError
 from forwarder.model import Address
 from forwarder.queue.database import InstanceLock
+from forwarder.queue.first_page import is_queue
 
 # Seconds for the connection to a destination.
 _PATIENCE = 10.0
@@ -60,6 +61,7 @@ def _checks(config: Config, *, remote: bool) -> Iterator[Line]:
         if file is not None:
             yield _check(f"{section} token", partial(_token, file))
     yield _check("queue", partial(_queue, config))
+    yield from _foreign(config)
     yield from _space(config)
     for kind, addresses in (
         ("http", config.ingest.http.listen),
@@ -104,9 +106,20 @@ def _queue(config: Config) -> str:
     folder = next(parent for parent in path.parents if parent.exists())
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CheckError(f"user {os.getuid()} may not write to {folder}", hint=f"Run: chown {os.getuid()} {folder}")
+    if path.is_dir():
+        raise CheckError(f"{path} is a folder", hint=f"Let queue.path name a file: {path / 'queue.db'}")
+    if folder != path.parent:
+        return f"{path}, to be made with its folder"
     used = path.stat().st_size if path.exists() else 0
     state = f"{path}, {format_size(used)} of {format_size(config.queue.max_bytes)}"
     return f"{state}, held by process {holder}" if (holder := InstanceLock(path).holder()) else state
+
+
+def _foreign(config: Config) -> Iterator[Line]:
+    """Say if something stands in the queue's place that no queue can be told from."""
+    path = config.queue.path
+    if path.is_file() and os.access(path, os.R_OK) and not is_queue(path):
+        yield "note", f"queue: {path} is not a queue; it will be renamed to {path.name}.damaged-…, and one begun"
 
 
 def _space(config: Config) -> Iterator[Line]:

@@ -26,6 +26,7 @@ _SCREEN = 100
 _DETAIL = 60
 _COLUMNS = ("ID", "DIED", "DESTINATION", "REASON", "STATUS", "EVENT ID", "DETAIL")
 _RIGHT = frozenset({"ID", "STATUS"})
+_REASONS = ("rejected", "too_large", "expired", "damaged")
 
 
 def _read_duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
@@ -84,7 +85,7 @@ def with_filters(command: Command) -> Command:
 
     @click.option("--destination", "-d", metavar="NAME", help="Those of one destination.")
     @click.option("--id", "ids", multiple=True, metavar="ID", help="A number or an eventId; may be repeated.")
-    @click.option("--reason", metavar="REASON", help="rejected, too_large, expired or damaged.")
+    @click.option("--reason", type=click.Choice(_REASONS), help="Why they are there.")
     @click.option(
         "--older-than", callback=_read_duration, metavar="DURATION", help="Dead for longer, such as 36h or 7d."
     )

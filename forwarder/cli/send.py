@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -131,6 +133,8 @@ def _open(file: str) -> Iterator[int]:
     except OSError as error:
         raise InputOutputError(f"{file}: {error.strerror}") from None
     try:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise InputOutputError(f"{file}: {os.strerror(errno.EISDIR)}", hint="name a file with events")
         yield descriptor
     finally:
         os.close(descriptor)

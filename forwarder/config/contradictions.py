@@ -14,8 +14,8 @@ from forwarder.config.schema import Config, DestinationConfig
 from forwarder.config.units import format_duration, format_size
 from forwarder.model import Address
 
-# What SQLite keeps beside its file; a socket there would be in its way.
-_SQLITE_FILES = ("", "-wal", "-shm", "-journal")
+# The queue's file, and what stands beside it.
+_QUEUE_FILES = ("", "-wal", "-shm", "-journal", ".lock", ".reserve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Contradiction:
 def contradictions(config: Config) -> Iterator[Contradiction]:
     """Yield everything that contradicts itself."""
     yield from _listeners(config)
+    yield from _files(config)
     yield from _sizes(config)
     for name, destination in config.destinations.items():
         yield from _destination(f"destinations.{name}", destination, config.queue.max_bytes)
@@ -89,7 +90,25 @@ def _file(path: str) -> str:
 
 
 def _queue_files(config: Config) -> set[str]:
-    return {_file(f"{config.queue.path}{suffix}") for suffix in _SQLITE_FILES}
+    return {_file(f"{config.queue.path}{suffix}") for suffix in _QUEUE_FILES}
+
+
+def _files(config: Config) -> Iterator[Contradiction]:
+    """What is no queue and stands in its place would be taken for a damaged one."""
+    given = {"ingest.token_file": config.ingest.token_file, "admin.token_file": config.admin.token_file}
+    for name, destination in config.destinations.items():
+        path, signing, tls = f"destinations.{name}", destination.signing, destination.tls
+        given |= {
+            f"{path}.signing.key_file": signing.key_file,
+            f"{path}.signing.passphrase_file": signing.passphrase_file,
+            f"{path}.tls.ca_file": tls.ca_file,
+            f"{path}.tls.cert_file": tls.cert_file,
+            f"{path}.tls.key_file": tls.key_file,
+        }
+    for path, file in given.items():
+        if file is not None and _file(str(file)) in _queue_files(config):
+            remedy = "Give the queue a file of its own, such as /var/lib/forwarder/queue.db."
+            yield Contradiction(("queue.path", path), f"{file} is the file of {path}, too", remedy)
 
 
 def _sizes(config: Config) -> Iterator[Contradiction]:

@@ -121,7 +121,12 @@ def parse(text: str, source: Callable[[int], str], problems: list[Problem], path
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what = ", ".join(filter(None, (error.context, error.problem)))
-        remedy = "Indent with spaces, not with tabs." if "\\t" in what else "Mend that place, or the line above it."
+        remedy = "Mend that place, or the line above it."
+        if "\\t" in what:
+            remedy = "Indent with spaces, not with tabs."
+        elif "${" in text.split("\n")[line - 1]:
+            # Its braces mean something to YAML where they stand between others.
+            remedy = 'Put a value with ${…} in quotes, such as "${CREDENTIALS_DIRECTORY}/key.pem".'
         problems.append(Problem(source(line), path, f"is not YAML: {what} (line {line}, column {column})", remedy))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

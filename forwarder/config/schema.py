@@ -263,12 +263,12 @@ class DestinationConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminConfig:
-    """The admin address: health, metrics, status, and what the command line talks to."""
+    """The admin address: health, status, and what the command line talks to."""
 
     listen: Annotated[
         tuple[Address, ...],
         _addresses,
-        "Addresses as for the intake; add tcp:127.0.0.1:7711 for the dashboard and for scraping.",
+        "Addresses as for the intake; add tcp:127.0.0.1:7711 for probes over TCP.",
     ] = (Address(path="/run/forwarder/admin.sock"),)
     token_file: Annotated[
         Path | None,

@@ -170,6 +170,7 @@ def folder_error(folder: Path, error: OSError) -> StorageError:
     """Return what to say when the queue's folder cannot be used."""
     hint = {
         errno.ENOENT: f"create it: mkdir -p {folder}",
+        errno.EISDIR: f"let queue.path name a file: {folder / 'queue.db'}",
         errno.EACCES: f"let this user (uid {os.getuid()}) write there: chown {os.getuid()} {folder}",
     }.get(error.errno or 0, "")
     return StorageError(f"{folder} cannot be used for the queue: {error.strerror}", hint=hint)

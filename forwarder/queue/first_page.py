@@ -45,6 +45,12 @@ def is_spoiled(path: Path) -> bool:
     return page[_APPLICATION] == APPLICATION_ID.to_bytes(4, "big") and not _is_sound(page)
 
 
+def is_queue(path: Path) -> bool:
+    """Say whether a file begins as a queue does, or is empty, as one that is only begun. Raises OSError."""
+    page = _read(path, PAGE_BYTES)
+    return not page or page[_APPLICATION] == APPLICATION_ID.to_bytes(4, "big")
+
+
 def mend(path: Path, empty: Path) -> None:
     """Give a damaged queue the first page of an `empty` one, where its own cannot be used. Raises OSError."""
     found, new = _read(path, 2 * PAGE_BYTES), _read(empty, 2 * PAGE_BYTES)

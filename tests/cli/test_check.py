@@ -51,6 +51,38 @@ def test_folders_that_are_missing(tmp_path: Path) -> None:
     assert any(line.startswith("ok") and "stream address" in line for line in found)
 
 
+def test_a_queue_that_is_none(tmp_path: Path) -> None:
+    """A folder in its place fails; a file that is no queue is said to go; what is missing is said to be made."""
+    forwarder = Forwarder(tmp_path / "f", "http://127.0.0.1:1/put")
+    forwarder.config["queue"]["path"] = str(tmp_path)
+    code, found = lines(forwarder)
+    assert (code, f"{tmp_path} is a folder. Let queue.path name a file: {tmp_path}/queue.db" in failed(found)[0]) == (
+        1,
+        True,
+    )
+    (tmp_path / "letter").write_text("this is no queue")
+    forwarder.config["queue"]["path"] = str(tmp_path / "letter")
+    code, found = lines(forwarder)
+    assert code == 0
+    [note] = [line for line in found if line.startswith("note") and "letter" in line]
+    assert "is not a queue; it will be renamed to letter.damaged-…" in note
+    forwarder.config["queue"]["path"] = str(tmp_path / "new" / "queue.db")
+    assert f"ok    queue: {tmp_path}/new/queue.db, to be made with its folder" in lines(forwarder)[1]
+
+
+def test_a_queue_in_the_place_of_a_key(tmp_path: Path) -> None:
+    """A key that is given as the queue's file stays what it is."""
+    forwarder = Forwarder(tmp_path / "f", "http://127.0.0.1:1/put")
+    key = Path(forwarder.config["destinations"]["main"]["signing"]["key_file"])
+    before = key.read_bytes()
+    forwarder.config["queue"]["path"] = str(key)
+    forwarder.write_config()
+    done = forwarder.command("run")
+    assert done.returncode == 78
+    assert b"is the file of destinations.main.signing.key_file, too" in done.stderr
+    assert key.read_bytes() == before
+
+
 def test_a_token_that_others_may_read(tmp_path: Path) -> None:
     """Tokens are read and checked as well."""
     forwarder = Forwarder(tmp_path / "f", "http://127.0.0.1:1/put")

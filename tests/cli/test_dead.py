@@ -89,12 +89,19 @@ def test_nothing_matched(served: Served) -> None:
     """Where nothing matches that is said, with what was looked for."""
     assert dead(served, "list", "--id", "9") == Ended(0, "", "nothing matched the dead letters with id 9\n")
     for command in (["replay"], ["purge", "--yes"]):
-        ended = dead(served, *command, "--reason", "nope", "--destination", "main", "--older-than", "1h")
-        words = "nothing matched the dead letters of main with reason nope older than 3600s\n"
+        ended = dead(served, *command, "--reason", "damaged", "--destination", "main", "--older-than", "1h")
+        words = "nothing matched the dead letters of main with reason damaged older than 3600s\n"
         assert ended == Ended(0, words, "")
     served.queue.dead.clear()
     assert dead(served, "list").err == "there are no dead letters\n"
     assert dead(served, "export").err == "there are no dead letters\n"
+
+
+def test_a_reason_that_is_none(served: Served) -> None:
+    """A mistyped reason is not taken for one that nothing has."""
+    ended = dead(served, "purge", "--yes", "--reason", "reject")
+    assert ended.code == 2
+    assert "'rejected', 'too_large', 'expired', 'damaged'" in ended.err
 
 
 def test_bad_duration(served: Served) -> None:

@@ -437,7 +437,8 @@ def test_missing_file(tmp_path: Path) -> None:
     """A file that cannot be read is named."""
     ended = run("send", str(tmp_path / "nope"), "--to", "unix:/nowhere")
     assert ended == Ended(74, "", f"forwarder: {tmp_path}/nope: No such file or directory\n")
-    assert run("send", str(tmp_path), "--to", "unix:/nowhere").code == 74
+    ended = run("send", str(tmp_path), "--to", "unix:/nowhere")
+    assert ended == Ended(74, "", f"forwarder: {tmp_path}: Is a directory\nhint: name a file with events\n")
 
 
 def test_lots() -> None:

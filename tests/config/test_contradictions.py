@@ -57,6 +57,13 @@ REFUSED = [
         "another",
     ),
     (
+        "queue: {path: /t}\ningest: {token_file: /a/../t}",
+        ["queue.path"],
+        "/t is the file of ingest.token_file, too",
+        "Give the queue a file of its own",
+    ),
+    ("queue: {path: /t}\nadmin: {token_file: /t.lock}", ["queue.path"], "/t.lock is the file of admin.token_file", ""),
+    (
         "ingest: {max_event_bytes: 17MiB}",
         ["ingest.max_event_bytes"],
         "17MiB is more than ingest.max_request_bytes",

@@ -50,6 +50,7 @@ def test_a_document_without_content_is_none(text: str) -> None:
         ("? {a: b}\n: c", "f:1", "", "stands where a name is wanted"),
         ("a: b\n  c: d", "f:2", "", "mapping values are not allowed here (line 2, column 4). Mend that place"),
         ("a:\n\tb: 1", "f:2", "", "(line 2, column 1). Indent with spaces, not with tabs"),
+        ("a: {\n b: ${C}/d}", "f:2", "", 'Put a value with ${…} in quotes, such as "${CREDENTIALS_DIRECTORY}/key.pem"'),
         ("a: [1, 2", "f:1", "", "is not YAML: while parsing a flow sequence"),
         ("a: 'x", "f:1", "", "is not YAML: while scanning a quoted scalar"),
         ("a: *nobody", "f:1", "", "found undefined alias"),

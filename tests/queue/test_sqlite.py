@@ -388,6 +388,12 @@ class TestOpenAndClose:
         with pytest.raises(StorageError, match="file"):
             await SqliteQueue.open(tmp_path / "file" / "queue.db", max_bytes=64 << 20)
 
+    async def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
+        """A folder where the queue should be is told, with what would be right."""
+        with pytest.raises(StorageError) as caught:
+            await SqliteQueue.open(tmp_path, max_bytes=64 << 20)
+        assert caught.value.hint == f"let queue.path name a file: {tmp_path}/queue.db"
+
     async def test_closed(self, queue: SqliteQueue) -> None:
         """A queue that is closed says so to everybody, and closes only once."""
         await queue.close()

@@ -226,6 +226,16 @@ def new_ids(random_bytes: Callable[[int], bytes], count: int) -> list[str]:
     return [joined[start : start + 36] for start in range(0, len(joined), 36)]
 
 
+def is_json_line(text: bytes) -> bool:
+    """Say whether the bytes are one JSON value on one line, in UTF-8."""
+    try:
+        _raw.decode(text)
+        text.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return b"\n" not in text and b"\r" not in text
+
+
 class RefusedError(Exception):
     """Carries what is wrong with one event out of the exact way."""
 

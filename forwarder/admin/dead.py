@@ -18,6 +18,7 @@ import msgspec
 
 from forwarder.admin.status import utc
 from forwarder.errors import MalformedError
+from forwarder.event import is_json_line
 from forwarder.model import DeadFilter, DeadLetter
 
 
@@ -54,7 +55,6 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
 # Each id is looked up as a number and as an event id, and a statement takes some 32,000 values.
 _MAX_IDS = 10_000
 _QUERY = frozenset({"destination", "id", "reason", "older_than", "limit"})
-_raw = msgspec.json.Decoder(msgspec.Raw)
 _encoder = msgspec.json.Encoder()
 
 
@@ -129,7 +129,7 @@ def _filter(wanted: Wanted, now: float) -> DeadFilter:
 
 def encode_letter(letter: DeadLetter) -> bytes:
     """Return one line of JSON, without the newline."""
-    readable = _is_json_line(letter.event)
+    readable = is_json_line(letter.event)
     return _encoder.encode(
         DeadLine(
             id=letter.id,
@@ -144,13 +144,3 @@ def encode_letter(letter: DeadLetter) -> bytes:
             event_base64=None if readable else base64.b64encode(letter.event).decode(),
         )
     )
-
-
-def _is_json_line(event: bytes) -> bool:
-    """Say whether the bytes are one JSON value on one line, in UTF-8."""
-    try:
-        _raw.decode(event)
-        event.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return b"\n" not in event and b"\r" not in event

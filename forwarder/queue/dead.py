@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from forwarder.event import is_json_line
 from forwarder.model import DeadFilter, DeadLetter
 from forwarder.queue.sizes import stored_bytes
 from forwarder.queue.store import Store
@@ -66,9 +67,15 @@ def find(store: Store, wanted: DeadFilter, after: int, limit: int, *, with_event
 def replay(store: Store, wanted: DeadFilter) -> int:
     """Write: move some dead letters to the end of their queues; return how many, 0 when none is left.
 
-    What is damaged beyond reading has no event to send and stays.
+    What is damaged is no event any more, and stays: it would spoil the batch that it came into.
     """
-    letters = find(store, wanted, 0, STEP_LETTERS, with_event=True)
+    letters, after = list[DeadLetter](), 0
+    while not letters:
+        found = find(store, wanted, after, STEP_LETTERS, with_event=True)
+        if not found:
+            return 0
+        letters = [letter for letter in found if letter.event[:1] == b"{" and is_json_line(letter.event)]
+        after = found[-1].id
     by_destination: dict[str, list[DeadLetter]] = {}
     for letter in letters:
         by_destination.setdefault(letter.destination, []).append(letter)

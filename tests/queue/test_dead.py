@@ -94,6 +94,21 @@ class TestReplay:
         counters = views.counters(desk.store, "main")
         assert (counters.queued, counters.dead) == (300, 600)
 
+    @pytest.mark.parametrize(
+        "damaged",
+        [b'{"a":"b"c"}', b'{"a":\n1}', b'{"a":\r1}', b'{"a":"\xff"}', b"[1]", b"\n", b"{}\n{}"],
+    )
+    def test_what_is_no_event_any_more_stays(self, damaged: bytes) -> None:
+        """A damaged event would spoil the batch of its neighbours: it stays, wherever it is among them."""
+        desk = graveyard(900)
+        desk.db.execute("UPDATE dead SET event = ? WHERE id <= 600 OR id % 2", (damaged,))
+        assert desk.replay(ALL) == 150
+        assert desk.replay(ALL) == 0
+        batch = desk.take()
+        assert batch is not None
+        assert numbers(batch.data) == list(range(601, 900, 2))
+        assert views.counters(desk.store, "main").dead == 750
+
     def test_large_letters_go_in_steps(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """No step writes more than so many bytes."""
         monkeypatch.setattr(dead, "STEP_BYTES", 10_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -30,7 +31,6 @@ class _Running:
 
     outlet: Outlet
     pump: Pump
-    task: asyncio.Task[None]
 
 
 class Outlets:
@@ -40,8 +40,10 @@ class Outlets:
         self._queue = queue
         self._aging = Aging()
         self._running: dict[str, _Running] = {}
-        # Those of pumps that were replaced and finish what they are sending, too.
+        # Those of pumps that were replaced or removed and finish what they are sending, too.
         self._tasks: set[asyncio.Task[None]] = set()
+        self._latest: dict[str, asyncio.Task[None]] = {}
+        """The task that was started last for a destination, until it has ended."""
         self._is_stopping = asyncio.Event()
 
     # --- life ----------------------------------------------------------------------------------
@@ -49,8 +51,8 @@ class Outlets:
     async def apply(self, outlets: dict[str, Outlet]) -> None:
         """Run a pump for each of these destinations; one about which nothing has changed goes on.
 
-        A pump that is replaced finishes what it is sending; only then does the new one start, so
-        no batch is sent by both and order holds.
+        A pump that is replaced, or removed and wanted again, finishes what it is sending; only then does
+        the new one start, so no batch is sent by both and order holds.
         """
         paused = {name: found.paused for name, found in (await self._queue.stats()).destinations.items()}
         for name in self._running.keys() - outlets.keys():
@@ -65,13 +67,17 @@ class Outlets:
             signer, was_paused = outlet.signer, paused.get(name, False)
             parts = (name, outlet.config, self._queue, outlet.client, signer.sign)
             pump = Pump(*parts, aging=self._aging, paused=was_paused)
-            task = asyncio.create_task(
-                self._run(name, pump, outlet, before.task if before is not None else None), name=f"pump-{name}"
-            )
-            self._running[name] = _Running(outlet, pump, task)
+            task = asyncio.create_task(self._run(name, pump, outlet, self._latest.get(name)), name=f"pump-{name}")
+            self._running[name] = _Running(outlet, pump)
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._latest[name] = task
+            task.add_done_callback(partial(self._ended, name))
             log.info("destination.started", destination=name, alg=signer.alg, key=signer.thumbprint)
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._latest.get(name) is task:
+            del self._latest[name]
 
     async def _run(self, name: str, pump: Pump, outlet: Outlet, previous: asyncio.Task[None] | None) -> None:
         """Run a pump once the one before it has ended, and again should it ever fail."""

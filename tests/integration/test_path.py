@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
 import subprocess
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -300,6 +303,51 @@ async def test_reload(tmp_path: Path) -> None:
         await forwarder.post(events(5, 5, eventType="other"))
         await receiver.wait_stored(15, 30)
         assert (await forwarder.account("second"))["accepted"] == 5
+
+
+def is_reloaded(forwarder: Forwarder, times: int) -> bool:
+    return len(forwarder.logged("reload.done")) == times
+
+
+async def test_a_destination_that_is_removed_and_wanted_again(tmp_path: Path) -> None:
+    """What is being sent is finished before anything else is: order holds."""
+    forwarder, receiver = receiver_for(tmp_path / "f", faults="timeout:6")
+    async with receiver, point(forwarder, receiver):
+        assert forwarder.process is not None
+        with_main = dict(forwarder.config["destinations"])
+        await forwarder.post(events(0, 1))
+        await forwarder.until(lambda: receiver.requests)
+        other = {**with_main["main"], "match": {"eventSourceId": "nobody"}}
+        for reloads, destinations in enumerate(({"other": other}, with_main), start=1):
+            forwarder.config["destinations"] = destinations
+            forwarder.write_config()
+            forwarder.process.send_signal(1)
+            await forwarder.until(partial(is_reloaded, forwarder, reloads))
+        assert (await forwarder.post(events(1, 2)))[0] == 202
+        account = await forwarder.settled()
+    assert (account["delivered"], account["dead"]) == (3, 0)
+    assert list(numbers(receiver.events)) == [0, 1, 2]
+
+
+async def test_a_stop_waits_for_nobody_who_does_not_read(tmp_path: Path) -> None:
+    """Clients that stand still take no more than the seconds that README allows beside `shutdown_timeout`."""
+    forwarder, receiver = receiver_for(tmp_path / "f", faults="timeout:90")
+    forwarder.config["shutdown_timeout"] = "1s"
+    async with receiver, point(forwarder, receiver):
+        for first in range(0, 2000, 200):
+            await forwarder.post(events(first, 200, version="x" * 4000))
+        with socket.socket(socket.AF_UNIX) as reader, socket.socket(socket.AF_UNIX) as writer:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.connect(str(forwarder.folder / "admin.sock"))
+            reader.sendall(b"GET /v1/destinations/main/queue HTTP/1.1\r\nHost: x\r\n\r\n")
+            writer.connect(str(forwarder.folder / "http.sock"))
+            writer.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+            assert await asyncio.to_thread(reader.recv, 12) == b"HTTP/1.1 200"
+            began = time.monotonic()
+            assert await forwarder.stop() == 0
+            took = time.monotonic() - began
+        assert took < 1 + 5 + 3
+        assert len(forwarder.logged("forwarder.stopped")) == 1
 
 
 async def test_a_key_is_rotated_by_replacing_its_file(tmp_path: Path) -> None:

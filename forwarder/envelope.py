@@ -45,7 +45,7 @@ from forwarder.event import (
     read_array,
     read_envelope,
 )
-from forwarder.model import Segment, lines_within, nth_line
+from forwarder.model import Segment, count_lines, lines_within, nth_line
 
 # No segment of one request is larger, unless a single event is: a batch reads whole segments, so
 # this bounds the memory of a reader.
@@ -90,7 +90,7 @@ class Checked:
             routed = {name: (len(chosen), b"\n".join([*chosen, b""])) for name, chosen in lines.items()}
         segments = [
             # The stream cuts what it reads so that nothing has to be counted again.
-            Segment(name, count if piece is chosen else piece.count(b"\n"), piece)
+            Segment(name, count if piece is chosen else count_lines(piece), piece)
             for name, (count, chosen) in routed.items()
             for piece in _pieces(chosen, MAX_SEGMENT_BYTES)
         ]
@@ -245,7 +245,7 @@ class Envelope:
             data = compacted(data)
             events = _lines.decode_lines(data)
             # To the decoder any white space ends an event.
-            if data.count(b"\n") != len(events):
+            if count_lines(data) != len(events):
                 return False
             data = self._stamp(data, events)
             return are_plain(data, events) and self._add(data, events, sifted)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from forwarder.envelope import MAX_ERRORS, MAX_SEGMENT_BYTES, Checked, Envelope
 from forwarder.errors import InvalidEventsError, MalformedError, TooLargeError
-from forwarder.model import lines_within
+from forwarder.model import count_lines, lines_within
 from tests.events import UUID, event_texts, loads, spaces, tokens, verdict
 
 ZERO_ID = "00000000-0000-4000-8000-000000000000"
@@ -454,6 +454,11 @@ class TestLimits:
         """Whether all lines are within the limit is found without looking at each."""
         data = b"".join(b"x" * size + b"\n" for size in sizes)
         assert lines_within(data, limit) == (max(sizes) <= limit)
+
+    @given(st.lists(st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"\r"))))
+    def test_count_lines(self, found: list[bytes]) -> None:
+        """Only a newline ends a line."""
+        assert count_lines(b"".join(line + b"\n" for line in found)) == len(found)
 
     def test_segments_are_bounded(self) -> None:
         """No segment is larger than its bound, unless one event is; together they hold every event once, in order."""

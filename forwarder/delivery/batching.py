@@ -25,7 +25,7 @@ def payload(data: bytes, *, as_object: bool = False) -> bytes:
     No event is parsed: a newline cannot stand inside compact JSON, so each one becomes a comma.
     With `as_object` a lone event is sent without the array around it.
     """
-    if as_object and data.count(b"\n") == 1:
+    if as_object and data.find(b"\n") == len(data) - 1:
         return data[:-1]
     joined = memoryview(data.replace(b"\n", b","))
     return b"".join((b"[", joined[:-1], b"]"))

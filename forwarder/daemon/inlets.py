@@ -30,12 +30,10 @@ log = structlog.get_logger(__name__)
 Key = tuple[str, Address]
 _KINDS = ("http", "stream", "admin")
 # Seconds that requests which are under way have when their listener is closed: those of the intake, out of the
-# `shutdown_timeout`, and those of the admin address, after it.
-_INTAKE_SECONDS = 5.0
-_ADMIN_SECONDS = 3.0
-# How often aiohttp takes that time: for a handler, and for one that it has cancelled; before it, our own lane does.
-_AIOHTTP_TIMES = 2
-_EXPRESS_TIMES = 3
+# `shutdown_timeout`, and those of the admin address, after it. aiohttp takes them twice: for a handler that is still
+# at work, and once more when it has cancelled what that reads.
+_INTAKE_SECONDS = 5.0 / 2
+_ADMIN_SECONDS = 3.0 / 2
 
 
 @dataclass(slots=True)
@@ -135,10 +133,9 @@ class Inlets:
             return _Open(listener, rule, access, close)
         runner: web.BaseRunner
         if kind == "http":
-            runner = web.ServerRunner(self.http.server(access), shutdown_timeout=_INTAKE_SECONDS / _EXPRESS_TIMES)
+            runner = web.ServerRunner(self.http.server(access), shutdown_timeout=_INTAKE_SECONDS)
         else:
-            seconds = _ADMIN_SECONDS / _AIOHTTP_TIMES
-            runner = Runner(self._admin.application(access), access_log=None, shutdown_timeout=seconds)
+            runner = Runner(self._admin.application(access), access_log=None, shutdown_timeout=_ADMIN_SECONDS)
         await runner.setup()
         await web.SockSite(runner, listener.socket, backlog=BACKLOG).start()
 

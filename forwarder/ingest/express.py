@@ -367,7 +367,10 @@ class ExpressServer(Server):
 
     async def shutdown(self, timeout: float | None = None) -> None:
         """Wait for what is under way, and hang up."""
+        # Those that went over to aiohttp are others.
+        await asyncio.gather(self._end_fresh(timeout), super().shutdown(timeout))
+
+    async def _end_fresh(self, timeout: float | None) -> None:
         await self._lane.finish(timeout)
         for connection in list(self.fresh):
             connection.abort()
-        await super().shutdown(timeout)

@@ -22,7 +22,7 @@ from forwarder.delivery.attempt import tls_context
 from forwarder.errors import ConfigError, ForwarderError
 from forwarder.model import Address
 from forwarder.queue.database import InstanceLock
-from forwarder.queue.first_page import is_queue
+from forwarder.queue.first_page import begins_as_queue
 
 # Seconds for the connection to a destination.
 _PATIENCE = 10.0
@@ -116,10 +116,11 @@ def _queue(config: Config) -> str:
 
 
 def _foreign(config: Config) -> Iterator[Line]:
-    """Say if something stands in the queue's place that no queue can be told from."""
+    """Say if what stands in the queue's place does not look like one: it would be taken for a damaged queue."""
     path = config.queue.path
-    if path.is_file() and os.access(path, os.R_OK) and not is_queue(path):
-        yield "note", f"queue: {path} is not a queue; it will be renamed to {path.name}.damaged-…, and one begun"
+    if path.is_file() and os.access(path, os.R_OK) and not begins_as_queue(path):
+        words = f"it will be renamed to {path.name}.damaged-…, and a new one begun with what can be read of it"
+        yield "note", f"queue: {path} does not begin as a queue; {words}"
 
 
 def _space(config: Config) -> Iterator[Line]:

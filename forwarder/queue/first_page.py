@@ -42,13 +42,13 @@ def is_spoiled(path: Path) -> bool:
     if _kept(path).exists():
         return True
     page = _read(path, PAGE_BYTES)
-    return page[_APPLICATION] == APPLICATION_ID.to_bytes(4, "big") and not _is_sound(page)
+    return _has_id(page) and not _is_sound(page)
 
 
-def is_queue(path: Path) -> bool:
-    """Say whether a file begins as a queue does, or is empty, as one that is only begun. Raises OSError."""
+def begins_as_queue(path: Path) -> bool:
+    """Say whether a file has the program's id, or nothing yet. Raises OSError."""
     page = _read(path, PAGE_BYTES)
-    return not page or page[_APPLICATION] == APPLICATION_ID.to_bytes(4, "big")
+    return not page or _has_id(page)
 
 
 def mend(path: Path, empty: Path) -> None:
@@ -68,8 +68,12 @@ def mend(path: Path, empty: Path) -> None:
     _write(path, bytes(page))
 
 
+def _has_id(page: bytes) -> bool:
+    return page[_APPLICATION] == APPLICATION_ID.to_bytes(4, "big")
+
+
 def _is_queue(path: Path, found: bytes, new: bytes) -> bool:
-    if found[_APPLICATION] == APPLICATION_ID.to_bytes(4, "big"):
+    if _has_id(found):
         # One of another version has other tables.
         return not _is_sound(found) or _version(found) == _version(new)
     roots = 0

@@ -65,7 +65,7 @@ def test_a_queue_that_is_none(tmp_path: Path) -> None:
     code, found = lines(forwarder)
     assert code == 0
     [note] = [line for line in found if line.startswith("note") and "letter" in line]
-    assert "is not a queue; it will be renamed to letter.damaged-…" in note
+    assert "does not begin as a queue; it will be renamed to letter.damaged-…" in note
     forwarder.config["queue"]["path"] = str(tmp_path / "new" / "queue.db")
     assert f"ok    queue: {tmp_path}/new/queue.db, to be made with its folder" in lines(forwarder)[1]
 

@@ -158,7 +158,12 @@ def show(ctx: click.Context, admin: AdminClient, ids: tuple[str, ...]) -> None:
 def replay(admin: AdminClient, filters: Filters, everything: bool) -> None:
     """Put dead letters back at the end of their queues, to be delivered again."""
     replayed = admin.count("POST", "/v1/dead/replay", "replayed", filters.body(everything))
-    click.echo(f"{dead_letters(replayed)} put back into the queue" if replayed else _nothing(filters))
+    if replayed:
+        click.echo(f"{dead_letters(replayed)} put back into the queue")
+    elif next(admin.lines("/v1/dead", filters.query(1)), None) is None:
+        click.echo(_nothing(filters))
+    else:
+        click.echo("nothing was put back: what matches is damaged; see forwarder dead export --full")
 
 
 @dead_group.command()

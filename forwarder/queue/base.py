@@ -97,7 +97,7 @@ class Queue(Protocol):
         """Yield dead letters from the oldest on."""
 
     async def replay(self, wanted: DeadFilter) -> int:
-        """Move dead letters to the end of their queues; return how many."""
+        """Move dead letters to the end of their queues, but for what is no JSON object on a line; return how many."""
 
     async def purge_dead(self, wanted: DeadFilter) -> int:
         """Drop dead letters, counted as dropped; return how many."""

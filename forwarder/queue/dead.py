@@ -45,11 +45,9 @@ def _marks(values: object) -> str:
     return ", ".join("?" * len(values))  # type: ignore[arg-type]
 
 
-def find(store: Store, wanted: DeadFilter, after: int, limit: int, *, with_event: bool = False) -> list[DeadLetter]:
+def find(store: Store, wanted: DeadFilter, after: int, limit: int) -> list[DeadLetter]:
     """Return the first dead letters with a number above `after`: up to `limit`, fewer where they are large."""
     where, values = _where(wanted)
-    if with_event:
-        where += " AND event != x''"
     rows = store.rows(
         f"SELECT {_COLUMNS} FROM dead JOIN destination ON destination.id = dead.destination"  # noqa: S608 - no values
         f" WHERE dead.id > ? AND {where} ORDER BY dead.id LIMIT ?",
@@ -64,25 +62,21 @@ def find(store: Store, wanted: DeadFilter, after: int, limit: int, *, with_event
     return letters
 
 
-def replay(store: Store, wanted: DeadFilter) -> int:
-    """Write: move some dead letters to the end of their queues; return how many, 0 when none is left.
+def replay(store: Store, wanted: DeadFilter, after: int) -> tuple[int, int]:
+    """Write: move some of the dead letters with a number above `after` to the end of their queues.
 
-    What is damaged is no event any more, and stays: it would spoil the batch that it came into.
+    What is damaged is no event any more, and stays: it would spoil the batch that it came into. Returns how
+    many were moved, and the number of the last one that was looked at, 0 when none was left.
     """
-    letters, after = list[DeadLetter](), 0
-    while not letters:
-        found = find(store, wanted, after, STEP_LETTERS, with_event=True)
-        if not found:
-            return 0
-        letters = [letter for letter in found if letter.event[:1] == b"{" and is_json_line(letter.event)]
-        after = found[-1].id
+    found = find(store, wanted, after, STEP_LETTERS)
+    letters = [letter for letter in found if letter.event[:1] == b"{" and is_json_line(letter.event)]
     by_destination: dict[str, list[DeadLetter]] = {}
     for letter in letters:
         by_destination.setdefault(letter.destination, []).append(letter)
-    for name, found in by_destination.items():
-        store.insert(name, b"".join(letter.event + b"\n" for letter in found), len(found))
-        _remove(store, name, found)
-    return len(letters)
+    for name, moved in by_destination.items():
+        store.insert(name, b"".join(letter.event + b"\n" for letter in moved), len(moved))
+        _remove(store, name, moved)
+    return len(letters), found[-1].id if found else 0
 
 
 def purge(store: Store, wanted: DeadFilter) -> int:

@@ -285,7 +285,12 @@ class SqliteQueue:
 
     async def replay(self, wanted: DeadFilter) -> int:
         """Move dead letters to the end of their queues; return how many."""
-        return await self._all_steps(lambda store: dead.replay(store, wanted))
+        total, after = 0, 0
+        while True:
+            moved, after = await self._commit.submit(partial(dead.replay, wanted=wanted, after=after))
+            if not after:
+                return total
+            total += moved
 
     async def purge_dead(self, wanted: DeadFilter) -> int:
         """Drop dead letters, counted as dropped; return how many."""

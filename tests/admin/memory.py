@@ -15,6 +15,7 @@ from aiohttp import web
 from forwarder.admin.api import AdminApi
 from forwarder.admin.steering import DestinationStatus
 from forwarder.errors import ForwarderError
+from forwarder.event import is_json_line
 from forwarder.ingest.access import Access
 from forwarder.ingest.protocol import Runner
 from forwarder.model import Address, Batch, Burial, Counters, DeadFilter, DeadLetter, Limits, QueueStats, Segment, State
@@ -107,7 +108,7 @@ class MemoryQueue:
         ]
 
     async def replay(self, wanted: DeadFilter) -> int:
-        letters = self._matching(wanted)
+        letters = [letter for letter in self._matching(wanted) if is_json_line(letter.event)]
         for letter in letters:
             self.dead.remove(letter)
             self.kept.setdefault(letter.destination, Kept()).events.append(letter.event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,12 @@ class Desk:
         return self.all_steps(lambda store: waiting.expire(store, name, before, burial))
 
     def replay(self, wanted: DeadFilter) -> int:
-        return self.all_steps(lambda store: dead.replay(store, wanted))
+        total, after = 0, 0
+        while True:
+            moved, after = self.write(partial(dead.replay, wanted=wanted, after=after))
+            if not after:
+                return total
+            total += moved
 
     def purge_dead(self, wanted: DeadFilter) -> int:
         return self.all_steps(lambda store: dead.purge(store, wanted))

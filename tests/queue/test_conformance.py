@@ -243,6 +243,16 @@ class TestDeadLetters:
         assert (counters.queued, counters.dead) == (found, 4 - found)
         assert len(await drain(queue)) == found
 
+    async def test_what_is_damaged_is_not_replayed(self, open_queue: OpenQueue) -> None:
+        """A dead letter that is no event any more stays; its neighbours go back."""
+        queue = await open_queue()
+        await queue.append([Segment("main", 3, event(0) + b'\n{"a":"b"c"}\n' + event(2) + b"\n")])
+        await queue.settle(await take(queue), REJECTED)
+        assert await queue.replay(DeadFilter()) == 2
+        assert await drain(queue) == [0, 2]
+        assert [letter.event async for letter in queue.dead_letters(DeadFilter())] == [b'{"a":"b"c"}']
+        assert (await account(queue)).dead == 1
+
     async def test_purge_counts_as_dropped(self, open_queue: OpenQueue) -> None:
         """Purged dead letters are dropped, counted, and gone."""
         queue = await open_queue()

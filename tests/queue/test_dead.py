@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from forwarder.model import Burial, DeadFilter
@@ -108,6 +110,13 @@ class TestReplay:
         assert batch is not None
         assert numbers(batch.data) == list(range(601, 900, 2))
         assert views.counters(desk.store, "main").dead == 750
+
+    def test_what_stays_is_passed_in_steps(self) -> None:
+        """A step ends after so many letters, though none of them goes, and the next begins behind them."""
+        desk = graveyard(dead.STEP_LETTERS + 3)
+        desk.db.execute("UPDATE dead SET event = x'' WHERE id <= ?", (dead.STEP_LETTERS,))
+        assert desk.write(partial(dead.replay, wanted=ALL, after=0)) == (0, dead.STEP_LETTERS)
+        assert desk.write(partial(dead.replay, wanted=ALL, after=dead.STEP_LETTERS)) == (3, dead.STEP_LETTERS + 3)
 
     def test_large_letters_go_in_steps(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """No step writes more than so many bytes."""

@@ -51,6 +51,7 @@ class TestTable:
         await line.append(0, 2)
         line.start()
         await delivers_all(line, 2)
+        assert len(line.receiver.requests) == 2
 
     async def test_a_destination_that_is_down(self, make_line: MakeLine) -> None:
         """While nobody listens everything stays queued; once somebody does, it arrives in order."""
@@ -325,13 +326,18 @@ class TestGivingUp:
         """If old events cannot be buried just now, they are tried on."""
         line = await make_line("503*3", retry=RetryConfig(initial=0.002, max=0.01, give_up_after=3600))
 
+        tried = 0
+
         async def failing(*_: object) -> int:
+            nonlocal tried
+            tried += 1
             raise StorageError("the disk is gone")
 
         monkeypatch.setattr(line.queue, "expire", failing)
         await line.append(0, 3)
         line.start()
         await delivers_all(line, 3)
+        assert tried == 3
 
 
 class TestShape:

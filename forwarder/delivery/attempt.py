@@ -3,15 +3,22 @@
 Redirects are not followed, proxies of the environment are not used, cookies are not kept, and of an
 answer only the start is read. A status that has arrived counts, whatever happens to the rest of the
 answer.
+
+To take a request through aiohttp's session costs several times what it costs to send it. So it does
+that once: from then on the same request, with another body, goes straight to a connection of
+aiohttp's pool, and the answer is read by aiohttp's parser (what is sent to a proxy excepted, and
+what is very large).
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -19,7 +26,9 @@ import aiohttp
 from aiohttp import hdrs
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
-from multidict import CIMultiDict
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from forwarder import __version__
 from forwarder.config import DestinationConfig, TlsConfig
@@ -36,8 +45,8 @@ _READ_SECONDS = 1.0
 # Seconds an idle connection is kept; shorter than what common servers and proxies keep theirs
 # (nginx: 75), so that it is us who closes and not a request that finds it closed.
 _KEEP_ALIVE = 15.0
-
-
+# The longest body, in bytes, that is given to the transport as a whole: others may wait for so long.
+_AGAIN_BYTES = 2 * _AT_ONCE_BYTES
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -75,6 +84,10 @@ class _Body(aiohttp.Payload):
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return self._value.decode(encoding, errors)
+
+    def forget(self) -> None:
+        """Let go of the bytes: the request that has this body is kept."""
+        self._value = b""
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         writer.send_headers()
@@ -120,6 +133,9 @@ def _tls_error(path: str, field: str, problem: str, right: str) -> ConfigError:
     return ConfigError([Problem("TLS", f"{path}.{field}", problem, f"Give {right} that this user may read.")])
 
 
+_Reader = Callable[..., Awaitable[Answer]]
+
+
 class Client:
     """Sends to one destination over kept-alive connections. Use as `async with`."""
 
@@ -141,13 +157,25 @@ class Client:
         )
         self._headers.update(config.headers)
         self._session: aiohttp.ClientSession | None = None
+        self._again: _Again | None = None
 
     async def __aenter__(self) -> Self:
         connector = _Connector(
             ssl=self._context, limit=self._in_flight, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=60
         )
+
+        def request(*values: Any, **more: Any) -> aiohttp.ClientRequest:
+            made = aiohttp.ClientRequest(*values, **more)
+            if self._proxy is None and self._again is None:
+                self._again = _Again(made, connector)
+            return made
+
         self._session = aiohttp.ClientSession(
-            connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            connector=connector,
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            request_class=cast("type[aiohttp.ClientRequest]", request),
         )
         return self
 
@@ -162,31 +190,109 @@ class Client:
         if self._session is None:
             raise RuntimeError("use the client as `async with`")
         try:
-            async with self._session.post(
-                self._url, data=_Body(body), headers=self._headers, allow_redirects=False, proxy=self._proxy
-            ) as response:
-                return await self._read(response)
+            if self._again is not None and len(body) <= _AGAIN_BYTES:
+                return await self._again.send(body, self._timeout, self._read)
+            return await self._send(self._session, body)
         except TimeoutError:
             return Answer(None, f"no answer within {self._timeout.total:g} s")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             return Answer(None, self._details.of_error(error))
 
-    async def _read(self, response: aiohttp.ClientResponse) -> Answer:
-        start = await _start_of(response)
-        if response.status // 100 == 2:
-            return Answer(response.status, "")
-        if response.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+    async def _send(self, session: aiohttp.ClientSession, body: bytes) -> Answer:
+        """Send with all that aiohttp does for a request."""
+        data = _Body(body)
+        try:
+            async with session.post(
+                self._url, data=data, headers=self._headers, allow_redirects=False, proxy=self._proxy
+            ) as response:
+                return await self._read(response.status, response.reason, response.headers, response.content)
+        finally:
+            data.forget()
+
+    async def _read(
+        self,
+        status: int,
+        reason: str | None,
+        headers: CIMultiDictProxy[str],
+        content: aiohttp.StreamReader,
+        until: float | None = None,
+    ) -> Answer:
+        start = await _start_of(content, until)
+        if status // 100 == 2:
+            return Answer(status, "")
+        if headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
             start = b""
-        detail = self._details.of_answer(response.status, response.reason, start)
-        return Answer(response.status, detail, response.headers.get(hdrs.RETRY_AFTER))
+        return Answer(status, self._details.of_answer(status, reason, start), headers.get(hdrs.RETRY_AFTER))
 
 
-async def _start_of(response: aiohttp.ClientResponse) -> bytes:
-    """Return the start of an answer's body; what cannot be read in a moment is left out."""
+class _Again:
+    """A request that aiohttp has made, to be sent again with other bodies."""
+
+    def __init__(self, request: aiohttp.ClientRequest, connector: aiohttp.BaseConnector) -> None:
+        self._request = request
+        self._connector = connector
+        fields = [f"{name}: {value}" for name, value in request.headers.items() if name != hdrs.CONTENT_LENGTH]
+        self._head = "\r\n".join([f"POST {request.url.raw_path_qs} HTTP/1.1", *fields, hdrs.CONTENT_LENGTH]).encode()
+
+    async def send(self, body: bytes, timeout: aiohttp.ClientTimeout, read: _Reader) -> Answer:
+        """Send a body and `read` the answer; raises what aiohttp raises, and HttpProcessingError."""
+        async with asyncio.timeout(timeout.total) as limit:
+            connection = await self._connector.connect(self._request, [], timeout)
+            with _given_up(connection):
+                message, content = await self._exchange(connection, body)
+        with _given_up(connection):
+            answer = await read(message.code, message.reason, message.headers, content, until=limit.when())
+        if _is_writing(connection):
+            # It was answered before all of it was read.
+            _give_up(connection)
+        else:
+            connection.release()
+        return answer
+
+    async def _exchange(self, connection: Connection, body: bytes) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+        protocol, transport = connection.protocol, connection.transport
+        if protocol is None or transport is None:
+            raise aiohttp.ServerDisconnectedError
+        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+        transport.write(self._head + b": %d\r\n\r\n" % len(body))
+        transport.write(body)
+        while True:
+            message, content = await protocol.read()
+            # What is said on the way to an answer is none (RFC 9110, section 15.2), but for a change of protocol.
+            if message.code // 100 != 1 or message.code == HTTPStatus.SWITCHING_PROTOCOLS:
+                return message, content
+
+
+@contextmanager
+def _given_up(connection: Connection) -> Iterator[None]:
+    """Give a connection up where something goes wrong with it."""
+    try:
+        yield
+    except BaseException:
+        _give_up(connection)
+        raise
+
+
+def _is_writing(connection: Connection) -> bool:
+    return connection.transport is not None and connection.transport.get_write_buffer_size() > 0
+
+
+def _give_up(connection: Connection) -> None:
+    """Close a connection, at once where something is still to be sent over it that nobody reads."""
+    if connection.transport is not None and _is_writing(connection):
+        connection.transport.abort()
+    connection.close()
+
+
+async def _start_of(content: aiohttp.StreamReader, until: float | None) -> bytes:
+    """Return the start of an answer's body; what cannot be read in a moment, or `until` then, is left out."""
     start = bytearray()
+    if content.at_eof():
+        return b""
+    soon = asyncio.get_running_loop().time() + _READ_SECONDS
     # The status counts, so an answer that breaks off or is late is as good as a short one.
     with suppress(aiohttp.ClientError, OSError, TimeoutError):
-        async with asyncio.timeout(_READ_SECONDS):
-            while len(start) < _READ_BYTES and (more := await response.content.read(_READ_BYTES)):
+        async with asyncio.timeout_at(soon if until is None else min(soon, until)):
+            while len(start) < _READ_BYTES and (more := await content.read(_READ_BYTES)):
                 start += more
     return bytes(start)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from forwarder.config import DestinationConfig
 
@@ -74,7 +75,7 @@ def _words(error: Exception) -> str:
     match error:
         case aiohttp.ClientHttpProxyError():
             return f"the proxy answered {error.status} {error.message}"
-        case aiohttp.ClientResponseError():
+        case aiohttp.ClientResponseError() | HttpProcessingError():
             return f"the answer is not HTTP: {error.message}"
         case aiohttp.ClientConnectorCertificateError():
             return f"the certificate of {error.host}:{error.port} is not trusted: {_cause(error.certificate_error)}"

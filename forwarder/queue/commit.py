@@ -1,9 +1,13 @@
 """Group commit: what arrives while one commit is being synced is written by the next, together.
 
 A group is all operations that wait when the store gets to it, up to a size: writes first, in one
-transaction, in the order in which they came; then reads, which see them. Each caller gets its own
-result or error. If the transaction fails, every write of it failed, and each caller is told. While
-something waits, one group follows the other on the store's thread, without a way back in between.
+transaction, the events last, in the order in which they came; then reads, which see them. Each
+caller gets its own result or error. If the transaction fails, every write of it failed, and each
+caller is told. While something waits, one group follows the other on the store's thread, without a
+way back in between.
+
+Many events take long to write. What else is to be written does not wait for them, but is committed
+before: a delivery goes on when what it has sent is settled.
 """
 
 from __future__ import annotations
@@ -16,12 +20,15 @@ from typing import Any, Generic, TypeVar
 
 from forwarder.errors import ShuttingDownError
 
+# Bytes of events from which on other writes are committed before them.
+_MANY_BYTES = 512 * 1024
+
 S = TypeVar("S")
 
 
 @dataclass(slots=True)
 class Operation(Generic[S]):
-    """Something to do with the store: a write of about `size` bytes, or a read."""
+    """Something to do with the store: a write, of about `size` bytes where it brings events, or a read."""
 
     act: Callable[[S], Any]
     size: int
@@ -39,7 +46,10 @@ class GroupCommit(Generic[S]):
     def __init__(self, run: Callable[[], Awaitable[None]], *, max_bytes: int) -> None:
         self._run = run
         self._max_bytes = max_bytes
-        self._waiting: deque[Operation[S]] = deque()
+        # What brings events, and everything else.
+        self._events: deque[Operation[S]] = deque()
+        self._others: deque[Operation[S]] = deque()
+        self._gave_way = False
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._closing = False
@@ -53,7 +63,7 @@ class GroupCommit(Generic[S]):
         if self._closing:
             raise ShuttingDownError("the forwarder is shutting down")
         done: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.append(Operation(act, size, is_write, done))
+        (self._events if size else self._others).append(Operation(act, size, is_write, done))
         self._wake.set()
         return done
 
@@ -67,12 +77,18 @@ class GroupCommit(Generic[S]):
     def next_group(self) -> list[Operation[S]]:
         """Return what waits, up to the size of a group; nothing where nothing waits."""
         # Operations are added by the event loop and taken off here, at the other end.
-        group: list[Operation[S]] = []
+        others = [self._others.popleft() for _ in range(len(self._others))]
+        events: list[Operation[S]] = []
         size = 0
-        while self._waiting and (not group or size + self._waiting[0].size <= self._max_bytes):
-            group.append(self._waiting.popleft())
-            size += group[-1].size
-        return group
+        while self._events and (not events or size + self._events[0].size <= self._max_bytes):
+            events.append(self._events.popleft())
+            size += events[-1].size
+        # Once only: whoever accepts events does not wait for all that is settled meanwhile.
+        self._gave_way = not self._gave_way and size > _MANY_BYTES and any(other.is_write for other in others)
+        if self._gave_way:
+            self._events.extendleft(reversed(events))
+            return others
+        return others + events
 
     def finish(self, group: Sequence[Operation[S]], results: Sequence[Any]) -> None:
         """Tell each caller its result, or its error; to be called on the event loop."""
@@ -89,7 +105,7 @@ class GroupCommit(Generic[S]):
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
+            while self._events or self._others:
                 await self._run()
             if self._closing:
                 return

@@ -17,14 +17,14 @@ PATIENCE = 10.0
 class Desk:
     """Runs groups on a list when it is let to, and remembers them."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = 100) -> None:
         self.store: list[Any] = []
         self.groups: list[int] = []
         self.error: Exception | None = None
         self.began = asyncio.Event()
         self.may_run = asyncio.Event()
         self.may_run.set()
-        self.commit: GroupCommit[list[Any]] = GroupCommit(self.run, max_bytes=100)
+        self.commit: GroupCommit[list[Any]] = GroupCommit(self.run, max_bytes=max_bytes)
 
     async def run(self) -> None:
         while group := self.commit.next_group():
@@ -73,6 +73,57 @@ async def test_a_group_is_bounded(desk: Desk, commit: GroupCommit[list[Any]]) ->
     desk.may_run.set()
     await asyncio.wait_for(asyncio.gather(first, *waiting), PATIENCE)
     assert desk.groups == [1, 2, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "is_write", "groups", "order"),
+    [
+        ([300_000, 300_000], True, [1, 1, 2], ["settled", 0, 1]),
+        ([600_000], True, [1, 1, 1], ["settled", 0]),
+        ([500_000], True, [1, 2], ["settled", 0]),
+        ([600_000], False, [1, 2], ["settled", 0]),
+    ],
+    ids=["many", "one large", "few", "a read"],
+)
+async def test_many_events_are_not_waited_for(
+    sizes: list[int], is_write: bool, groups: list[int], order: list[Any]
+) -> None:
+    """Where many events are to be written, other writes are committed before them; few go with them."""
+    desk = Desk(max_bytes=1 << 30)
+    desk.commit.start()
+    first = await blocked(desk, desk.commit)
+    waiting = [
+        desk.commit.submit(lambda store, n=n: store.append(n), size=size)  # type: ignore[misc]
+        for n, size in enumerate(sizes)
+    ]
+    waiting.append(desk.commit.submit(lambda store: store.append("settled"), is_write=is_write))
+    desk.may_run.set()
+    await asyncio.wait_for(asyncio.gather(first, *waiting), PATIENCE)
+    await desk.commit.close()
+    assert desk.groups == groups
+    assert desk.store == ["first", *order]
+
+
+async def test_many_events_give_way_once() -> None:
+    """However many other writes come, events wait for one group of them."""
+    desk = Desk(max_bytes=1 << 30)
+    desk.commit.start()
+    settled = 0
+
+    def settle(store: list[Any]) -> None:
+        nonlocal settled
+        store.append("settled")
+        settled += 1
+        if settled < 10:
+            desk.commit.submit(settle)
+
+    first = await blocked(desk, desk.commit)
+    events = [desk.commit.submit(lambda store, n=n: store.append(n), size=600_000) for n in range(2)]  # type: ignore[misc]
+    desk.commit.submit(settle)
+    desk.may_run.set()
+    await asyncio.wait_for(asyncio.gather(first, *events), PATIENCE)
+    assert desk.store[:5] == ["first", "settled", "settled", 0, 1]
+    await desk.commit.close()
 
 
 async def test_a_failing_group_tells_everybody(desk: Desk, commit: GroupCommit[list[Any]]) -> None:

@@ -192,6 +192,30 @@ class TestRequest:
             with pytest.raises(AttributeError):
                 await client.send(b"x" * (3 << 20))
 
+    @pytest.mark.parametrize("size", [5, 3 << 20], ids=["straight", "through a session"])
+    async def test_what_comes_unasked_is_no_answer(self, size: int) -> None:
+        """A second answer to one request is not taken for that to the next: its events would be lost."""
+        unasked = asyncio.Event()
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(reader)
+            if unasked.is_set():
+                writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+            else:
+                writer.write(OK)
+                await asyncio.sleep(0.02)
+                writer.write(OK)
+                await writer.drain()
+                unasked.set()
+            await reader.read()
+
+        async with raw_server(handle) as port, Client("main", at(port)) as client:
+            assert (await client.send(b"a.b.c")).status == 200
+            await unasked.wait()
+            # It is in the socket's buffer by now, and is read before anything else is.
+            await asyncio.sleep(0.02)
+            assert (await client.send(b"x" * size)).status == 503
+
     async def test_a_connection_that_still_writes_is_not_used_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the answer comes before the request was read, the next request has a connection of its own."""
         # More than the system takes in where nobody reads.

@@ -13,8 +13,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
 from itertools import chain
 from json.decoder import scanstring  # type: ignore[attr-defined]
+from operator import itemgetter
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - it is a class
 from typing import Final, NamedTuple, cast
@@ -67,6 +69,7 @@ _SAMPLE: Final = 4096
 _BODIES: Final = frozenset({(ord("{"),), (ord("n"),)})
 _first_byte = Struct("B").unpack_from
 _NEWLINE: Final = ord("\n")
+_OPENS, _CLOSES = ord("{"), ord("}")
 _encode_lines = msgspec.json.Encoder().encode_lines
 _raw = msgspec.json.Decoder(msgspec.Raw)
 _array = msgspec.json.Decoder(list[Fields])
@@ -138,9 +141,23 @@ def are_plain(lines: bytes, events: list[Fields]) -> bool:
     The lines must be UTF-8, each ended by a newline, and have no carriage return, and `events` be what
     the decoder found in them: as many as there are lines.
     """
+    encoded = _encode_lines(events)
+    if encoded == lines:
+        return True
     # A forgotten member, one that is no field, a null, an escape that need not be, white space and an empty line
-    # each make the text larger than what was found in it, and nothing makes up for them.
-    return len(_encode_lines(events)) == len(lines) or _account_for(lines)
+    # each make the text larger than what was found in it. All that could make up for a newline between two tokens
+    # is one that is missing between two events.
+    return (len(encoded) == len(lines) or _account_for(lines)) and _are_objects(lines)
+
+
+def _are_objects(lines: bytes) -> bool:
+    """Say whether each line begins and ends as an object does.
+
+    Within an event a comma stands between the end of one object and the beginning of the next: so no
+    newline stands in an event, and between two events there is one.
+    """
+    found = BytesIO(lines).readlines()
+    return set(map(itemgetter(0), found)) == {_OPENS} and set(map(itemgetter(-2), found)) == {_CLOSES}
 
 
 def read_array(array: bytes) -> tuple[bytes, list[Fields]] | None:

@@ -195,7 +195,19 @@ def test_lines_cannot_make_up_for_each_other(members: list[list[bytes]], data: s
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(['"data":{}', '"data":{\n}', '"data":{"a":\n1}', '"x":1', '"x":\n[]', '"version":null']),
+            st.sampled_from(
+                [
+                    '"data":{}',
+                    '"data":{\n}',
+                    '"data":{"a":\n1}',
+                    '"x":1',
+                    '"x":\n[]',
+                    '"version":null',
+                    '"version":\n"1"',
+                    '"data":\n{}',
+                    '"data":{}\n',
+                ]
+            ),
             st.booleans(),
             st.sampled_from(["\n", "\n", "\n", " ", "\t", "\r", "", ",", "\n\n", " \n", "\n ", "\r\n", "\0"]),
         ),
@@ -205,6 +217,14 @@ def test_lines_cannot_make_up_for_each_other(members: list[list[bytes]], data: s
 )
 @example([('"data":{}', True, " "), ('"data":{}', True, "\n")])
 @example([('"data":{\n}', True, " "), ('"data":{}', True, "\n")])
+@example([('"data":{}', True, ""), ('"data":{}', True, "\n\n"), ('"data":{}', True, "\n")])
+@example([('"data":{}', True, "\n\n"), ('"data":{}', True, ""), ('"data":{}', True, "\n")])
+@example([('"data":{}', False, ""), ('"x":\n[]', True, "\n")])
+@example([('"data":{}', True, ""), ('"version":\nnull', True, "\n")])
+@example([('"data":{}', True, ""), ('"version":\n"1"', True, "\n")])
+@example([('"data":{}', False, ""), ('"data":\n{}', True, "\n")])
+@example([('"data":{}', True, ""), ('"data":{}\n', True, "\n")])
+@example([('"data":{}', True, ""), ('\n"data":{}', True, "\n")])
 def test_only_a_newline_ends_an_event(parts: list[tuple[str, bool, str]]) -> None:
     """Two events on one line are none, whatever stands between them, and an event on two lines is none either."""
     event = f'{{"eventSourceId":"a","eventId":"{UUID}","eventType":"t",'

@@ -13,7 +13,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from io import BytesIO
 from itertools import chain
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from operator import itemgetter
@@ -24,6 +23,7 @@ from typing import Final, NamedTuple, cast
 import msgspec
 
 from forwarder.errors import IntakeError, InvalidEventsError, MalformedError
+from forwarder.model import whole_lines
 
 _ABSENT: Final = msgspec.Raw(b"")
 
@@ -156,7 +156,7 @@ def _are_objects(lines: bytes) -> bool:
     Within an event a comma stands between the end of one object and the beginning of the next: so no
     newline stands in an event, and between two events there is one.
     """
-    found = BytesIO(lines).readlines()
+    found = whole_lines(lines)
     return set(map(itemgetter(0), found)) == {_OPENS} and set(map(itemgetter(-2), found)) == {_CLOSES}
 
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeGuard, cast
 
 import aiohttp
 from aiohttp import hdrs
@@ -59,6 +59,8 @@ class _Protocol(ResponseHandler):
     """
 
     _last = b""
+    was_used = False
+    """Whether it has been handed out before."""
 
     def data_received(self, data: bytes) -> None:
         known, start, at = self._last + data, 0, 0
@@ -110,7 +112,10 @@ class _Connector(aiohttp.TCPConnector):
         """Return a connection over which nothing came unasked: it would be taken for the answer."""
         while True:
             connection = await super().connect(req, traces, timeout)
-            if connection.protocol is None or not connection.protocol.should_close:
+            protocol = cast("_Protocol", connection.protocol)
+            # Not a new one: who greets does so on each, and is told by that.
+            if not (protocol.was_used and protocol.should_close):
+                protocol.was_used = True
                 return connection
             connection.close()
 
@@ -144,9 +149,6 @@ def _tls_error(path: str, field: str, problem: str, right: str) -> ConfigError:
     return ConfigError([Problem("TLS", f"{path}.{field}", problem, f"Give {right} that this user may read.")])
 
 
-_Reader = Callable[..., Awaitable[Answer]]
-
-
 class Client:
     """Sends to one destination over kept-alive connections. Use as `async with`."""
 
@@ -171,6 +173,7 @@ class Client:
         self._again: _Again | None = None
 
     async def __aenter__(self) -> Self:
+        self._again = None
         connector = _Connector(
             ssl=self._context, limit=self._in_flight, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=60
         )
@@ -178,7 +181,7 @@ class Client:
         def request(*values: Any, **more: Any) -> aiohttp.ClientRequest:
             made = aiohttp.ClientRequest(*values, **more)
             if self._proxy is None and self._again is None:
-                self._again = _Again(made, connector)
+                self._again = _Again(made, connector, self._timeout)
             return made
 
         self._session = aiohttp.ClientSession(
@@ -202,7 +205,8 @@ class Client:
             raise RuntimeError("use the client as `async with`")
         try:
             if self._again is not None and len(body) <= _AGAIN_BYTES:
-                return await self._again.send(body, self._timeout, self._read)
+                async with self._again.post(body) as (message, content, until):
+                    return await self._read(message.code, message.reason, message.headers, content, until)
             return await self._send(self._session, body)
         except TimeoutError:
             return Answer(None, f"no answer within {self._timeout.total:g} s")
@@ -239,26 +243,32 @@ class Client:
 class _Again:
     """A request that aiohttp has made, to be sent again with other bodies."""
 
-    def __init__(self, request: aiohttp.ClientRequest, connector: aiohttp.BaseConnector) -> None:
+    def __init__(
+        self, request: aiohttp.ClientRequest, connector: aiohttp.BaseConnector, timeout: aiohttp.ClientTimeout
+    ) -> None:
         self._request = request
         self._connector = connector
+        self._timeout = timeout
         fields = [f"{name}: {value}" for name, value in request.headers.items() if name != hdrs.CONTENT_LENGTH]
         self._head = "\r\n".join([f"POST {request.url.raw_path_qs} HTTP/1.1", *fields, hdrs.CONTENT_LENGTH]).encode()
 
-    async def send(self, body: bytes, timeout: aiohttp.ClientTimeout, read: _Reader) -> Answer:
-        """Send a body and `read` the answer; raises what aiohttp raises, and HttpProcessingError."""
-        async with asyncio.timeout(timeout.total) as limit:
-            connection = await self._connector.connect(self._request, [], timeout)
+    @asynccontextmanager
+    async def post(self, body: bytes) -> AsyncIterator[tuple[RawResponseMessage, aiohttp.StreamReader, float | None]]:
+        """Send a body; yield the head of the answer, what is to be read of it, and until when by the loop's time.
+
+        Raises what aiohttp raises, and HttpProcessingError.
+        """
+        async with asyncio.timeout(self._timeout.total) as limit:
+            connection = await self._connector.connect(self._request, [], self._timeout)
             with _given_up(connection):
                 message, content = await self._exchange(connection, body)
         with _given_up(connection):
-            answer = await read(message.code, message.reason, message.headers, content, until=limit.when())
-        if _is_writing(connection):
+            yield message, content, limit.when()
+        if _is_writing(connection.transport):
             # It was answered before all of it was read.
             _give_up(connection)
         else:
             connection.release()
-        return answer
 
     async def _exchange(self, connection: Connection, body: bytes) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
         protocol, transport = connection.protocol, connection.transport
@@ -284,14 +294,15 @@ def _given_up(connection: Connection) -> Iterator[None]:
         raise
 
 
-def _is_writing(connection: Connection) -> bool:
-    return connection.transport is not None and connection.transport.get_write_buffer_size() > 0
+def _is_writing(transport: asyncio.Transport | None) -> TypeGuard[asyncio.Transport]:
+    return transport is not None and transport.get_write_buffer_size() > 0
 
 
 def _give_up(connection: Connection) -> None:
     """Close a connection, at once where something is still to be sent over it that nobody reads."""
-    if connection.transport is not None and _is_writing(connection):
-        connection.transport.abort()
+    transport = connection.transport
+    if _is_writing(transport):
+        transport.abort()
     connection.close()
 
 

@@ -216,6 +216,23 @@ class TestRequest:
             await asyncio.sleep(0.02)
             assert (await client.send(b"x" * size)).status == 503
 
+    async def test_who_greets_is_told_and_not_connected_to_again_and_again(self) -> None:
+        """A port at which something else than HTTP is spoken first is met once an attempt."""
+        connections = 0
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal connections
+            connections += 1
+            writer.write(b"220 mail.example ESMTP\r\n\r\n")
+            await reader.read()
+
+        async with raw_server(handle) as port:
+            answer = await send(at(port, timeout=1.0))
+        assert answer.status is None
+        assert answer.detail.startswith("the answer is not HTTP: ")
+        # Two attempts, and one that was broken off.
+        assert connections <= 3
+
     async def test_a_connection_that_still_writes_is_not_used_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the answer comes before the request was read, the next request has a connection of its own."""
         # More than the system takes in where nobody reads.
@@ -578,8 +595,10 @@ class TestProxy:
         async with proxy(seen) as port:
             config = destination("http://api.invalid/put", proxy=f"http://user:secret@127.0.0.1:{port}")
             assert (await send(config)).status == 200
-        assert seen[0].startswith(b"POST http://api.invalid/put HTTP/1.1\r\n")
-        assert b"Proxy-Authorization: Basic dXNlcjpzZWNyZXQ=" in seen[0]
+        assert len(seen) == 2
+        for head in seen:
+            assert head.startswith(b"POST http://api.invalid/put HTTP/1.1\r\n")
+            assert b"Proxy-Authorization: Basic dXNlcjpzZWNyZXQ=" in head
 
     async def test_tunnel(self, authority: Authority) -> None:
         """With TLS the proxy only tunnels: it sees the host, and neither headers nor events."""
@@ -592,8 +611,10 @@ class TestProxy:
                 tls=TlsConfig(ca_file=authority.file),
             )
             assert await send(config) == Answer(200, "")
-        assert seen[0].startswith(f"CONNECT localhost:{server} HTTP/1.1\r\n".encode())
-        assert b"header-secret" not in seen[0]
+        assert len(seen) == 2
+        for head in seen:
+            assert head.startswith(f"CONNECT localhost:{server} HTTP/1.1\r\n".encode())
+            assert b"header-secret" not in head
 
     async def test_refused_by_the_proxy(self) -> None:
         """A proxy that refuses the tunnel is no answer of the destination, and its credentials are not told."""

@@ -179,7 +179,8 @@ class TestWaiting:
         await queue.append([segment(0, 1000, filler=1000)])
         await asyncio.wait_for(queue.wait_space(0.001), PATIENCE)
         waiter = asyncio.create_task(queue.wait_space(LONG))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        assert not waiter.done()
         await queue.purge("main")
         await asyncio.wait_for(waiter, PATIENCE)
 

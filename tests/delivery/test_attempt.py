@@ -216,9 +216,16 @@ class TestRequest:
             await asyncio.sleep(0.02)
             assert (await client.send(b"x" * size)).status == 503
 
-    async def test_who_greets_is_told_and_not_connected_to_again_and_again(self) -> None:
-        """A port at which something else than HTTP is spoken first is met once an attempt."""
+    async def test_who_greets_is_met_once_an_attempt(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A port at which something else than HTTP is spoken first is not connected to over and over."""
         connections = 0
+        connect = aiohttp.TCPConnector.connect
+
+        async def connect_slowly(*values: Any) -> Any:
+            connection = await connect(*values)
+            # Until the greeting has come.
+            await asyncio.sleep(0.02)
+            return connection
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal connections
@@ -226,6 +233,7 @@ class TestRequest:
             writer.write(b"220 mail.example ESMTP\r\n\r\n")
             await reader.read()
 
+        monkeypatch.setattr(aiohttp.TCPConnector, "connect", connect_slowly)
         async with raw_server(handle) as port:
             answer = await send(at(port, timeout=1.0))
         assert answer.status is None

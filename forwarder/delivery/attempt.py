@@ -81,6 +81,9 @@ class _Body(aiohttp.Payload):
     _value: bytes
     _autoclose = True
 
+    was_sent = False
+    """Whether a connection was found to write it to."""
+
     def __init__(self, value: bytes) -> None:
         super().__init__(value)
         self._size = len(value)
@@ -88,11 +91,16 @@ class _Body(aiohttp.Payload):
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return self._value.decode(encoding, errors)
 
+    @property
+    def value(self) -> bytes:
+        return self._value
+
     def forget(self) -> None:
         """Let go of the bytes: the request that has this body is kept."""
         self._value = b""
 
     async def write(self, writer: AbstractStreamWriter) -> None:
+        self.was_sent = True
         writer.send_headers()
         view = memoryview(self._value)
         for start in range(0, len(view), _AT_ONCE_BYTES):
@@ -127,6 +135,10 @@ class Answer:
     status: int | None
     detail: str
     retry_after: str | None = None
+    reached: bool = True
+    """Whether any of the request was sent; False where there was no address, no connection, no TLS, no tunnel."""
+    timed_out: bool = False
+    """Whether the time ran out before there was an answer."""
 
 
 def tls_context(tls: TlsConfig, path: str) -> ssl.SSLContext:
@@ -174,6 +186,10 @@ class Client:
 
     async def __aenter__(self) -> Self:
         self._again = None
+        self._session = self._open()
+        return self
+
+    def _open(self) -> aiohttp.ClientSession:
         connector = _Connector(
             ssl=self._context, limit=self._in_flight, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=60
         )
@@ -184,14 +200,13 @@ class Client:
                 self._again = _Again(made, connector, self._timeout)
             return made
 
-        self._session = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=connector,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             request_class=cast("type[aiohttp.ClientRequest]", request),
         )
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -199,30 +214,36 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, body: bytes) -> Answer:
-        """Post one compact JWS; never raises for what the network or the destination does."""
+    async def send(self, body: bytes, *, fresh: bool = False) -> Answer:
+        """Post one compact JWS; never raises for what the network or the destination does.
+
+        `fresh` sends it over a new connection, which may lead to another of several servers.
+        """
         if self._session is None:
             raise RuntimeError("use the client as `async with`")
-        try:
-            if self._again is not None and len(body) <= _AGAIN_BYTES:
-                async with self._again.post(body) as (message, content, until):
-                    return await self._read(message.code, message.reason, message.headers, content, until)
-            return await self._send(self._session, body)
-        except TimeoutError:
-            return Answer(None, f"no answer within {self._timeout.total:g} s")
-        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            return Answer(None, self._details.of_error(error))
-
-    async def _send(self, session: aiohttp.ClientSession, body: bytes) -> Answer:
-        """Send with all that aiohttp does for a request."""
         data = _Body(body)
         try:
-            async with session.post(
-                self._url, data=data, headers=self._headers, allow_redirects=False, proxy=self._proxy
-            ) as response:
-                return await self._read(response.status, response.reason, response.headers, response.content)
+            if fresh:
+                async with self._open() as session:
+                    return await self._send(session, data)
+            if self._again is not None and len(body) <= _AGAIN_BYTES:
+                async with self._again.post(data) as (message, content, until):
+                    return await self._read(message.code, message.reason, message.headers, content, until)
+            return await self._send(self._session, data)
+        except TimeoutError:
+            words = f"no answer within {self._timeout.total:g} s"
+            return Answer(None, words, reached=data.was_sent, timed_out=True)
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            return Answer(None, self._details.of_error(error), reached=data.was_sent)
         finally:
             data.forget()
+
+    async def _send(self, session: aiohttp.ClientSession, data: _Body) -> Answer:
+        """Send with all that aiohttp does for a request."""
+        async with session.post(
+            self._url, data=data, headers=self._headers, allow_redirects=False, proxy=self._proxy
+        ) as response:
+            return await self._read(response.status, response.reason, response.headers, response.content)
 
     async def _read(
         self,
@@ -253,15 +274,16 @@ class _Again:
         self._head = "\r\n".join([f"POST {request.url.raw_path_qs} HTTP/1.1", *fields, hdrs.CONTENT_LENGTH]).encode()
 
     @asynccontextmanager
-    async def post(self, body: bytes) -> AsyncIterator[tuple[RawResponseMessage, aiohttp.StreamReader, float | None]]:
+    async def post(self, data: _Body) -> AsyncIterator[tuple[RawResponseMessage, aiohttp.StreamReader, float | None]]:
         """Send a body; yield the head of the answer, what is to be read of it, and until when by the loop's time.
 
         Raises what aiohttp raises, and HttpProcessingError.
         """
         async with asyncio.timeout(self._timeout.total) as limit:
             connection = await self._connector.connect(self._request, [], self._timeout)
+            data.was_sent = True
             with _given_up(connection):
-                message, content = await self._exchange(connection, body)
+                message, content = await self._exchange(connection, data.value)
         with _given_up(connection):
             yield message, content, limit.when()
         if _is_writing(connection.transport):

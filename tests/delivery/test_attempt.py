@@ -166,6 +166,25 @@ class TestRequest:
                 assert (await client.send(b"a.b.c")).status == 200
         assert connections == 1
 
+    async def test_a_fresh_attempt_has_a_connection_of_its_own(self) -> None:
+        """Behind a balancer a new connection may lead to another server; the others go on with theirs."""
+        served: list[int] = []
+        connections = 0
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal connections
+            connections += 1
+            mine = connections
+            while True:
+                await read_request(reader)
+                served.append(mine)
+                writer.write(OK)
+
+        async with raw_server(handle) as port, Client("main", at(port)) as client:
+            for fresh in (False, False, True, True):
+                assert await client.send(b"a.b.c", fresh=fresh) == Answer(200, "")
+        assert served == [1, 1, 2, 3]
+
     async def test_cookies_are_not_kept(self) -> None:
         """What a destination wants to be remembered is not sent back, and takes no memory."""
         heads: list[bytes] = []
@@ -235,7 +254,7 @@ class TestRequest:
 
         monkeypatch.setattr(aiohttp.TCPConnector, "connect", connect_slowly)
         async with raw_server(handle) as port:
-            answer = await send(at(port, timeout=1.0))
+            answer = await send(at(port, timeout=1.0), alike=False)
         assert answer.status is None
         assert answer.detail.startswith("the answer is not HTTP: ")
         # Two attempts, and one that was broken off.
@@ -416,12 +435,13 @@ class TestNoConnection:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        assert await send(at(port)) == Answer(None, f"cannot connect to 127.0.0.1:{port}: Connection refused")
+        words = f"cannot connect to 127.0.0.1:{port}: Connection refused"
+        assert await send(at(port)) == Answer(None, words, reached=False)
 
     async def test_unknown_host(self) -> None:
         """A name that nobody knows is told."""
         answer = await send(destination("http://nobody.invalid/put"))
-        assert answer.status is None
+        assert (answer.status, answer.reached) == (None, False)
         assert answer.detail.startswith("nobody.invalid cannot be resolved: ")
 
     @pytest.mark.parametrize("fault", ["cut", "cut-after-store"])
@@ -432,14 +452,14 @@ class TestNoConnection:
         async with Receiver(address, public_keys=[signer.public("pem")], faults=f"{fault},loop") as receiver:
             answer = await send(destination(receiver.url), jws, alike=False)
             assert receiver.stats.stored == (2 if fault == "cut-after-store" else 0)
-        assert answer.status is None
+        assert (answer.status, answer.reached, answer.timed_out) == (None, True, False)
         assert answer.detail in {"the connection was closed without an answer", "the connection broke: "} or (
             "reset" in answer.detail
         )
 
     async def test_timeout(self) -> None:
         """A destination that never answers is left after the timeout."""
-        assert await answer_to(forever=True, timeout=0.05) == Answer(None, "no answer within 0.05 s")
+        assert await answer_to(forever=True, timeout=0.05) == Answer(None, "no answer within 0.05 s", timed_out=True)
 
     async def test_cancelled(self) -> None:
         """An attempt that is cancelled ends at once."""
@@ -487,7 +507,7 @@ class TestTls:
         """Without the setting a private certificate is refused, and the detail says why."""
         async with tls_server(authority) as port:
             answer = await send(destination(f"https://localhost:{port}/put"))
-        assert answer.status is None
+        assert (answer.status, answer.reached) == (None, False)
         assert answer.detail.startswith(f"the certificate of localhost:{port} is not trusted: ")
 
     async def test_another_authority(self, authority: Authority, stranger: Authority) -> None:
@@ -629,7 +649,7 @@ class TestProxy:
         async with proxy([], refuses=True) as port:
             config = destination("https://api.invalid/put", proxy=f"http://user:secret@127.0.0.1:{port}")
             answer = await send(config)
-        assert answer == Answer(None, "the proxy answered 407 Proxy Authentication Required")
+        assert answer == Answer(None, "the proxy answered 407 Proxy Authentication Required", reached=False)
 
     async def test_proxies_of_the_environment_are_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where no proxy is configured, none is used, whatever the environment says."""

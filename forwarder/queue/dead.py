@@ -29,9 +29,12 @@ def _where(wanted: DeadFilter) -> tuple[str, list[Any]]:
         values.append(wanted.destination)
     if wanted.ids:
         numbers = [int(word) for word in wanted.ids if word.isascii() and word.isdigit() and len(word) < 19]
+        # SQLite ends a JSON string at its first NUL: `\u0000` would find the letters that have no readable id.
+        # No stored id holds one.
+        words = [word for word in wanted.ids if "\0" not in word]
         # As JSON, since SQLite takes only so many values; an id may be any text that people type.
         terms.append("(dead.id IN (SELECT value FROM json_each(?)) OR event_id IN (SELECT value FROM json_each(?)))")
-        values += [json.dumps(numbers), json.dumps(wanted.ids)]
+        values += [json.dumps(numbers), json.dumps(words)]
     if wanted.reason is not None:
         terms.append("reason = ?")
         values.append(wanted.reason)

@@ -243,6 +243,18 @@ class TestDeadLetters:
         assert (counters.queued, counters.dead) == (found, 4 - found)
         assert len(await drain(queue)) == found
 
+    @pytest.mark.parametrize("word", ["\x00", "\x00\x00", "a\x00", "a\x00b", "\udcff", "%", "*", "null", " ", '"', "٣"])
+    async def test_an_id_finds_itself_alone(self, open_queue: OpenQueue, word: str) -> None:
+        """An id that no letter has finds none, whatever is in it: not those without a readable id, either."""
+        queue = await open_queue()
+        named = b'{"eventSourceId":"s","eventType":"t","eventId":"a"}'
+        await queue.append([Segment("main", 4, event(0) + b'\n{"a":"b"c"}\n{"a":1}\n' + named + b"\n")])
+        await queue.settle(await take(queue), REJECTED)
+        wanted = DeadFilter(ids=(word,))
+        assert [letter async for letter in queue.dead_letters(wanted)] == []
+        assert (await queue.replay(wanted), await queue.purge_dead(wanted)) == (0, 0)
+        assert await queue.purge_dead(DeadFilter(ids=(word, "a"))) == 1
+
     async def test_what_is_damaged_is_not_replayed(self, open_queue: OpenQueue) -> None:
         """A dead letter that is no event any more stays; its neighbours go back."""
         queue = await open_queue()

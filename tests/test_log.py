@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from forwarder.log import configure
+from forwarder.lossy import LossyStream
 
 
 class Terminal(io.StringIO):
@@ -101,23 +102,20 @@ def test_levels() -> None:
     assert "chatter" not in out.getvalue()
 
 
-def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
-    """Lines for which there is no room are dropped, and counted in the first one that can be written again."""
-    mended = tmp_path / "log"
-    with Path("/dev/full").open("w") as out, mended.open("w") as file:
-        configure("info", "json", out)
-        log_something()
-        os.dup2(file.fileno(), out.fileno())
-        structlog.get_logger("forwarder").info("forwarder.started")
-    lost, first = [json.loads(line) for line in mended.read_text().splitlines() if line]
-    assert (lost["event"], lost["lines"]) == ("log.lines_lost", 4)
-    assert first["event"] == "forwarder.started"
-
-
-def test_a_log_that_nobody_reads() -> None:
-    """A reader that has gone stops nothing."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as out:
-        configure("info", "console", out)
-        log_something()
+def test_lines_that_were_lost_are_told_in_the_same_form(tmp_path: Path) -> None:
+    """How many lines were lost is a line like the others, for people or for machines."""
+    for format_, words in (("json", '"event": "log.lines_lost"'), ("console", "log.lines_lost lines=")):
+        mended = tmp_path / format_
+        with Path("/dev/full").open("w") as out, mended.open("w") as file:
+            stream = LossyStream(out)
+            configure("info", format_, stream)
+            log_something()
+            stream.drain()
+            os.dup2(file.fileno(), out.fileno())
+            structlog.get_logger("forwarder").info("forwarder.started")
+            stream.drain()
+        lost, first, *_ = mended.read_text().splitlines()
+        assert words in lost
+        assert "forwarder.started" in first
+        if format_ == "json":
+            assert (json.loads(lost)["lines"], json.loads(first)["event"]) == (4, "forwarder.started")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from pathlib import Path
 
 import click
 
-from forwarder import log
+from forwarder import log, lossy
 from forwarder.cli.options import config_option
 from forwarder.config import load
 from forwarder.daemon import Parts, run
@@ -21,6 +22,9 @@ def run_command(config_path: Path | None) -> None:
     SIGTERM and Ctrl-C deliver what waits within shutdown_timeout and stop; a second one leaves at
     once. SIGHUP reads the configuration and the keys again. Nothing that was accepted is lost.
     """
+    # For good: the error with which it ends, a traceback and what libraries print must not hang either.
+    lossy.make_stderr_lossy()
+    atexit.register(lossy.drain_stderr)
     config = load(config_path, os.environ)
     log.configure(config.log.level, config.log.format)
     run(Parts.build(config), lambda: load(config_path, os.environ))

@@ -30,6 +30,7 @@ from forwarder.daemon.parts import Parts
 from forwarder.daemon.report import Report
 from forwarder.errors import ConfigError, ForwarderError, Problem
 from forwarder.ingest.intake import Intake
+from forwarder.lossy import drain_stderr
 from forwarder.queue.base import Queue
 from forwarder.queue.sqlite import SqliteQueue
 from forwarder.systemd import Notifier, listening_sockets
@@ -94,6 +95,7 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
     def on_signal(number: signal.Signals) -> None:
         if stop.is_set():
             log.warning("forwarder.left_at_once", signal=number.name, hint="what is not delivered stays queued")
+            drain_stderr()
             os._exit(128 + number)
         stop.set()
 

@@ -41,7 +41,7 @@ class Wrapped(Forwarder):
     async def start(self) -> Self:
         """Start the process and wait until it answers."""
         self.launch()
-        await self.until(self._answers)
+        await self.until(self.answers)
         return self
 
     async def start_or_end(self) -> int | None:
@@ -50,7 +50,7 @@ class Wrapped(Forwarder):
 
         async def is_decided() -> bool:
             assert self.process is not None
-            return self.process.poll() is not None or await self._answers()
+            return self.process.poll() is not None or await self.answers()
 
         await self.until(is_decided)
         assert self.process is not None

@@ -70,10 +70,10 @@ class Forwarder:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "forwarder", "run", "-c", str(self.config_file)], stderr=log, stdout=log
             )
-        await self.until(self._answers)
+        await self.until(self.answers)
         return self
 
-    async def _answers(self) -> bool:
+    async def answers(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"the forwarder ended with {self.process.returncode}: {self.log_text()}")

@@ -25,7 +25,8 @@ from typing import Any, NamedTuple, cast
 import structlog
 from aiohttp import hdrs, web
 
-from forwarder.errors import IntakeError
+from forwarder.envelope import Checked
+from forwarder.errors import IntakeError, QueueFullError, TooLargeError
 from forwarder.ingest.access import Access
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.problems import internal_problem, problem_of
@@ -52,6 +53,9 @@ _is_length = re.compile(r"[0-9]{1,7}", re.ASCII).fullmatch
 _KINDS = frozenset({"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"})
 # Fields that change what a request means.
 _MEANINGFUL = frozenset({hdrs.TRANSFER_ENCODING, hdrs.CONTENT_ENCODING, hdrs.EXPECT, hdrs.UPGRADE})
+
+# With these the queue says that nothing is stored, and that what is too much together may fit alone.
+_FIT_ALONE = (QueueFullError, TooLargeError)
 
 log = structlog.get_logger(__name__)
 
@@ -148,32 +152,50 @@ class Lane:
         try:
             with self._room.taken(len(lines)):
                 checked, refused, unseen = self._intake.envelope.sift(lines)
-                if unseen:
+                if unseen or checked.events + len(refused) != len(requests):
                     return requests
-                await self._intake.accept(checked)
+                bad = {refusal.index for refusal in refused}
+                good = [request for index, request in enumerate(requests) if index not in bad]
+                return [*await self._store_checked(good, checked), *[requests[index] for index in sorted(bad)]]
         except Exception:
-            # Whatever it is, each of them meets it by itself, and is told, or does not meet it.
+            # Nothing is stored yet. Whatever it is, each of them meets it by itself, and is told, or does not meet it.
             return requests
-        bad = {refusal.index for refusal in refused}
-        answer = _accepted(int(time.time()), 1)
-        for index, request in enumerate(requests):
-            if index not in bad:
-                request.connection.answer(answer)
-        return [requests[index] for index in sorted(bad)]
+
+    async def _store_checked(self, requests: list[Request], checked: Checked) -> list[Request]:
+        """Store what was checked, and answer; return what may be stored alone, as it was checked."""
+        try:
+            await self._intake.accept(checked)
+        except _FIT_ALONE:
+            # With the ids that they were given: an event that is tried again is the same event.
+            lines = checked.data.split(b"\n")
+            return [request._replace(body=line) for request, line in zip(requests, lines, strict=False)]
+        except Exception as error:
+            # A failure may have come after the commit. What is stored again then is there twice.
+            answer = _failure(error)
+        else:
+            answer = _accepted(int(time.time()), 1)
+        for request in requests:
+            request.connection.answer(answer)
+        return []
 
     async def _store_alone(self, request: Request) -> None:
         try:
             with self._room.taken(len(request.body)):
                 checked = self._intake.envelope.parse(request.body)
                 await self._intake.accept(checked)
-        except IntakeError as error:
-            answer = _as_bytes(problem_of(error))
-        except Exception:
-            log.exception("intake.failed", path="/v1/events")
-            answer = _as_bytes(internal_problem())
+        except Exception as error:
+            answer = _failure(error)
         else:
             answer = _accepted(int(time.time()), checked.events)
         request.connection.answer(answer)
+
+
+def _failure(error: Exception) -> bytes:
+    """Return the answer where events are not stored; to be called where the error is handled."""
+    if isinstance(error, IntakeError):
+        return _as_bytes(problem_of(error))
+    log.exception("intake.failed", path="/v1/events")
+    return _as_bytes(internal_problem())
 
 
 @lru_cache(maxsize=16)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.envelope import Checked, Envelope
-from forwarder.errors import QueueFullError, TooLargeError
+from forwarder.errors import DiskFullError, QueueFullError, ShuttingDownError, StorageError, TooLargeError
 from forwarder.ingest.express import Connection, read_head
 from forwarder.model import Segment
 from tests.admin.memory import MemoryQueue
@@ -352,16 +352,34 @@ class Choosy(MemoryQueue):
         super().__init__()
         self.fault = error
         self.refused = 0
+        self.ids: list[str] = []
+        """Those of the events that it refused, and of those that it took at once."""
 
     async def append(self, segments: Sequence[Segment]) -> None:
+        found = [json.loads(line)["eventId"] for segment in segments for line in segment.data.splitlines()]
+        self.ids += [found_id for found_id in found if found_id not in self.ids]
         if sum(segment.events for segment in segments) > 1:
             self.refused += 1
             raise self.fault
         await super().append(segments)
 
 
+class Forgetful(MemoryQueue):
+    """A queue in memory that stores what it is given and then fails."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.fault = error
+        self.failures = 0
+
+    async def append(self, segments: Sequence[Segment]) -> None:
+        await super().append(segments)
+        self.failures += 1
+        raise self.fault
+
+
 class TestRefused:
-    @pytest.mark.parametrize("error", [QueueFullError("full"), TooLargeError("can never fit"), RuntimeError("a bug")])
+    @pytest.mark.parametrize("error", [QueueFullError("full"), TooLargeError("can never fit")])
     async def test_what_does_not_fit_together(self, tmp_path: Path, error: Exception) -> None:
         """Events that cannot be stored together are stored one by one."""
         queue = Choosy(error)
@@ -370,6 +388,38 @@ class TestRefused:
             assert [status for status, _, _ in said] == [202] * 10
             assert sorted(await server.stored()) == list(range(10))
         assert queue.refused
+
+    async def test_ids_that_were_given(self, tmp_path: Path) -> None:
+        """An event that is tried again by itself keeps the id that it was given when it was tried with others."""
+        queue = Choosy(QueueFullError("full"))
+        anonymous = b'{"eventSourceId":"s","eventType":"t"}'
+        async with serving(tmp_path, queue=queue) as server, clients(server, 5) as found:
+            said = await asyncio.gather(*(ask(one, raw(anonymous)) for one in found))
+            assert [status for status, _, _ in said] == [202] * 5
+        ids = [json.loads(stored)["eventId"] async for stored in queue.peek("main", None)]
+        assert sorted(ids) == sorted(queue.ids)
+
+    @pytest.mark.parametrize(
+        ("error", "status"),
+        [
+            (RuntimeError("a bug"), 500),
+            (StorageError("the disk failed"), 503),
+            (DiskFullError("no space"), 503),
+            (ShuttingDownError("stopping"), 503),
+        ],
+    )
+    async def test_a_failure_after_the_commit(self, tmp_path: Path, logs: Logs, error: Exception, status: int) -> None:
+        """Events that were stored before something failed are not stored again, whatever it is; each is told."""
+        queue = Forgetful(error)
+        async with serving(tmp_path, queue=queue) as server, clients(server, 10) as found:
+            said = await asyncio.gather(*(ask(one, raw(body(n))) for n, one in enumerate(found)))
+            assert [found for found, _, _ in said] == [status] * 10
+            assert sorted(await server.stored()) == list(range(10))
+            assert (await ask(found[0], raw(body(10))))[0] == status
+        # One line for all that failed together: what fails is the storage, not each of them.
+        assert len(logs) <= queue.failures
+        assert {found["event"] for found in logs} == ({"intake.failed"} if status == 500 else set())
+        logs.clear()
 
     async def test_a_full_queue(self, tmp_path: Path, handed_over: list[bytes]) -> None:
         """While the queue is full every one is told so, and when to come again; then they are served."""

@@ -57,6 +57,18 @@ class Queue(Protocol):
         `limits.max_bytes` is handed out alone. Returns nothing where nothing waits.
         """
 
+    async def take_at(self, destination: str, position: int) -> Batch | None:
+        """Take one event out of its turn: the first at or behind a position that is not held.
+
+        Where there is none behind it, the last one that is not held; None where nothing waits, or it cannot be read.
+        """
+
+    async def take_again(self, destination: str, positions: Sequence[int], max_bytes: int) -> list[Batch]:
+        """Return held events once more, a batch each, by position: those that fit into `max_bytes`, at least one.
+
+        What cannot be read is left out; it is still held.
+        """
+
     async def settle(self, batch: Batch, burial: Burial | None = None) -> None:
         """Settle a held batch: delivered, or dead for the reason given. Durable on return.
 

@@ -22,7 +22,7 @@ import structlog
 
 from forwarder.errors import DiskFullError, ShuttingDownError, StorageError
 from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, QueueStats, Segment
-from forwarder.queue import admission, dead, views, waiting
+from forwarder.queue import admission, apart, dead, views, waiting
 from forwarder.queue.base import Pending, Share
 from forwarder.queue.commit import GroupCommit, Operation
 from forwarder.queue.database import InstanceLock, folder_error, make_folder
@@ -197,7 +197,26 @@ class SqliteQueue:
 
     async def next_batches(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
         """Take the oldest events that are not held: a batch as large as `limits` allow, and full ones behind it."""
-        taking = self._commit.submit(lambda store: take(store, destination, limits, at_most), is_write=False)
+        return await self._taken(lambda store: take(store, destination, limits, at_most))
+
+    async def take_at(self, destination: str, position: int) -> Batch | None:
+        """Take one event out of its turn: the first at or behind a position that is not held, else the last."""
+
+        def act(store: Store) -> list[Batch]:
+            batch = apart.take_at(store, destination, position)
+            return [] if batch is None else [batch]
+
+        return next(iter(await self._taken(act)), None)
+
+    async def take_again(self, destination: str, positions: Sequence[int], max_bytes: int) -> list[Batch]:
+        """Return held events once more, a batch each: those that fit into `max_bytes`, at least one."""
+        batches: list[Batch] = await self._commit.submit(
+            lambda store: apart.take_again(store, destination, positions, max_bytes), is_write=False
+        )
+        return batches
+
+    async def _taken(self, take: Callable[[Store], list[Batch]]) -> list[Batch]:
+        taking = self._commit.submit(take, is_write=False)
         try:
             batches: list[Batch] = await asyncio.shield(taking)
         except asyncio.CancelledError:

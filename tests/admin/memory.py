@@ -52,6 +52,12 @@ class MemoryQueue:
     async def next_batches(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
         return []
 
+    async def take_at(self, destination: str, position: int) -> Batch | None:
+        return None
+
+    async def take_again(self, destination: str, positions: Sequence[int], max_bytes: int) -> list[Batch]:
+        return []
+
     async def settle(self, batch: Batch, burial: Burial | None = None) -> None:
         raise AssertionError("no batch was handed out")
 

@@ -204,6 +204,65 @@ class TestHolding:
         assert await drain(queue) == [0, 1, 2]
 
 
+class TestApart:
+    async def test_one_from_farther_back(self, open_queue: OpenQueue) -> None:
+        """An event is taken out of its turn, and the others come in order, without it."""
+        queue = await open_queue()
+        await queue.append([segment(0, 10), segment(10, 10)])
+        first = await take(queue, Limits(3, 1 << 20))
+        found = await queue.take_at("main", first.position + 12)
+        assert found is not None
+        assert (found.events, numbers(found.data)) == (1, [12])
+        await queue.settle(found)
+        assert await drain(queue) == [*range(3, 12), *range(13, 20)]
+        queue.release(first)
+        assert await drain(queue) == [0, 1, 2]
+
+    async def test_past_what_is_held_and_settled(self, open_queue: OpenQueue) -> None:
+        """What is held or settled at that position is passed; behind the last event comes the last one."""
+        queue = await open_queue()
+        await queue.append([segment(0, 10)])
+        start = (await take(queue, Limits(2, 1 << 20))).position
+        await queue.settle(await take(queue, Limits(2, 1 << 20)))
+        for asked, expected in [(0, 4), (2, 5), (1 << 40, 9), (9, 8), (6, 6), (7, 7)]:
+            found = await queue.take_at("main", start + asked)
+            assert found is not None
+            assert numbers(found.data) == [expected]
+        assert await queue.take_at("main", start) is None
+
+    async def test_released_comes_back_in_place(self, open_queue: OpenQueue) -> None:
+        """One that was taken out of its turn and is given back has its old place."""
+        queue = await open_queue()
+        await queue.append([segment(0, 5)])
+        found = await queue.take_at("main", 3)
+        assert found is not None
+        assert queue.pending("main").events == 4
+        queue.release(found)
+        assert await drain(queue) == list(range(5))
+
+    async def test_held_ones_again(self, open_queue: OpenQueue) -> None:
+        """Events that are held are read again, a batch each, and stay held."""
+        queue = await open_queue()
+        await queue.append([segment(0, 5), segment(5, 5)])
+        start = (await take(queue)).position
+        wanted = [start + number for number in (8, 1, 3)]
+        batches = await queue.take_again("main", wanted, 1 << 20)
+        assert [numbers(batch.data) for batch in batches] == [[1], [3], [8]]
+        assert await drain(queue) == []
+        await queue.settle(batches[1], REJECTED)
+        found = await account(queue)
+        assert (found.queued, found.dead) == (9, 1)
+
+    async def test_held_ones_are_bounded(self, open_queue: OpenQueue) -> None:
+        """As many are read as fit into the bytes, and at least one."""
+        queue = await open_queue()
+        await queue.append([segment(0, 4, filler=1000)])
+        start = (await take(queue)).position
+        positions = range(start, start + 4)
+        assert len(await queue.take_again("main", positions, 1)) == 1
+        assert len(await queue.take_again("main", positions, 2500)) == 2
+
+
 class TestDeadLetters:
     async def test_kept_with_the_reason(self, open_queue: OpenQueue) -> None:
         """A dead letter has the event as it was, its id, and why it died."""

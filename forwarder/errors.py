@@ -51,6 +51,20 @@ class ConfigError(ForwarderError):
         self.problems = problems
 
 
+class FileError(ForwarderError):
+    """A file that the configuration names cannot be read, or is not kept as a secret has to be.
+
+    `problem` is what is wrong with `file`; `is_missing` tells a file that is not there from the rest.
+    """
+
+    exit_code = 78
+
+    def __init__(self, file: object, problem: str, *, hint: str, is_missing: bool = False) -> None:
+        super().__init__(f"{file}: {problem}", hint=hint)
+        self.problem = problem
+        self.is_missing = is_missing
+
+
 class SigningKeyError(ForwarderError):
     """A key cannot be read or used. The message names the file, the hint the command that mends it."""
 

@@ -1,17 +1,13 @@
 """Key files: what can be used is read, and what cannot is refused with the reason and the way out.
 
-A private key is read only from a regular file that nobody else can read or change: others have no
-access at all, and the group may read at most, because systemd's credentials and Kubernetes'
-secrets arrive with mode 0440. The checks look at the open file, not at its name, so that nothing
-can be put in between. Every error is a SigningKeyError that names the file, with a command to run.
+A private key is read as every secret is (see `files`). Every error is a SigningKeyError that names
+the file, with a command to run.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import stat
 from pathlib import Path
 from typing import Final
 
@@ -20,14 +16,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from forwarder.errors import SigningKeyError
+from forwarder import files
+from forwarder.errors import FileError, SigningKeyError
 
 # RFC 7518 §3.3: a key of 2048 bits or larger MUST be used with RS256, RS384 and RS512.
 MIN_BITS: Final = 2048
 # A PEM file of 16384 bits takes 13 KB; what is longer is something else, such as /dev/zero.
 _MAX_FILE_BYTES: Final = 64 * 1024
-# Nothing for others; no writing and no executing for the group.
-_REFUSED_MODE: Final = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
 
 _block = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
@@ -130,40 +125,14 @@ def wrong_kind(kind: str, source: Path | str) -> SigningKeyError:
 
 def _read(file: Path, *, secret: bool) -> bytes:
     try:
-        # Without O_NONBLOCK a named pipe would hang here until somebody writes to it.
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            _check_status(os.fstat(descriptor), file, secret=secret)
-            data = os.read(descriptor, _MAX_FILE_BYTES + 1)
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:
-        hint = f"forwarder keys generate {_quoted(file)}" if secret else f"ls -l {_quoted(file.parent)}"
-        raise SigningKeyError(f"{file}: there is no such file", hint=hint) from None
-    except PermissionError:
-        raise SigningKeyError(
-            f"{file}: user {os.geteuid()} may not read it", hint=f"chown {os.geteuid()} {_quoted(file)}"
-        ) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SigningKeyError(f"{file}: {reason}", hint=f"ls -l {_quoted(file)}") from None
+        read = files.read_secret if secret else files.read_public
+        data = read(file, _MAX_FILE_BYTES)
+    except FileError as error:
+        hint = f"forwarder keys generate {_quoted(file)}" if secret and error.is_missing else error.hint
+        raise SigningKeyError(error.message, hint=hint) from None
     if not data.strip():
         raise SigningKeyError(f"{file}: is empty", hint=_make_another(file))
-    if len(data) > _MAX_FILE_BYTES:
-        raise SigningKeyError(f"{file}: is too long for a key", hint=f"head -c 300 {_quoted(file)}")
     return data
-
-
-def _check_status(status: os.stat_result, file: Path, *, secret: bool) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise SigningKeyError(f"{file}: is a folder", hint=f"name the file in it: ls -l {_quoted(file)}")
-    if not stat.S_ISREG(status.st_mode):
-        raise SigningKeyError(f"{file}: is not a regular file", hint="name the file that holds the key itself")
-    if secret and status.st_mode & _REFUSED_MODE:
-        raise SigningKeyError(
-            f"{file}: its mode is {stat.S_IMODE(status.st_mode):04o}, so that others can read or change it",
-            hint=f"chmod 600 {_quoted(file)} (for a mounted secret, set its mode to 0440)",
-        )
 
 
 def _labels(data: bytes) -> list[bytes]:

@@ -16,7 +16,7 @@ import click
 
 from forwarder.cli.client import CREDENTIALS
 from forwarder.cli.options import config_option
-from forwarder.config import Config, DestinationConfig, format_size, load, secret
+from forwarder.config import Config, DestinationConfig, format_size, load, token
 from forwarder.daemon.parts import load_signer
 from forwarder.delivery.attempt import tls_context
 from forwarder.errors import ConfigError, ForwarderError
@@ -97,7 +97,7 @@ def _tls(name: str, config: DestinationConfig) -> str:
 
 
 def _token(file: Path) -> str:
-    secret(file)
+    token(file)
     return str(file)
 
 

@@ -23,7 +23,8 @@ from forwarder.admin.status import Status
 from forwarder.cli.connection import HttpConnection, unreachable
 from forwarder.cli.options import config_option
 from forwarder.cli.text import printable
-from forwarder.config import Config, SettingError, load, parse_address, secret
+from forwarder.config import Config, SettingError, load, parse_address
+from forwarder.config import token as read_token
 from forwarder.errors import ConfigError, EventError, ForwarderError, NegativeAnswerError, NotReachableError
 from forwarder.model import Address, State
 
@@ -202,7 +203,7 @@ def find_token(given: Path | None, configured: Path | None) -> str | None:
     for an address that the configuration does not name.
     """
     file = given or configured
-    return None if file is None else secret(file)
+    return None if file is None else read_token(file)
 
 
 def load_config(path: Path | None, *, needed: bool) -> Config | None:

@@ -7,7 +7,7 @@ is handed its own section of it.
 from __future__ import annotations
 
 from forwarder.config.addresses import parse_address
-from forwarder.config.credentials import secret
+from forwarder.config.credentials import secret, token
 from forwarder.config.loading import load
 from forwarder.config.mistakes import SettingError
 from forwarder.config.rendering import json_schema, starter, to_yaml
@@ -51,4 +51,5 @@ __all__ = [
     "secret",
     "starter",
     "to_yaml",
+    "token",
 ]

@@ -1,50 +1,47 @@
-"""Tokens and passphrases, which come from files only."""
+"""Tokens and passphrases, which come from files only: one line of text each.
+
+White space at the ends of the file is no part of it: editors put a newline there, and no HTTP header can carry a blank.
+"""
 
 from __future__ import annotations
 
-import os
-import stat
+import re
 from pathlib import Path
 
-from forwarder.errors import ConfigError, Problem
+from forwarder import files
+from forwarder.errors import ConfigError, FileError, Problem
 
 # A token is tens of bytes; more than this is another file, named by mistake.
 _MAX_BYTES = 16 * 1024
+_visible = re.compile("[!-~]+").fullmatch
 
 
 def secret(path: Path) -> str:
-    """Return the content of a token or passphrase file without the newline at its end.
+    """Return the line of text in a file that is kept as a secret (see `files`), without white space at its ends.
 
-    Raises ConfigError if it cannot be read, if others may read it, or if it is not one line of text.
+    Raises ConfigError.
     """
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            content = file.read(_MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise _refused(path, "there is no such file", "Write the secret into it, or correct the path.") from None
-    except PermissionError:
-        remedy = f"Let this user read it: chown {os.geteuid()} {path}."
-        raise _refused(path, f"user id {os.geteuid()} may not read the file", remedy) from None
-    except OSError as error:
-        raise _refused(path, f"the file cannot be read: {error.strerror}", "Correct the path.") from None
-    if mode & 0o007:
-        raise _refused(path, f"everybody may use this secret (mode {mode:04o})", f"Run: chmod o= {path}")
-    if len(content) > _MAX_BYTES:
-        raise _refused(path, "the file is larger than 16 KiB", "Name a file with one line: the secret.")
-    return _line(path, content)
-
-
-def _line(path: Path, content: bytes) -> str:
+        content = files.read_secret(path, _MAX_BYTES)
+    except FileError as error:
+        raise _refused(path, error.problem, f"Hint: {error.hint}") from None
     try:
-        text = content.decode()
+        text = content.decode().strip()
     except UnicodeDecodeError:
-        raise _refused(path, "the file is not UTF-8", "Write the secret as text.") from None
-    text = text.removesuffix("\n").removesuffix("\r")
+        raise _refused(path, "is not UTF-8", "Write the secret as text.") from None
     if not text:
-        raise _refused(path, "the file is empty", "Write the secret into it, on one line.")
+        raise _refused(path, "is empty", "Write the secret into it, on one line.")
     if not text.isprintable():
-        raise _refused(path, "the file holds a line break or a control character", "Write one line: the secret.")
+        raise _refused(path, "holds a line break or a control character", "Write one line: the secret.")
+    return text
+
+
+def token(path: Path) -> str:
+    """Return the bearer token in a file, as HTTP can carry it (RFC 6750, section 2.1). Raises ConfigError."""
+    text = secret(path)
+    if not _visible(text):
+        problem = "holds a blank or a letter outside ASCII, which no HTTP header carries unchanged"
+        raise _refused(path, problem, "Make one of letters and digits: openssl rand -hex 32")
     return text
 
 

@@ -6,10 +6,10 @@ those who use them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from forwarder import files
 from forwarder.config.contradictions import contradictions
 from forwarder.config.document import Section, parse
 from forwarder.config.environment import CONFIG_FILE, overlay
@@ -17,7 +17,7 @@ from forwarder.config.kinds import describe
 from forwarder.config.mistakes import SettingError
 from forwarder.config.schema import Config
 from forwarder.config.shapes import Group, Reading
-from forwarder.errors import ConfigError, Problem
+from forwarder.errors import ConfigError, FileError, Problem
 
 DEFAULT_PATH = Path("/etc/forwarder/forwarder.yaml")
 
@@ -56,10 +56,11 @@ def _root(path: Path | None, environ: Mapping[str, str], problems: list[Problem]
     file = chosen or DEFAULT_PATH
     try:
         text = _text(file)
-    except FileNotFoundError:
-        if chosen is None and _names_destination(environ):
+    except FileError as error:
+        if error.is_missing and chosen is None and _names_destination(environ):
             return None
-        problems.append(Problem(str(file), "", "there is no such file", _how_to_begin(file)))
+        remedy = _how_to_begin(file) if error.is_missing else f"Hint: {error.hint}"
+        problems.append(Problem(str(file), "", error.problem, remedy))
         return None
     except SettingError as mistake:
         problems.append(Problem(str(file), "", mistake.problem, mistake.remedy))
@@ -77,20 +78,8 @@ def _root(path: Path | None, environ: Mapping[str, str], problems: list[Problem]
 
 
 def _text(file: Path) -> str:
-    """Return the content of the file. Raises FileNotFoundError, SettingError."""
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(_MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise
-    except PermissionError:
-        remedy = f"Let this user read it: chgrp GROUP {file}; chmod 640 {file}."
-        raise SettingError(f"user id {os.geteuid()} may not read the file", remedy) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SettingError(f"the file cannot be read: {reason}", "Name the configuration file with -c.") from None
-    if len(content) > _MAX_FILE_BYTES:
-        raise SettingError("the file is larger than 1 MiB", "Name the configuration file with -c.")
+    """Return the content of the file. Raises FileError, SettingError."""
+    content = files.read_through_pipe(file, _MAX_FILE_BYTES)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

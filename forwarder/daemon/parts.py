@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from forwarder.config import Config, DestinationConfig, secret
+from forwarder.config import Config, DestinationConfig, secret, token
 from forwarder.delivery.attempt import Client
 from forwarder.envelope import Envelope
 from forwarder.errors import ConfigError, ForwarderError, Problem
@@ -73,7 +73,7 @@ class Parts:
         for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
             if file is not None:
                 with _collecting(problems, f"{section}.token_file"):
-                    tokens[section] = secret(file)
+                    tokens[section] = token(file)
         if problems:
             raise ConfigError(problems)
         return cls(

@@ -31,10 +31,10 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.tracing import Trace
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from forwarder import __version__
+from forwarder import __version__, files
 from forwarder.config import DestinationConfig, TlsConfig
 from forwarder.delivery.detail import Details
-from forwarder.errors import ConfigError, Problem
+from forwarder.errors import ConfigError, FileError, Problem
 
 # As much of a body, in bytes, as is handed to the transport at once; then others may act.
 _AT_ONCE_BYTES = 1024 * 1024
@@ -48,6 +48,8 @@ _READ_SECONDS = 1.0
 _KEEP_ALIVE = 15.0
 # The longest body, in bytes, that is given to the transport as a whole: others may wait for so long.
 _AGAIN_BYTES = 2 * _AT_ONCE_BYTES
+# Bytes of a file of certificates; those of a whole system take a quarter of a megabyte.
+_MAX_TLS_BYTES = 4 * 1024 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -143,6 +145,7 @@ class Answer:
 
 def tls_context(tls: TlsConfig, path: str) -> ssl.SSLContext:
     """Return the TLS settings of a destination; raises ConfigError for files that cannot be used."""
+    _look_at(tls, path)
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except (OSError, ssl.SSLError) as error:
@@ -155,6 +158,21 @@ def tls_context(tls: TlsConfig, path: str) -> ssl.SSLContext:
             words = f"{tls.cert_file} and {tls.key_file} cannot be used: {error}"
             raise _tls_error(path, "cert_file", words, "a PEM certificate and its unencrypted key") from error
     return context
+
+
+def _look_at(tls: TlsConfig, path: str) -> None:
+    """Raise ConfigError for a file that OpenSSL, which opens them by name, would wait for, or that is no secret."""
+    for field, file, read in (
+        ("ca_file", tls.ca_file, files.read_public),
+        ("cert_file", tls.cert_file, files.read_public),
+        ("key_file", tls.key_file, files.read_secret),
+    ):
+        if file is not None:
+            try:
+                read(file, _MAX_TLS_BYTES)
+            except FileError as error:
+                problem = Problem("TLS", f"{path}.{field}", error.message, f"Hint: {error.hint}")
+                raise ConfigError([problem]) from None
 
 
 def _tls_error(path: str, field: str, problem: str, right: str) -> ConfigError:

@@ -38,6 +38,7 @@ class Authority:
         )
         files = self._folder / f"{host}.pem", self._folder / f"{host}.key"
         files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+        files[1].touch(mode=0o600)
         files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
         return files
 

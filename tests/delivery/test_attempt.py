@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import subprocess
@@ -562,6 +563,24 @@ class TestTls:
         certificate, _ = authority.issue("one.example")
         _, key = authority.issue("two.example")
         with pytest.raises(ConfigError, match=r"destinations\.main\.tls\.cert_file"):
+            tls_context(TlsConfig(cert_file=certificate, key_file=key), "destinations.main.tls")
+
+    @pytest.mark.parametrize("field", ["ca_file", "cert_file", "key_file"])
+    def test_a_pipe_is_not_waited_for(self, authority: Authority, tmp_path: Path, field: str) -> None:
+        """A named pipe in the place of a file is refused at once, by the name of the setting."""
+        os.mkfifo(tmp_path / "pipe", 0o600)
+        certificate, key = authority.issue("one.example")
+        tls = replace(
+            TlsConfig(ca_file=authority.file, cert_file=certificate, key_file=key), **{field: tmp_path / "pipe"}
+        )
+        with pytest.raises(ConfigError, match=rf"destinations\.main\.tls\.{field}: .*pipe: is not a regular file"):
+            tls_context(tls, "destinations.main.tls")
+
+    def test_a_client_key_is_kept_as_a_secret(self, authority: Authority) -> None:
+        """The private key of a client certificate is refused where others may read it, as signing keys are."""
+        certificate, key = authority.issue("one.example")
+        key.chmod(0o644)
+        with pytest.raises(ConfigError, match=r"tls\.key_file: .*its mode is 0644"):
             tls_context(TlsConfig(cert_file=certificate, key_file=key), "destinations.main.tls")
 
     def test_an_encrypted_key_asks_nobody(self, authority: Authority) -> None:

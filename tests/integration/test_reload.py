@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -71,6 +72,18 @@ def empty_token(config: Config, folder: Path) -> Config:
     return merged(config, {"ingest": {"token_file": str(folder / "token")}})
 
 
+def piped_token(config: Config, folder: Path) -> Config:
+    with suppress(FileExistsError):
+        os.mkfifo(folder / "pipe", 0o600)
+    return merged(config, {"ingest": {"token_file": str(folder / "pipe")}})
+
+
+def shared_token(config: Config, folder: Path) -> Config:
+    (folder / "shared").write_text("secret")
+    (folder / "shared").chmod(0o660)
+    return merged(config, {"admin": {"token_file": str(folder / "shared")}})
+
+
 def socket_in_use(config: Config, folder: Path) -> Config:
     return merged(config, {"admin": {"listen": [f"unix:{folder}/taken.sock", f"unix:{folder}/admin.sock"]}})
 
@@ -112,7 +125,9 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "not a mapping": (text("- destinations\n"), "lines are wanted"),
     "variable that is not set": (main(signing={"key_file": "${NO_SUCH_NAME}/key.pem"}), "NO_SUCH_NAME"),
     "token missing": (setting(ingest={"token_file": "/nowhere/token"}), "/nowhere/token: there is no such file"),
-    "token that is empty": (empty_token, "token: the file is empty"),
+    "token that is empty": (empty_token, "token: is empty"),
+    "token that is a pipe": (piped_token, "pipe: is not a regular file"),
+    "token that the group may change": (shared_token, "shared: its mode is 0660"),
     "open to the network without a token": (
         setting(ingest={"http": {"listen": ["tcp:0.0.0.0:7710"]}}),
         "no token is required",

@@ -1,0 +1,138 @@
+"""Small files that are read without ever waiting: keys, tokens, passphrases, certificates, the configuration.
+
+Whatever a path leads to, a read of it comes back: a named pipe that nobody writes to, a device and a folder are
+refused instead of waited for, as a reload would wait in the middle of a running daemon. What holds a secret is read
+only where nobody else can read or change it: others have no access at all, and the group may read at most, because
+systemd's credentials and Kubernetes' secrets arrive with mode 0440. The checks look at the open file, not at its
+name, so that nothing can be put in between.
+
+What is suggested to an operator never changes who owns a file or a folder: it may be a system's, or another service's.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+import stat
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from forwarder.errors import FileError
+
+# Nothing for others; no writing and no executing for the group.
+_REFUSED_MODE: Final = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
+# Seconds for a configuration that comes through a pipe, such as `-c <(…)`.
+_PIPE_SECONDS: Final = 5.0
+_READ_BYTES: Final = 64 * 1024
+# Where systemd puts credentials (systemd.exec(5)).
+_CREDENTIALS: Final = Path("/run/credentials")
+
+
+def read_secret(file: Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file that holds a secret. Raises FileError where it is not kept as one."""
+    return _read(file, max_bytes, secret=True)
+
+
+def read_public(file: Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file that anybody may read. Raises FileError."""
+    return _read(file, max_bytes, secret=False)
+
+
+def read_through_pipe(file: Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file, or of a pipe that somebody writes into just now. Raises FileError."""
+    return _read(file, max_bytes, secret=False, pipe=True)
+
+
+def _read(file: Path, max_bytes: int, *, secret: bool, pipe: bool = False) -> bytes:
+    try:
+        # Without O_NONBLOCK a named pipe would hang here until somebody writes to it.
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except FileNotFoundError:
+        raise FileError(file, "there is no such file", hint=f"ls -l {_quoted(file.parent)}", is_missing=True) from None
+    except PermissionError:
+        raise _denied(file) from None
+    except (OSError, ValueError) as error:
+        raise _failed(file, error) from None
+    try:
+        mode = os.fstat(descriptor).st_mode
+        _check(mode, file, secret=secret, pipe=pipe)
+        data = _from_pipe(descriptor, max_bytes) if stat.S_ISFIFO(mode) else os.read(descriptor, max_bytes + 1)
+    except OSError as error:
+        raise _failed(file, error) from None
+    finally:
+        os.close(descriptor)
+    if len(data) > max_bytes:
+        limit = f"{max_bytes // 1024} KiB"
+        raise FileError(file, f"is larger than {limit}", hint=f"see what it is: head -c 300 {_quoted(file)}")
+    return data
+
+
+def _check(mode: int, file: Path, *, secret: bool, pipe: bool) -> None:
+    if stat.S_ISDIR(mode):
+        raise FileError(file, "is a folder", hint=f"name the file in it: ls -l {_quoted(file)}")
+    if not stat.S_ISREG(mode) and not (pipe and stat.S_ISFIFO(mode)):
+        raise FileError(file, "is not a regular file", hint="name the file itself, not a pipe or a device")
+    if secret and mode & _REFUSED_MODE:
+        raise FileError(
+            file,
+            f"its mode is {stat.S_IMODE(mode):04o}, so that others can read or change it",
+            hint=f"chmod 600 {_quoted(file)} (for a mounted secret, set its mode to 0440)",
+        )
+
+
+def _from_pipe(descriptor: int, max_bytes: int) -> bytes:
+    """Read to the end of a pipe, or for as long as may be waited. Raises OSError."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    deadline = time.monotonic() + _PIPE_SECONDS
+    data = b""
+    while len(data) <= max_bytes:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise TimeoutError(0, "it is a pipe into which nobody writes")
+        piece = os.read(descriptor, _READ_BYTES)
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def _failed(file: Path, error: OSError | ValueError) -> FileError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return FileError(file, f"cannot be read: {reason}", hint=f"ls -l {_quoted(file)}")
+
+
+def _denied(file: Path) -> FileError:
+    barred = barrier(file, os.R_OK)
+    problem = f"user {os.geteuid()} may not read it" + ("" if barred == file else f", and not enter {barred}")
+    return FileError(file, problem, hint=how_to_let_in(file, os.environ))
+
+
+def barrier(path: Path, needed: int) -> Path:
+    """Return the first folder on the way to `path` that this user may not enter, or else `path` itself.
+
+    `needed` is what is wanted of `path`, as in os.access().
+    """
+    for folder in reversed(path.absolute().parents):
+        if not os.access(folder, os.X_OK, effective_ids=True) and os.path.lexists(folder):
+            return folder
+    return path
+
+
+def how_to_let_in(file: Path, environ: Mapping[str, str]) -> str:
+    """Return what lets this user read a file, and changes nothing for anybody else."""
+    given = environ.get("CREDENTIALS_DIRECTORY")
+    if file.is_relative_to(_CREDENTIALS) or (given and file.is_relative_to(given)):
+        return "systemd shows a credential to its service only; as root: sudo"
+    if "INVOCATION_ID" in environ:
+        # Set by systemd for its services; their user may be made anew at each start.
+        return f"hand it in: LoadCredential={file.name}:{file} in the unit, and ${{CREDENTIALS_DIRECTORY}}/{file.name}"
+    if (barred := barrier(file, os.R_OK)) != file:
+        return f"keep the file where this user may go, or let it into {barred}"
+    return f"let this user read it, too: setfacl -m u:{os.geteuid()}:r {_quoted(file)}"
+
+
+def _quoted(file: Path) -> str:
+    return shlex.quote(str(file))

@@ -12,7 +12,7 @@ def test_a_damaged_row_yields_nothing() -> None:
     desk = Desk()
     desk.append(segment(0, 3))
     desk.append(segment(3, 3))
-    desk.db.execute("UPDATE segment SET data = replace(data, '\"n\":1', '\"n\":7') WHERE id & 255 = 0")
+    desk.db.execute("UPDATE segment SET data = CAST(replace(data, '\"n\":1', '\"n\":7') AS BLOB) WHERE id & 255 = 0")
     assert apart.take_at(desk.store, "main", 1) is None
     assert not desk.store.lanes["main"].held
     held = apart.take_at(desk.store, "main", 4)

@@ -1,7 +1,8 @@
 """What the envelope has to answer, found the slow way: each event alone, each member looked at.
 
 Nothing of the forwarder is used here. JSON is what the standard library takes for it, less what
-RFC 8259 does not know (NaN), and less strings that no UTF-8 can say (lone surrogates).
+RFC 8259 does not know (NaN), less strings that no UTF-8 can say (lone surrogates), and less events that are
+nested too deeply.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.events import ENVELOPE, Number, Pairs
 _is_uuid = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
 _PAIR: Final = ("eventObjectType", "eventObjectId")
 _BLANK: Final = b" \t\r"
+MAX_DEPTH: Final = 512
 
 
 class RefusedError(Exception):
@@ -81,23 +83,27 @@ class Rules:
         check_text(body)
         return _all_good(self.lines(body))
 
-    def request(self, body: bytes) -> list[Good]:
-        """Judge a JSON body as a whole. Raises RefusedError."""
+    def elements(self, body: bytes) -> list[Good | int]:
+        """Judge each event of a JSON body, an array or an object. Raises RefusedError where it is neither."""
         check_text(body)
         found = read(body)
-        if type(found) is not list:
-            found = [found]
-            if not isinstance(found[0], Pairs):
-                raise RefusedError(400)
+        if type(found) is not list and not isinstance(found, Pairs):
+            raise RefusedError(400)
         judged: list[Good | int] = []
-        for value in found:
+        for value in [found] if isinstance(found, Pairs) else found:
             try:
                 judged.append(self._event(value))
             except RefusedError as refused:
                 judged.append(refused.status)
-        return _all_good(judged)
+        return judged
+
+    def request(self, body: bytes) -> list[Good]:
+        """Judge a JSON body as a whole. Raises RefusedError."""
+        return _all_good(self.elements(body))
 
     def _event(self, value: Any) -> Good:
+        if depth(value) > MAX_DEPTH:
+            raise RefusedError(400)
         if not isinstance(value, Pairs):
             raise RefusedError(422)
         names = [name for name, _ in value]
@@ -162,6 +168,15 @@ def read(text: bytes) -> Any:
     except (ValueError, RecursionError):
         raise RefusedError(400) from None
     return found
+
+
+def depth(value: Any) -> int:
+    """Return how many levels of objects and arrays a value has."""
+    levels, level = 0, [value]
+    while level := [one for one in level if isinstance(one, list)]:
+        levels += 1
+        level = [inner[1] if isinstance(one, Pairs) else inner for one in level for inner in one]
+    return levels
 
 
 def _refuse(constant: str) -> None:

@@ -17,8 +17,8 @@ from datetime import datetime
 import msgspec
 
 from forwarder.admin.status import utc
+from forwarder.envelope import is_json_line
 from forwarder.errors import MalformedError
-from forwarder.event import is_json_line
 from forwarder.model import DeadFilter, DeadLetter
 
 

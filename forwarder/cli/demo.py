@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from forwarder.admin.status import DestinationState, Status
+from forwarder.envelope import new_ids
 from forwarder.errors import ForwarderError
-from forwarder.event import new_ids
 from forwarder.model import Address
 from forwarder.receiver import Receiver, Record
 from forwarder.signing import Signer, generate_key

@@ -214,7 +214,7 @@ class Connection(asyncio.Protocol):
             if self._needs_token:
                 raise _no_token()
             detail = too_large_words(lines.size, self._server.max_event_bytes)
-            checked, refused = Checked.of(b"", []), [Refused(0, TooLargeError.status, detail)]
+            checked, refused = Checked.of(b"", []), [Refused(0, TooLargeError.status, detail, b"")]
         else:
             if self._needs_token and (lines := lines.lstrip()):
                 lines = self._check_token(lines)

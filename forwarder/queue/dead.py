@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from forwarder.event import is_json_line
+from forwarder.envelope import is_json_line
 from forwarder.model import DeadFilter, DeadLetter
 from forwarder.queue.sizes import stored_bytes
 from forwarder.queue.store import Store

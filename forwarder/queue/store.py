@@ -15,8 +15,8 @@ from itertools import pairwise
 from time import monotonic, time
 from typing import Any
 
+from forwarder.envelope import event_id
 from forwarder.errors import DamagedError, TooLargeError, UnavailableError
-from forwarder.event import event_id
 from forwarder.model import Batch, Burial, Segment, nth_line
 from forwarder.queue.base import Share
 from forwarder.queue.checksum import checksum

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from forwarder.admin.api import AdminApi
 from forwarder.admin.steering import DestinationStatus
+from forwarder.envelope import is_json_line
 from forwarder.errors import ForwarderError
-from forwarder.event import is_json_line
 from forwarder.ingest.access import Access
 from forwarder.ingest.protocol import Runner
 from forwarder.model import Address, Batch, Burial, Counters, DeadFilter, DeadLetter, Limits, QueueStats, Segment, State

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from forwarder.config import BatchConfig, RetryConfig
 from forwarder.delivery.backoff import Backoff
 from forwarder.delivery.guard import LIMIT
-from forwarder.event import event_id
+from forwarder.envelope import event_id
 from forwarder.model import Counters, State
 from tests.delivery.conftest import destination as configured
 from tests.delivery.simulation import Clock, simulate

@@ -189,7 +189,7 @@ class TestSpeed:
         def too_slow(line: bytes) -> None:
             raise AssertionError(line)
 
-        monkeypatch.setattr("forwarder.envelope.read_envelope", too_slow)
+        monkeypatch.setattr("forwarder.envelope.checking.read_envelope", too_slow)
         assert envelope().sift((text + b"\n") * 100)[0].events == 100
 
     @pytest.mark.parametrize("defaults", DEFAULTS[:3])
@@ -208,7 +208,7 @@ class TestSpeed:
             array = json.dumps(events, separators=(",", ":"), ensure_ascii=False).encode()
             with monkeypatch.context() as patched:
                 if not any("data" in found and found["data"] is None for found in events):
-                    patched.setattr("forwarder.envelope._raws", None)
+                    patched.setattr("forwarder.envelope.checking._raws", None)
                 found = rules.parse(array)
             assert found.event_ids() == wanted.event_ids()
             assert found.routes == wanted.routes
@@ -542,3 +542,72 @@ class TestRouting:
         for name in ("odd", "all"):
             parts = [segment.data for part in (head, tail) for segment in part.segments if segment.destination == name]
             assert b"".join(parts) == b"".join(s.data for s in checked.segments if s.destination == name)
+
+
+class TestNesting:
+    @pytest.mark.parametrize("name", ["data", "x"])
+    @pytest.mark.parametrize("space", [b"", b" "])
+    def test_one_limit_on_every_way(self, name: str, space: bytes) -> None:
+        """An event has 512 levels, itself included, wherever they are, alone and beside others, as line and element."""
+        rules, good = envelope(), compact(event())
+        for levels, fits in ((512, True), (513, False), (900, False)):
+            inner = b'{"a":' * (levels - 2) + b"{}" + b"}" * (levels - 2)
+            deep = compact(event(**{name: 0})).replace(b":0", b":" + space + inner)
+            for parse, body in (
+                (rules.parse, deep),
+                (rules.parse, b"[" + deep + b"]"),
+                (rules.parse, b"[" + good + b",\n" + deep + b"]"),
+                (rules.parse_lines, deep),
+                (rules.parse_lines, good + b"\n" + deep + b"\n" + good),
+            ):
+                if fits:
+                    assert parse(body).events == body.count(b"Tested")
+                    continue
+                with pytest.raises(MalformedError, match="nested too deeply: more than 512 levels"):
+                    parse(body)
+            assert [found.status for found in rules.sift(good + b"\n" + deep + b"\n")[1]] == [400] * (not fits)
+
+
+class TestExamined:
+    def test_one_bad_event_does_not_hide_the_others(self) -> None:
+        """Event by event, the good ones may be stored and the others come back as they were, each with its reason."""
+        rules = envelope(routes={"main": {"eventType": ["T*"]}}, max_event_bytes=200)
+        bad = [
+            compact({"eventSourceId": 1}),
+            b'{"eventSourceId":"app","eventType":"Tested","x":"\\ud800"}',
+            compact(event(eventType="Other")),
+            compact(event(x="y" * 300)),
+            b"[]",
+        ]
+        wanted = [(1, 422), (3, 400), (5, 422), (7, 413), (9, 422)]
+        good = compact(event())
+        for found in (
+            rules.examine(b" [" + b" ,\n".join(part for line in bad for part in (good, line)) + b"]\n"),
+            rules.examine_lines(b"\n\n".join(part for line in bad for part in (good, line))),
+        ):
+            checked, refusals = found
+            assert checked.events == len(bad)
+            assert [(one.index, one.status) for one in refusals] == wanted
+            assert [one.line for one in refusals] == bad
+            assert all(one.detail for one in refusals)
+
+    def test_an_object_alone(self) -> None:
+        """A single object that is refused comes back on one line."""
+        checked, (refusal,) = envelope().examine(b'{"eventSourceId":\n1}')
+        assert (checked.events, refusal.index, refusal.status, refusal.line) == (0, 0, 422, b'{"eventSourceId": 1}')
+
+    def test_bytes_that_are_no_text(self) -> None:
+        """An element, or a line, that is not UTF-8 is refused alone."""
+        broken = compact(event(x="?")).replace(b"?", b"\xff")
+        for checked, refusals in (
+            envelope().examine(b"[" + compact(event()) + b"," + broken + b"]"),
+            envelope().examine_lines(compact(event()) + b"\n" + broken),
+        ):
+            assert checked.events == 1
+            assert [(one.index, one.status, one.line) for one in refusals] == [(1, 400, broken)]
+
+    @pytest.mark.parametrize("body", [b"", b"[1", b"{}{}", b"[" * 100_000, b"\xef\xbb\xbf[]", b"true"])
+    def test_what_cannot_be_told_apart(self, body: bytes) -> None:
+        """A body that is neither a JSON object nor an array is refused as a whole."""
+        with pytest.raises(MalformedError):
+            envelope().examine(body)

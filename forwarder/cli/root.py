@@ -71,6 +71,10 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             _drop_output()
             ctx.exit(_PIPE_CLOSED)
+        except UnicodeEncodeError as error:
+            # Bytes on the command line that are no text stand as lone surrogates in it (PEP 383).
+            report(InputOutputError(f"{error.object!r} is not UTF-8"))
+            ctx.exit(click.UsageError.exit_code)
         except OSError as error:
             _drop_output()
             report(InputOutputError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))

@@ -6,6 +6,7 @@ Each function takes what the operator wrote and returns it checked, or raises Se
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
@@ -46,6 +47,12 @@ def check_path(text: str, *, absolute: bool) -> str:
         raise SettingError("is empty", "Write the path of a file.")
     if "\0" in text or "\n" in text:
         raise SettingError("the path contains a control character", "Write the path of a file on one line.")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        # A lone surrogate, which YAML can write as "\ud800". Those that stand for a byte of a variable are fine.
+        problem = f"{quoted(text)} contains a character that no path can have"
+        raise SettingError(problem, "Write the path of a file.") from None
     if text.startswith("~"):
         raise SettingError(f"{quoted(text)} begins with ~, which only shells know", "Write ${HOME} in its place.")
     if absolute and not text.startswith("/"):
@@ -69,7 +76,7 @@ def parse_address(text: str) -> Address:
 
 def _unix(path: str) -> Address:
     check_path(path, absolute=True)
-    length = len(path.encode(errors="surrogateescape"))
+    length = len(os.fsencode(path))
     if length > MAX_UNIX_PATH:
         raise SettingError(
             f"the socket path has {length} bytes, and Linux allows {MAX_UNIX_PATH}", "Choose a shorter path."
@@ -78,7 +85,7 @@ def _unix(path: str) -> Address:
 
 
 def _tcp(text: str, rest: str) -> Address:
-    match = re.fullmatch(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})", rest)
+    match = re.fullmatch(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>0|[1-9][0-9]{0,4})", rest)
     if match is None:
         hint = "Write IPv6 addresses in brackets: tcp:[::1]:7710." if rest.count(":") > 1 else _FORMS
         raise SettingError(f"{quoted(text)} is not tcp:HOST:PORT", hint)

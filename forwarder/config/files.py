@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,9 +61,19 @@ class FilePath(Leaf[Path]):
     wants = "the path of a file"
     example: str = "/etc/forwarder/token"
     absolute: bool = False
+    max_path: int = 4095
+    """The longest path, in bytes, and the longest last name: less where other files get names beside it."""
+    max_name: int = 255
 
     def parse(self, text: str, environ: Mapping[str, str]) -> Path:
-        return Path(check_path(expand(text, environ), absolute=self.absolute))
+        path = check_path(expand(text, environ), absolute=self.absolute)
+        self._check_length("path", len(os.fsencode(path)), self.max_path)
+        self._check_length("name of the file", len(os.fsencode(os.path.basename(path))), self.max_name)  # noqa: PTH119
+        return Path(path)
+
+    def _check_length(self, what: str, size: int, limit: int) -> None:
+        if size > limit:
+            raise SettingError(f"the {what} has {size} bytes, and {limit} are possible", "Choose a shorter one.")
 
     def schema(self) -> dict[str, Any]:
         pattern = r"^(/|\$\{)" if self.absolute else "^[^~]"
@@ -80,4 +91,4 @@ class ListenAddress(Leaf[Address]):
         return parse_address(expand(text, environ))
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^(unix:(/|\$\{)|tcp:.+:[0-9]{1,5}$)"}
+        return {"type": "string", "pattern": r"^(unix:(/|\$\{)|tcp:.+:(0|[1-9][0-9]{0,4})$)"}

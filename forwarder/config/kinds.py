@@ -215,7 +215,7 @@ class Number(Measure[float]):
     example: str = "2"
 
     def convert(self, text: str) -> float:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?", text):
+        if not re.fullmatch(r"[+-]?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?", text):
             raise SettingError(
                 f"{quoted(text)} is not a number in plain decimal digits", f"Write it like {self.example}."
             )

@@ -119,7 +119,8 @@ class QueueConfig:
     ] = "sqlite"
     path: Annotated[
         Path,
-        FilePath(absolute=True, example="/var/lib/forwarder/queue.db"),
+        # The bounds of `queue.limits`, for what stands beside it.
+        FilePath(absolute=True, max_path=490, max_name=215, example="/var/lib/forwarder/queue.db"),
         "The file of the queue, on a local file system.",
     ] = Path("/var/lib/forwarder/queue.db")
     max_bytes: Annotated[int, Size(at_least=MIB), "The most that queued events and dead letters may take on disk."] = (

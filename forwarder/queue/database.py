@@ -30,6 +30,7 @@ import structlog
 from forwarder.errors import DamagedError, DiskFullError, QueueLockedError, StorageError, UnavailableError
 from forwarder.queue import first_page
 from forwarder.queue.first_page import APPLICATION_ID
+from forwarder.queue.limits import largest_file
 from forwarder.queue.salvage import Accounts, as_text, salvage
 from forwarder.queue.sizes import PAGE_BYTES, checkpoint_bytes
 from forwarder.queue.wal import mend_log
@@ -85,15 +86,22 @@ def map_error(error: sqlite3.Error) -> UnavailableError:
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if isinstance(error, ForeignFileError) or code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return DamagedError(f"the queue file is damaged: {error}")
-    if code == sqlite3.SQLITE_FULL:
-        return disk_full()
     name = getattr(error, "sqlite_errorname", None)
+    # SQLite takes a limit that stands in the middle of a page for a full disk, and one between two for a failing one.
+    if code == sqlite3.SQLITE_FULL or (name == "SQLITE_IOERR_WRITE" and largest_file() is not None):
+        return disk_full()
     return StorageError(f"the queue's storage fails: {error}" + (f" ({name})" if name else ""))
 
 
 def disk_full() -> DiskFullError:
-    """Return what is told while the disk has no room."""
-    return DiskFullError("the disk of the queue is full", hint="free space on it; no restart is needed")
+    """Return what is told while the disk has no room, or a file may not grow."""
+    largest = largest_file()
+    if largest is None:
+        return DiskFullError("the disk of the queue is full", hint="free space on it; no restart is needed")
+    return DiskFullError(
+        f"the disk of the queue is full, or its file is as large as files of this process may be ({largest:,} bytes)",
+        hint="free space, or start again with a larger limit: LimitFSIZE=infinity in the unit, ulimit -f unlimited",
+    )
 
 
 class InstanceLock:
@@ -171,7 +179,7 @@ def folder_error(folder: Path, error: OSError) -> StorageError:
     hint = {
         errno.ENOENT: f"create it: mkdir -p {folder}",
         errno.EISDIR: f"let queue.path name a file: {folder / 'queue.db'}",
-        errno.EACCES: f"let this user (uid {os.getuid()}) write there: chown {os.getuid()} {folder}",
+        errno.EACCES: f"let queue.path name a file in a folder of this user's (uid {os.geteuid()})",
     }.get(error.errno or 0, "")
     return StorageError(f"{folder} cannot be used for the queue: {error.strerror}", hint=hint)
 
@@ -202,7 +210,7 @@ async def open_database(path: Path, *, wal_bytes: int) -> Connection:
         is_spoiled = await asyncio.to_thread(first_page.is_spoiled, path)
         await asyncio.to_thread(mend_log, path)
     except OSError as error:
-        raise disk_full() if error.errno == errno.ENOSPC else folder_error(path, error) from error
+        raise disk_full() if error.errno in {errno.ENOSPC, errno.EFBIG} else folder_error(path, error) from error
     if is_spoiled:
         raise DamagedError("the queue file is damaged: its header is not that of a queue")
     return await _connect(path, partial(_prepare, wal_bytes=wal_bytes))

@@ -27,6 +27,7 @@ from forwarder.queue.base import Pending, Share
 from forwarder.queue.commit import GroupCommit, Operation
 from forwarder.queue.database import InstanceLock, folder_error, make_folder
 from forwarder.queue.jobs import Jobs, Snapshot
+from forwarder.queue.limits import check_path
 from forwarder.queue.opening import open_with_reserve
 from forwarder.queue.salvage import Accounts
 from forwarder.queue.sizes import wal_bytes
@@ -70,6 +71,7 @@ class SqliteQueue:
 
         Raises QueueLockedError, StorageError or DiskFullError.
         """
+        check_path(path)
         try:
             await asyncio.to_thread(make_folder, path.parent)
         except OSError as error:

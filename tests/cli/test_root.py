@@ -103,6 +103,14 @@ def test_text_that_the_terminal_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "snow \\u2603\n", "")
 
 
+@pytest.mark.parametrize("words", [["queue", "peek", "-d"], ["dead", "list", "-d"], ["dead", "purge", "--yes", "--id"]])
+def test_an_argument_that_is_no_text(words: list[str]) -> None:
+    """Bytes that are not UTF-8 where text is wanted are a usage error."""
+    ended = run(*words, "\udcff", "--admin", "unix:/nowhere.sock")
+    assert ended.code == 2
+    assert ended.err == "forwarder: '\\udcff' is not UTF-8\n"
+
+
 def test_closed_pipe() -> None:
     """A reader that has seen enough, such as `head`, ends the command quietly."""
     code = (

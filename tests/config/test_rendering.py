@@ -148,6 +148,8 @@ BEYOND = [
     *("ingest: {max_request_bytes: 2GiB}", "shutdown_timeout: 99999999d", "shutdown_timeout: 1:30"),
     *('ingest: {token_file: "${TOKENS}/t"}', "admin: {listen: ['unix:${NO}/a']}", 'ingest: {socket_mode: "0440"}'),
     *('ingest: {defaults: {eventType: "a\\nb"}}', "batch: {max_events: 010}", "batch: {max_events: 1_000}"),
+    *(r'queue: {path: "/x\ud800"}', r'queue: {path: "/x\0"}', r'admin: {listen: ["unix:/x\ud800"]}'),
+    *(test_schema.LONG_NAME, test_schema.LONG_PATH, "queue: {max_bytes: 010000000}"),
     *("retry: {multiplier: .nan}", "in_flight: 1.0", "headers: {X-A: a, x-a: b}", "shutdown_timeout: .nan"),
 ]
 

@@ -10,6 +10,10 @@ from forwarder.config import Config, DestinationConfig, IngestConfig, SigningCon
 from forwarder.model import Address, Outcome
 from tests.config.conftest import DESTINATION, Load, Refuse
 
+# A queue's path with a name that is too long for what stands beside it, and one that is too long for SQLite.
+LONG_NAME = f"queue: {{path: /{'n' * 216}}}"
+LONG_PATH = f"queue: {{path: {('/' + 'd' * 100) * 4}/{'n' * 87}}}"
+
 # A snippet of YAML, the path that the problem names, and words of the problem and of the remedy.
 Case = tuple[str, str, str, str]
 
@@ -63,6 +67,19 @@ TOP: list[Case] = [
         "but the path of a file is wanted",
         "Write it like /etc/forwarder",
     ),
+    (r'queue: {path: "/x\ud800"}', "queue.path", r"`/x\ud800` contains a character that no path", "the path of a file"),
+    (r'queue: {path: "/x\0"}', "queue.path", "contains a control character", "the path of a file"),
+    (
+        r'admin: {listen: ["unix:/x\ud800"]}',
+        "admin.listen[0]",
+        "contains a character that no path",
+        "the path of a file",
+    ),
+    (LONG_NAME, "queue.path", "the name of the file has 216 bytes, and 215 are possible", "a shorter one"),
+    (LONG_PATH, "queue.path", "the path has 492 bytes, and 490 are possible", "a shorter one"),
+    ("queue: {max_bytes: 010000000}", "queue.max_bytes", "`010000000` is not a size", "such as 4GiB"),
+    ("shutdown_timeout: 08s", "shutdown_timeout", "`08s` is not a duration", "such as 30s"),
+    ("admin: {listen: ['tcp:127.0.0.1:07711']}", "admin.listen[0]", "is not tcp:HOST:PORT", "tcp:HOST:PORT"),
     ("queue: {path: queue.db}", "queue.path", "`queue.db` is a relative path", "one that begins with /"),
     ('queue: {path: ":memory:"}', "queue.path", "is a relative path", "Write an absolute path"),
     # user ids

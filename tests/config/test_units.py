@@ -41,7 +41,27 @@ def test_size_is_bytes(text: str, size: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "GiB", "4G", "4gib", "4GIB", "-1", "+1", "1e9", "1_000", "0x10", "1.5", "nan", ".5MiB", "1TiB", "٣", "9" * 21],
+    [
+        "",
+        "GiB",
+        "4G",
+        "4gib",
+        "4GIB",
+        "-1",
+        "+1",
+        "1e9",
+        "1_000",
+        "0x10",
+        "1.5",
+        "nan",
+        ".5MiB",
+        "1TiB",
+        "010000000",
+        "01KiB",
+        "00",
+        "٣",
+        "9" * 21,
+    ],
 )
 def test_what_is_no_size_is_refused_with_the_allowed_forms(text: str) -> None:
     """Anything but a size is refused, and the message names the units."""
@@ -77,7 +97,25 @@ def test_duration_is_seconds(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "s", "5m", "5sec", "1h30min", "-5s", "1e3", "inf", ".inf", "nan", ".nan", "1:30", "never", "5 weeks"]
+    "text",
+    [
+        "",
+        "s",
+        "5m",
+        "5sec",
+        "1h30min",
+        "-5s",
+        "1e3",
+        "inf",
+        ".inf",
+        "nan",
+        ".nan",
+        "1:30",
+        "never",
+        "5 weeks",
+        "08s",
+        "00",
+    ],
 )
 def test_what_is_no_duration_is_refused_with_the_allowed_forms(text: str) -> None:
     """Anything but a duration is refused, and the message names the units."""

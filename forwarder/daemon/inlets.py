@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -126,11 +127,7 @@ class Inlets:
         if kind == "stream":
             server = await self.stream.serve(listener, access)
 
-            async def close() -> None:
-                server.close()
-                listener.close()
-
-            return _Open(listener, rule, access, close)
+            return _Open(listener, rule, access, partial(self.stream.close, server, listener, access))
         runner: web.BaseRunner
         if kind == "http":
             runner = web.ServerRunner(self.http.server(access), shutdown_timeout=_INTAKE_SECONDS)
@@ -149,10 +146,13 @@ class Inlets:
         """Return where a kind of listener really listens, with the port that the system chose."""
         return [found.listener.address for (name, _), found in self._open.items() if name == kind]
 
-    async def close(self, *kinds: str) -> None:
-        """Accept nothing more at these kinds of listeners; requests that are under way are answered."""
-        keys = [key for key in self._open if key[0] in kinds]
-        closing = [self._open.pop(key).close() for key in keys]
-        if "stream" in kinds:
-            closing.append(self.stream.stop())
-        await asyncio.gather(*closing)
+    async def close_intake(self, seconds: float) -> None:
+        """Accept nothing more; requests that are under way are answered, and streams settled, within `seconds`."""
+        # Stream clients that have connected are let in before all of them are asked to end.
+        await self.close("stream")
+        await asyncio.gather(self.close("http"), self.stream.stop(seconds))
+
+    async def close(self, kind: str) -> None:
+        """Accept nothing more at this kind of listeners; requests that are under way are answered."""
+        keys = [key for key in self._open if key[0] == kind]
+        await asyncio.gather(*[self._open.pop(key).close() for key in keys])

@@ -147,7 +147,7 @@ class Daemon:
         """Accept nothing more, deliver what waits within `shutdown_timeout`, and let go."""
         deadline = asyncio.get_running_loop().time() + self.parts.config.shutdown_timeout
         self.outlets.begin_stop()
-        await self._inlets.close("http", "stream")
+        await self._inlets.close_intake(self.parts.config.shutdown_timeout)
         self._intake.close()
         await self.outlets.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
         await self._inlets.close("admin")

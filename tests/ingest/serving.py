@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,9 @@ class StubbornQueue(MemoryQueue):
         await super().append(segments)
 
     async def wait_space(self, timeout: float) -> None:
-        async with asyncio.timeout(5):
-            await self._space.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._space.wait()
 
     def tell(self) -> None:
         """Say that there is space, true or not."""
@@ -91,6 +92,8 @@ class Serving:
     stream: StreamIntake
     address: dict[str, Address] = field(default_factory=dict)
     """By kind: http or stream."""
+    close_stream: Callable[[], Awaitable[None]] = field(init=False)
+    """Listen no more, and stop the stream."""
 
     async def stored(self, destination: str = "main") -> list[int]:
         """Return the numbers of the events in the queue, in order."""
@@ -131,7 +134,7 @@ async def serving(
             if kind == "http":
                 await stack.enter_async_context(_http(http, listener, access))
             else:
-                await stack.enter_async_context(_stream(stream, listener, access))
+                await stack.enter_async_context(_stream(serving, listener, access))
         yield serving
 
 
@@ -148,14 +151,21 @@ async def _http(http: HttpIntake, listener: Listener, access: Access) -> AsyncIt
 
 
 @asynccontextmanager
-async def _stream(stream: StreamIntake, listener: Listener, access: Access) -> AsyncIterator[None]:
-    server = await stream.serve(listener, access)
+async def _stream(serving: Serving, listener: Listener, access: Access) -> AsyncIterator[None]:
+    server = await serving.stream.serve(listener, access)
+    ending: list[None] = []
+
+    async def close() -> None:
+        if not ending:
+            ending.append(None)
+            await serving.stream.close(server, listener, access)
+            await serving.stream.stop()
+
+    serving.close_stream = close
     try:
         yield
     finally:
-        server.close()
-        listener.close()
-        await stream.stop()
+        await close()
 
 
 async def connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -10,7 +10,7 @@ import socket
 import struct
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,41 @@ async def client(server: Serving) -> AsyncIterator[Client]:
         writer.transport.abort()
         # Let both sides take note.
         await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def raw(server: Serving) -> AsyncIterator[socket.socket]:
+    """Connect a bare socket that does not block."""
+    address = server.address["stream"]
+    with socket.socket(socket.AF_UNIX if address.is_unix else socket.AF_INET) as ours:
+        ours.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(ours, address.path or (address.host, address.port))
+        yield ours
+
+
+def fill(ours: socket.socket, data: bytes) -> int:
+    """Write as much as the system takes; return how many bytes that were. Nothing else runs meanwhile."""
+    written = 0
+    with suppress(BlockingIOError):
+        while written < len(data):
+            written += ours.send(data[written:])
+    return written
+
+
+async def received(ours: socket.socket) -> list[Answer]:
+    """Read to the end, which is no reset."""
+    data = b""
+    async with asyncio.timeout(10):
+        while more := await asyncio.get_running_loop().sock_recv(ours, 65536):
+            data += more
+    return [json.loads(said) for said in data.splitlines()]
+
+
+async def answer(ours: socket.socket) -> Answer:
+    """Read one answer that comes alone."""
+    async with asyncio.timeout(10):
+        found: Answer = json.loads(await asyncio.get_running_loop().sock_recv(ours, 65536))
+    return found
 
 
 class SinkQueue(StubbornQueue):
@@ -449,34 +484,138 @@ class TestStop:
             assert (await ours.rest())[-1] == {"ack": 2000}
         assert await server.stored() == list(range(2000))
 
-    async def test_what_cannot_be_stored_is_not_acked(self, tmp_path: Path) -> None:
-        """Lines that find no place at a stop are not acked, and no later line is, or they would be lost."""
+    async def test_what_was_written_and_not_read(self, tmp_path: Path) -> None:
+        """On a unix socket a client can write no more, and what it could write before is settled, each whole line."""
+        async with serving(tmp_path) as server, raw(server) as ours:
+            await until(lambda: server.stream.connections)
+            written = fill(ours, lines(0, 20_000))
+            await server.stream.stop()
+            with pytest.raises(BrokenPipeError):
+                ours.send(line(0))
+            whole = lines(0, 20_000)[:written].count(b"\n")
+            assert whole > 100
+            assert (await received(ours))[-1] == {"ack": whole}
+            assert await server.stored() == list(range(whole))
 
-        class ClosingQueue(StubbornQueue):
-            def __init__(self) -> None:
-                super().__init__()
-                self.go = asyncio.Event()
+    @pytest.mark.parametrize("rest", [b"", b"\n"])
+    async def test_an_end_that_was_not_read(self, tmp_path: Path, rest: bytes) -> None:
+        """The last line of a client that has ended its side needs no newline at a stop either."""
+        async with serving(tmp_path) as server, raw(server) as ours:
+            await until(lambda: server.stream.connections)
+            ours.send(lines(0, 10).rstrip() + rest)
+            ours.shutdown(socket.SHUT_WR)
+            await server.stream.stop()
+            assert (await received(ours))[-1] == {"ack": 10}
+            assert await server.stored() == list(range(10))
 
-            async def append(self, segments: Sequence[Segment]) -> None:
-                self.attempts += 1
-                await self.go.wait()
-                if self.attempts == 1:
-                    self.attempts += 1
-                    raise QueueFullError("full for a moment")
-                await super().append(segments)
+    async def test_clients_that_were_not_accepted_yet(self, server: Serving) -> None:
+        """What clients have written that wait to be accepted when listening ends is settled, too."""
+        async with raw(server) as first, raw(server) as second:
+            # Nothing has run since they connected.
+            first.send(lines(0, 10))
+            second.send(lines(10, 20))
+            second.shutdown(socket.SHUT_WR)
+            await server.close_stream()
+            assert (await received(first))[-1] == (await received(second))[-1] == {"ack": 10}
+        assert sorted(await server.stored()) == list(range(20))
 
-        queue = ClosingQueue()
-        async with serving(tmp_path, queue=queue) as server, client(server) as ours:
-            await ours.send(lines(0, 5))
-            await until(lambda: queue.attempts)
-            await ours.send(lines(5, 10))
-            await asyncio.sleep(0.05)
+    async def test_tcp_is_read_until_it_is_quiet(self, tmp_path: Path) -> None:
+        """Over TCP what comes in short succession after the stop has begun is acked; then both sides end in order."""
+        async with serving(tmp_path, tcp=True) as server, client(server) as ours:
+            await ours.send(lines(0, 10))
+            await ours.acked(10)
             stopping = asyncio.create_task(server.stream.stop())
-            await asyncio.sleep(0)
-            queue.go.set()
+            for number in range(10, 15):
+                await asyncio.sleep(0.05)
+                await ours.send(line(number))
+            assert (await ours.rest())[-1] == {"ack": 15}
+            ours.writer.close()
+            async with asyncio.timeout(1):
+                await stopping
+            assert await server.stored() == list(range(15))
+
+    async def test_tcp_that_is_never_quiet(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A client over TCP that writes until it sees our end, and never looks at its acks, loses nothing by a stop."""
+        monkeypatch.setattr("forwarder.ingest.stream._READ_SECONDS", 0.5)
+        async with serving(tmp_path, tcp=True) as server, raw(server) as ours:
+            loop, sent = asyncio.get_running_loop(), 0
+            stopping: asyncio.Task[None] | None = None
+            while True:
+                # Poll for our end as a program does between two writes that it does not wait for.
+                try:
+                    if not ours.recv(65536):
+                        break
+                except BlockingIOError:
+                    pass
+                await loop.sock_sendall(ours, lines(sent, sent + 20))
+                sent += 20
+                await asyncio.sleep(0.001)
+                if sent == 400:
+                    stopping = asyncio.create_task(server.stream.stop())
+            assert sent > 800
+            ours.close()
+            assert stopping is not None
             await stopping
-            assert await ours.rest() == []
-            assert await server.stored() == []
+            assert await server.stored() == list(range(sent))
+
+    @pytest.mark.parametrize("is_tcp", [False, True])
+    async def test_a_queue_that_stays_full(self, tmp_path: Path, is_tcp: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Lines that find no place are not acked, nor is any later line; the connection ends without a reset."""
+        monkeypatch.setattr("forwarder.ingest.stream._STORE_SECONDS", 0.5)
+        queue = StubbornQueue()
+        async with serving(tmp_path, queue=queue, tcp=is_tcp) as server, raw(server) as ours:
+            ours.send(line(0))
+            assert await answer(ours) == {"ack": 1}
+            queue.refusal = QueueFullError("full")
+            sent = fill(ours, lines(1, 20_000))
+            stopping = asyncio.create_task(server.stream.stop())
+            await asyncio.sleep(0.7)
+            queue.relent()
+            assert await received(ours) == []
+            ours.close()
+            await stopping
+        assert sent > 100_000
+        assert queue.kept["main"].events == [line(0).rstrip()]
+
+    @pytest.mark.parametrize("is_tcp", [False, True])
+    async def test_a_queue_that_gets_room_in_time(self, tmp_path: Path, is_tcp: bool) -> None:
+        """Lines that wait for the queue to have room again are still stored while the forwarder stops."""
+        queue = StubbornQueue(QueueFullError("full"))
+        async with serving(tmp_path, queue=queue, tcp=is_tcp) as server, raw(server) as ours:
+            fill(ours, lines(0, 1000))
+            await until(lambda: queue.attempts)
+            stopping = asyncio.create_task(server.stream.stop())
+            await asyncio.sleep(0.3)
+            queue.relent()
+            assert (await received(ours))[-1] == {"ack": 1000}
+            ours.close()
+            await stopping
+        assert len(queue.kept["main"].events) == 1000
+
+    @pytest.mark.parametrize("is_tcp", [False, True])
+    async def test_a_stop_ends_in_time(self, tmp_path: Path, is_tcp: bool) -> None:
+        """However full the queue and deaf the client, a stop takes no longer than it may."""
+        queue = StubbornQueue(QueueFullError("full"))
+        async with serving(tmp_path, queue=queue, tcp=is_tcp) as server, raw(server) as ours:
+            fill(ours, b"{}\n" * 100 + lines(0, 20_000))
+            await until(lambda: queue.attempts)
+            async with asyncio.timeout(0.6):
+                await server.stream.stop(0.3)
+
+    async def test_a_client_that_reads_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Refusals that a client does not read keep none of its good lines from being stored; no ack covers them."""
+        monkeypatch.setattr("forwarder.ingest.connection._UNREAD_SECONDS", 0.2)
+        async with serving(tmp_path) as server, raw(server) as ours:
+            # Their answers are more than the buffers take.
+            ours.send(b"{}\n" * 10_000)
+            await asyncio.sleep(0.3)
+            ours.send(lines(0, 100))
+            await server.stream.stop()
+            assert await server.stored() == list(range(100))
+            said = await received(ours)
+            refused = max(number for number, _ in refusals(said))
+            assert refused < 10_000
+            assert max(found.get("ack", 0) for found in said) <= refused
 
     async def test_a_client_that_comes_late(self, served: Serving) -> None:
         """A client that is accepted while the forwarder stops is hung up on."""
@@ -521,9 +660,74 @@ class TestAccess:
             assert words in said["detail"]
             assert await server.stored() == []
 
+    @pytest.mark.parametrize("drip", [b"", b"\n", b" ", b'{"token":"s3cret"'])
+    async def test_a_token_that_does_not_come(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drip: bytes
+    ) -> None:
+        """A client that sends no token, or sends its line ever so slowly, is told so and hung up on in time."""
+        monkeypatch.setattr("forwarder.ingest.connection._TOKEN_SECONDS", 0.3)
+        async with serving(tmp_path, tcp=True, token="s3cret") as server, client(server) as ours:
+
+            async def go_on() -> None:
+                while drip:
+                    for byte in drip:
+                        await ours.send(bytes([byte]))
+                        await asyncio.sleep(0.05)
+
+            dripping = asyncio.create_task(go_on())
+            async with asyncio.timeout(2):
+                (said,) = await ours.rest()
+            assert (said["refused"], said["status"]) == (0, 408)
+            assert said["detail"].startswith("no line with a token came for 0.3 seconds")
+            dripping.cancel()
+            await asyncio.gather(dripping, return_exceptions=True)
+
+    async def test_many_tokens_that_do_not_come(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Clients that have not said who they are take little memory, however much they send, and delay nobody."""
+        monkeypatch.setattr("forwarder.ingest.connection._TOKEN_SECONDS", 1.0)
+        async with serving(tmp_path, tcp=True, token="s3cret") as server, AsyncExitStack() as stack:
+            tracemalloc.start()
+            for _ in range(100):
+                ours = await stack.enter_async_context(client(server))
+                await ours.send(b'{"token":"' + b"x" * 8000)
+            other = await stack.enter_async_context(client(server))
+            await other.send(b'{"token":"s3cret"}\n' + line(0))
+            assert await other.answer() == {"ack": 1}
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            await until(lambda: server.stream.connections == 1)
+            await other.send(line(1))
+            assert await other.answer() == {"ack": 2}
+        assert peak < 4_000_000
+
+    async def test_silence_over_tcp(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A client over TCP that never sends anything is hung up on in time; one that has sent something is not."""
+        monkeypatch.setattr("forwarder.ingest.connection._FIRST_BYTE_SECONDS", 0.3)
+        async with serving(tmp_path, tcp=True) as server, client(server) as ours, client(server) as other:
+            await other.send(b"\n")
+            (said,) = await ours.rest()
+            assert (said["refused"], said["status"]) == (0, 408)
+            await asyncio.sleep(0.3)
+            await other.send(line(0))
+            assert await other.answer() == {"ack": 1}
+
+    async def test_a_healthy_client_that_is_silent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever has sent its token, or is on a unix socket, may be silent for as long as it likes."""
+        for name in ("_TOKEN_SECONDS", "_FIRST_BYTE_SECONDS"):
+            monkeypatch.setattr(f"forwarder.ingest.connection.{name}", 0.2)
+        for kind in ("tcp", "unix"):
+            folder = tmp_path / kind
+            folder.mkdir()
+            async with serving(folder, tcp=kind == "tcp", token="s3cret") as server, client(server) as ours:
+                if kind == "tcp":
+                    await ours.send(b'{"token":"s3cret"}\n')
+                await asyncio.sleep(0.6)
+                await ours.send(line(0))
+                assert await ours.answer() == {"ack": 1}
+
     async def test_a_refused_client_that_goes_on(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A client that sends on and on after it was refused is hung up on in the end."""
-        monkeypatch.setattr("forwarder.ingest.stream._LINGER_SECONDS", 0.1)
+        monkeypatch.setattr("forwarder.ingest.connection._LINGER_SECONDS", 0.1)
         async with serving(tmp_path, tcp=True, token="s3cret") as server, client(server) as ours:
             sending = asyncio.create_task(TestClientsThatMisbehave.send_all(ours, lines(0, 5000), 1_000_000))
             with pytest.raises(ConnectionError):

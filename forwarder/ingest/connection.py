@@ -1,0 +1,364 @@
+"""One client of the stream: its lines are read, checked, stored and answered, in order.
+
+Over TCP anybody may connect, so a client has to say who it is, or anything at all, within a time.
+Whoever has done so may be silent for as long as it likes.
+
+When the forwarder stops, what a client has sent is still read, settled and acked, as many clients
+never look at their acks and take for stored what they could write. On a unix socket the client is
+kept from writing more, so this has an end. Over TCP nothing keeps it from that: it is read until it
+is quiet, or has had its time, then it gets its last ack and our end of the connection, and what it
+has written before it sees that is stored, too, though not acked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol, cast
+
+import structlog
+
+from forwarder.envelope import MAX_SEGMENT_BYTES, Checked, Refused, too_large_words
+from forwarder.errors import IntakeError, TooLargeError, UnavailableError
+from forwarder.ingest.access import Access
+from forwarder.ingest.answers import Answers
+from forwarder.ingest.framing import Framer, Overlong
+from forwarder.ingest.greeting import Greeting
+from forwarder.ingest.intake import Intake
+from forwarder.ingest.peer import has_ended, has_more, is_hung_up, keep_alive, take_no_more
+from forwarder.ingest.storing import Piece, Storing
+
+# Bytes of lines that one connection may have waiting before it is not read from.
+_MAX_WAITING = 512 * 1024
+# Seconds that a client over TCP has for its token line, and for its first byte where it needs no token.
+_TOKEN_SECONDS = 10.0
+_FIRST_BYTE_SECONDS = 30.0
+# Seconds that a client has to read why the connection ends, and to hang up.
+_LINGER_SECONDS = 2.0
+# Seconds of silence after which a TCP client has said what it had to say: more than a way across the world.
+_QUIET_SECONDS = 0.25
+# Seconds that a client has to read its answers once the forwarder stops.
+_UNREAD_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class SilentError(IntakeError):
+    """The client has connected, and does not say who it is, or anything at all."""
+
+    status = 408
+    problem = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Until when a stop reads from a client that is never quiet, and waits for a queue that is full: loop times."""
+
+    read_until: float
+    store_until: float
+
+
+class Server(Protocol):
+    """What a connection knows of the server it belongs to."""
+
+    intake: Intake
+    max_event_bytes: int
+
+    @property
+    def max_line_bytes(self) -> int: ...
+
+    @property
+    def stopping(self) -> Stop | None: ...
+
+    def began(self, connection: Connection) -> None: ...
+
+    def ended(self, connection: Connection) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """One client. Reading fills the framer; one task checks, stores and answers, in order."""
+
+    _transport: asyncio.Transport
+    _answers: Answers
+    _storing: Storing
+
+    def __init__(self, server: Server, access: Access) -> None:
+        self._server = server
+        self._intake = server.intake
+        self._access = access
+        self._framer = Framer(server.max_line_bytes)
+        self._greeting = Greeting(access) if access.wants_token and not access.is_unix else None
+        self._more = asyncio.Event()
+        # The client will send nothing more; the connection is gone; nothing more is of interest,
+        # as it was refused, is closed or cannot be stored.
+        self._ended = False
+        self._lost = False
+        self._is_over = False
+        self._is_paused = False
+        # At a stop: the client was kept from sending more; when it was last heard; it is not read from just now.
+        self._is_cut = False
+        self._heard: float | None = None
+        self._is_quiet = False
+        self._lines = 0
+
+    # --- called by the transport ---------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._answers = Answers(self._transport)
+        self._storing = Storing(self._intake, self._answers, self._patience)
+        self._server.began(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended or self._is_over:
+            return
+        if self._heard is not None:
+            self._heard = asyncio.get_running_loop().time()
+        if self._greeting is None:
+            self._take(data)
+            return
+        self._greeting.feed(data)
+        self._more.set()
+        if self._greeting.is_full:
+            self._pause()
+
+    def _take(self, data: bytes) -> None:
+        """Take events that came."""
+        self._framer.limit = self._server.max_line_bytes
+        self._framer.feed(data)
+        self._more.set()
+        if self._framer.size > _MAX_WAITING:
+            self._pause()
+
+    def eof_received(self) -> bool:
+        if self._greeting is not None:
+            self._greeting.finish()
+        elif not self._is_cut:
+            self._framer.finish()
+        self._end()
+        # Keep our side open: what was received is still answered.
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        if not self._ended and not self._is_over and self._greeting is None:
+            self._read_rest()
+        self._answers.silence()
+        self._end()
+
+    def pause_writing(self) -> None:
+        self._answers.pause()
+
+    def resume_writing(self) -> None:
+        self._answers.resume()
+
+    def _read_rest(self) -> None:
+        """Read what a client sent before it hung up: where our answer met a closed door, reading ended, too."""
+        with suppress(OSError):
+            while data := os.read(self._socket.fileno(), 64 * 1024):
+                self._framer.feed(data)
+            if not self._is_cut:
+                self._framer.finish()
+
+    @property
+    def _socket(self) -> socket.socket:
+        return cast("socket.socket", self._transport.get_extra_info("socket"))
+
+    def _end(self) -> None:
+        self._ended = True
+        self._more.set()
+
+    def _pause(self) -> None:
+        if not self._is_paused and not self._ended and not self._transport.is_closing():
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._is_paused and not self._is_quiet and not self._ended and not self._transport.is_closing():
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    # --- the stop ------------------------------------------------------------------------------
+
+    def stop(self, stop: Stop) -> None:
+        """Read what the client has sent; its lines are settled, then the connection ends."""
+        if self._ended or self._is_over or self._transport.is_closing():
+            return
+        loop = asyncio.get_running_loop()
+        loop.call_later(_UNREAD_SECONDS, self._answers.silence_unread)
+        if self._access.is_unix:
+            # Whoever had not ended its line will send it again.
+            self._is_cut = not has_ended(self._socket)
+            with suppress(OSError):
+                take_no_more(self._socket)
+        else:
+            self._heard = loop.time()
+            self._wait_for_quiet(stop.read_until)
+
+    def _wait_for_quiet(self, until: float) -> None:
+        """Stop reading when the client has been quiet for long enough, or has had its time."""
+        if self._ended or self._is_over or self._transport.is_closing():
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        # It may be us who did not read.
+        if self._is_paused or has_more(self._socket) or self._heard is None:
+            self._heard = now
+        if now < min(until, self._heard + _QUIET_SECONDS):
+            loop.call_at(min(until, self._heard + _QUIET_SECONDS), self._wait_for_quiet, until)
+            return
+        self._pause()
+        self._is_quiet = True
+        self._more.set()
+
+    async def _part(self) -> None:
+        """End the connection after a stop: the client is told, and what it has written meanwhile is stored."""
+        await self._answers.flush(_UNREAD_SECONDS)
+        if self._ended:
+            return
+        # From the end that the client sees now it knows that nothing more is acked.
+        self._answers.silence()
+        self._transport.write_eof()
+        self._is_quiet = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                await self._settle_all()
+
+    # --- the one task --------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Check, store and answer until the client ends or the forwarder stops."""
+        try:
+            self._access.check_peer(self._socket)
+            await self._begin()
+            await self._settle_all()
+            if self._server.stopping is not None:
+                await self._part()
+        except UnavailableError:
+            # The forwarder stops, or the client is gone: what was not acked is the client's to send again.
+            await self._hang_up()
+        except IntakeError as error:
+            await self._hang_up(error.status, error.message)
+        except Exception:
+            log.exception("stream.failed")
+            await self._hang_up(500, "the forwarder has a bug; its log says more")
+        except asyncio.CancelledError:
+            # Whoever does not read its answers keeps nobody from stopping.
+            self._transport.abort()
+            raise
+        finally:
+            self._is_over = True
+            self._transport.close()
+            self._server.ended(self)
+
+    async def _begin(self) -> None:
+        """Wait for the token, or for anything at all, from a client over TCP. Raises UnauthorizedError, SilentError."""
+        if self._access.is_unix:
+            return
+        with suppress(OSError):
+            keep_alive(self._socket)
+        seconds = _FIRST_BYTE_SECONDS if self._greeting is None else _TOKEN_SECONDS
+        try:
+            async with asyncio.timeout(seconds):
+                await (self._more.wait() if self._greeting is None else self._greet(self._greeting))
+        except TimeoutError:
+            missing = "nothing" if self._greeting is None else "no line with a token"
+            raise SilentError(
+                f"{missing} came for {seconds:g} seconds; connect when there is something to send"
+            ) from None
+
+    async def _greet(self, greeting: Greeting) -> None:
+        """Wait for the token, and take what came behind it as events."""
+        while (rest := greeting.rest()) is None:
+            if self._ended or self._is_quiet:
+                return
+            self._more.clear()
+            await self._more.wait()
+        self._greeting = None
+        self._take(rest)
+
+    async def _settle_all(self) -> None:
+        """Check, store and ack piece after piece; one is stored while the next is checked."""
+        storing: asyncio.Task[None] | None = None
+        try:
+            while (lines := await self._next_lines()) is not None:
+                piece = await self._check(lines)
+                if storing is not None:
+                    await storing
+                storing = asyncio.create_task(self._store(piece))
+                # Let the commit begin before the next piece is checked.
+                await asyncio.sleep(0)
+            if storing is not None:
+                await storing
+        finally:
+            if storing is not None:
+                storing.cancel()
+                await asyncio.gather(storing, return_exceptions=True)
+
+    async def _next_lines(self) -> bytes | Overlong | None:
+        """Wait for lines; return None when there will be no more, or no use for them."""
+        while not self._is_over:
+            lines = self._framer.take(MAX_SEGMENT_BYTES)
+            if lines is None and (self._ended or self._is_quiet):
+                return None
+            self._resume()
+            if lines is not None:
+                return lines
+            self._more.clear()
+            await self._more.wait()
+        return None
+
+    async def _check(self, lines: bytes | Overlong) -> Piece:
+        """Check lines and answer the refusals."""
+        if isinstance(lines, Overlong):
+            detail = too_large_words(lines.size, self._server.max_event_bytes)
+            checked, refused = Checked.of(b"", []), [Refused(0, TooLargeError.status, detail, b"")]
+        else:
+            checked, refused, rest = self._intake.envelope.sift(lines)
+            if rest:
+                self._framer.put_back(rest)
+        piece = Piece(checked, refused, self._lines + 1)
+        self._lines = piece.last
+        for refusal in refused:
+            await self._answers.refuse(piece.first + refusal.index, refusal.status, refusal.detail)
+        return piece
+
+    async def _store(self, piece: Piece) -> None:
+        """Store events, then ack. Raises UnavailableError where they cannot be stored and nobody waits for it."""
+        try:
+            await self._storing.store(piece)
+        except BaseException:
+            self._is_over = True
+            self._more.set()
+            raise
+        self._answers.settled(piece.last)
+
+    def _patience(self) -> float:
+        """Return for how many seconds more events may wait for a queue that takes none; 0 where nobody waits."""
+        if self._lost or is_hung_up(self._socket):
+            return 0.0
+        stopping = self._server.stopping
+        return inf if stopping is None else max(0.0, stopping.store_until - asyncio.get_running_loop().time())
+
+    async def _hang_up(self, status: int | None = None, detail: str = "") -> None:
+        """Say why the connection ends, where there is a reason, and wait for the client to hang up.
+
+        A socket that is closed while something is still to be read from it is reset, and the reset
+        may overtake what was said.
+        """
+        self._is_over = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                if status is not None:
+                    await self._answers.refuse(0, status, detail)
+                if not self._transport.is_closing():
+                    self._transport.write_eof()
+                self._is_quiet = False
+                self._resume()
+                while not self._ended:
+                    self._more.clear()
+                    await self._more.wait()

@@ -1,0 +1,74 @@
+"""From checked lines of a stream to durable events, however long the queue takes to have room for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from forwarder.envelope import Checked, Refused
+from forwarder.errors import TooLargeError, UnavailableError
+from forwarder.ingest.answers import Answers
+from forwarder.ingest.intake import Intake
+
+# Seconds between attempts to store while the queue cannot take events.
+_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Lines that were checked together, `first` to `last`, counted from 1 over the connection."""
+
+    checked: Checked
+    refused: list[Refused]
+    first: int
+
+    @property
+    def last(self) -> int:
+        return self.first + self.checked.events + len(self.refused) - 1
+
+    def numbers(self) -> list[int]:
+        """Return the lines of the events in `checked`."""
+        refused = {refusal.index for refusal in self.refused}
+        return [line for line in range(self.first, self.last + 1) if line - self.first not in refused]
+
+
+class Storing:
+    """Stores what one client has sent.
+
+    `patience` tells for how many seconds more it may wait for a queue that cannot take events.
+    """
+
+    def __init__(self, intake: Intake, answers: Answers, patience: Callable[[], float]) -> None:
+        self._intake = intake
+        self._answers = answers
+        self._patience = patience
+
+    async def store(self, piece: Piece) -> None:
+        """Store the events of a piece. Raises UnavailableError where they cannot be stored in time."""
+        try:
+            await self._together(piece.checked)
+        except TooLargeError:
+            await self._apart(piece.checked, piece.numbers())
+
+    async def _together(self, checked: Checked) -> None:
+        """Store events, waiting for as long as the queue cannot take them."""
+        while checked.events:
+            try:
+                await self._intake.accept(checked)
+                break
+            except UnavailableError:
+                if (seconds := self._patience()) <= 0:
+                    raise
+            await self._intake.wait_space(min(_RETRY_SECONDS, seconds))
+
+    async def _apart(self, checked: Checked, numbers: list[int]) -> None:
+        """Store events that do not fit into the queue together; refuse those that do not fit alone."""
+        try:
+            await self._together(checked)
+        except TooLargeError as error:
+            if checked.events == 1:
+                await self._answers.refuse(numbers[0], error.status, error.message)
+                return
+            head, tail = checked.split()
+            await self._apart(head, numbers[: head.events])
+            await self._apart(tail, numbers[head.events :])

@@ -9,6 +9,7 @@
     DELETE /v1/destinations/NAME/queue          drop them: {"dropped": N}
     GET    /v1/dead                             dead letters as NDJSON: destination, id, reason, older_than, limit
     POST   /v1/dead/replay, purge               {"replayed": N} or {"dropped": N}; the same filters in a JSON object
+    POST   /v1/reload                           read configuration and keys again: {"reloaded": true}, or 409
     GET    /openapi.json                        the description of all of it
 
 Nothing here changes state on a GET, and no request of a browser gets in (see `ingest.access`).
@@ -30,7 +31,7 @@ from aiohttp.typedefs import Handler, Middleware
 from forwarder import __version__
 from forwarder.admin.dead import encode_letter, parse_body, parse_limit, parse_query
 from forwarder.admin.status import Status, build_status
-from forwarder.admin.steering import Steering
+from forwarder.admin.steering import Reloads, Steering
 from forwarder.admin.stream import stream_lines
 from forwarder.errors import IntakeError, MalformedError
 from forwarder.ingest.access import Access
@@ -62,9 +63,12 @@ class NotConfiguredError(IntakeError):
 class AdminApi:
     """The admin API of one daemon; `now` returns seconds since the epoch."""
 
-    def __init__(self, queue: Queue, steering: Steering, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, queue: Queue, steering: Steering, reloads: Reloads, *, now: Callable[[], float] = time.time
+    ) -> None:
         self._queue = queue
         self._steering = steering
+        self._reloads = reloads
         self._now = now
         self._started = time.monotonic()
 
@@ -74,6 +78,7 @@ class AdminApi:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/v1/status", self._status)
+        app.router.add_post("/v1/reload", self._reload)
         app.router.add_post("/v1/destinations/{name}/{verb:flush|pause|resume}", self._steer)
         app.router.add_get("/v1/destinations/{name}/queue", self._peek, allow_head=False)
         app.router.add_delete("/v1/destinations/{name}/queue", self._purge)
@@ -97,6 +102,7 @@ class AdminApi:
             uptime=time.monotonic() - self._started,
             ready=self._steering.ready() is None,
             now=self._now(),
+            refused=self._reloads.refused,
         )
 
     # --- looking on ----------------------------------------------------------------------------
@@ -112,6 +118,13 @@ class AdminApi:
 
     async def _status(self, _request: web.Request) -> web.Response:
         return _json(await self.status())
+
+    async def _reload(self, _request: web.Request) -> web.Response:
+        refused = await self._reloads.reload()
+        if refused is not None:
+            hint = "the old configuration goes on"
+            return problem_response(409, "reload-refused", str(refused), problems=refused.problems, hint=hint)
+        return _json({"reloaded": True})
 
     # --- destinations --------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from forwarder.admin.steering import DestinationStatus
+from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import Counters, LastError, QueueStats, State
 
 # The last second that RFC 3339 can write, in seconds since the epoch.
@@ -51,6 +51,13 @@ class DestinationState(msgspec.Struct):
     last_error: ErrorState | None
 
 
+class ReloadState(msgspec.Struct):
+    """A reload that was refused: the configuration that is in use is not the one in the file."""
+
+    at: datetime
+    problems: list[str]
+
+
 class Status(msgspec.Struct):
     """The whole answer. Times are RFC 3339 in UTC, durations float seconds."""
 
@@ -59,6 +66,7 @@ class Status(msgspec.Struct):
     ready: bool
     queue: QueueState
     destinations: dict[str, DestinationState]
+    reload_refused: ReloadState | None = None
 
 
 def build_status(
@@ -69,6 +77,7 @@ def build_status(
     uptime: float,
     ready: bool,
     now: float,
+    refused: Refusal | None = None,
 ) -> Status:
     """Put together what the queue and the pumps know; `uptime` in seconds, `now` in seconds since the epoch.
 
@@ -85,6 +94,7 @@ def build_status(
             name: _destination(stats.destinations.get(name, Counters()), pumps.get(name, removed), now)
             for name in names
         },
+        reload_refused=None if refused is None else ReloadState(utc(refused.at), list(refused.problems)),
     )
 
 

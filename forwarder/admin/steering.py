@@ -26,6 +26,31 @@ class DestinationStatus:
     last_error: LastError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a reload was refused; `at` in seconds since the epoch."""
+
+    at: float
+    problems: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(self.problems)
+
+
+class Reloads(Protocol):
+    """How the daemon reads its configuration again."""
+
+    @property
+    def refused(self) -> Refusal | None:
+        """Why the last reload was refused; None after one that was not."""
+
+    async def reload(self) -> Refusal | None:
+        """Read configuration, keys and tokens again and put them in place; return why that was refused.
+
+        Raises ShuttingDownError.
+        """
+
+
 class Steering(Protocol):
     """The daemon, as the admin API sees it."""
 

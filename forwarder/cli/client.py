@@ -45,6 +45,7 @@ class Problem(msgspec.Struct):
     type: str = ""
     hint: str = ""
     errors: list[EventError] = []
+    problems: list[str] = []
 
 
 def read_problem(body: bytes) -> Problem:
@@ -125,7 +126,9 @@ class AdminClient:
             return NegativeAnswerError(
                 f"{self.address}: {printable(problem.detail)}", status=status, hint="give the token: --token-file FILE"
             )
-        return NegativeAnswerError(printable(problem.detail), status=status, hint=printable(problem.hint))
+        # Mistakes of a configuration stand one a line.
+        words = "\n".join(map(printable, problem.problems or [problem.detail]))
+        return NegativeAnswerError(words, status=status, hint=printable(problem.hint))
 
     def decode(self, body: bytes, kind: type[T]) -> T:
         """Return the answer as `kind`."""

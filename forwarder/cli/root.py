@@ -27,6 +27,7 @@ _COMMANDS = {
     "check": "forwarder.cli.check:check_command",
     "demo": "forwarder.cli.demo:demo_command",
     "send": "forwarder.cli.send:send_command",
+    "reload": "forwarder.cli.reload:reload_command",
     "status": "forwarder.cli.status:status_command",
     "queue": "forwarder.cli.queue:queue_group",
     "dead": "forwarder.cli.dead:dead_group",

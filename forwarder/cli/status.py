@@ -61,6 +61,10 @@ def _reason(admin: AdminClient) -> str:
 def _print(status: Status, reason: str) -> None:
     ready = "ready" if status.ready else f"NOT READY: {reason}"
     click.echo(f"forwarder {printable(status.version)}, up {duration(status.uptime_seconds)}, {ready}")
+    if (refused := status.reload_refused) is not None:
+        click.echo(f"RELOAD REFUSED {ago(refused.at)}, the configuration before it goes on:")
+        for problem in refused.problems:
+            click.echo(f"  {printable(problem)}")
     queue = status.queue
     share = min(1.0, queue.bytes / queue.max_bytes) if queue.max_bytes else 0.0
     bar = "█" * round(share * _BAR)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,7 @@ class _Open:
     listener: Listener
     rule: _Rule
     access: Access
-    close: Callable[[], Awaitable[None]]
+    close: Callable[[], Coroutine[None, None, None]]
 
     def change(self, rule: _Rule) -> None:
         """Let another rule hold from the next request on."""
@@ -85,6 +85,7 @@ class Inlets:
             listener = adopt(sock)
             self._passed[name, listener.address] = listener
         self._open: dict[Key, _Open] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def apply(self, parts: Parts) -> None:
         """Listen at the addresses of a configuration, and at no others. Raises ListenError, having changed nothing."""
@@ -93,7 +94,12 @@ class Inlets:
         self.http.limit(parts.config.ingest.max_request_bytes)
         self.stream.max_event_bytes = parts.config.ingest.max_event_bytes
         for key in [key for key in self._open if key not in wanted]:
-            await self._open.pop(key).close()
+            closing = asyncio.create_task(self._open.pop(key).close(), name="listener-closing")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            # Not that of the admin API: over it came the request for this, perhaps, which it waits for.
+            if key[0] != "admin":
+                await closing
             log.info("listener.closed", kind=key[0], address=str(key[1]))
         for key, found in self._open.items():
             found.change(wanted[key])
@@ -155,4 +161,4 @@ class Inlets:
     async def close(self, kind: str) -> None:
         """Accept nothing more at this kind of listeners; requests that are under way are answered."""
         keys = [key for key in self._open if key[0] == kind]
-        await asyncio.gather(*[self._open.pop(key).close() for key in keys])
+        await asyncio.gather(*[self._open.pop(key).close() for key in keys], *self._closing)

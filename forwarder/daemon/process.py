@@ -12,8 +12,6 @@ import asyncio
 import os
 import signal
 import sqlite3
-from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 import uvloop
@@ -21,26 +19,21 @@ import uvloop
 from forwarder import __version__
 from forwarder import log as log_to
 from forwarder.admin.api import AdminApi
-from forwarder.config import Config
 from forwarder.daemon.descriptors import raise_limit
 from forwarder.daemon.inlets import Inlets
 from forwarder.daemon.memory import keep_freed_blocks, spare_what_stays
 from forwarder.daemon.outlets import Outlets
 from forwarder.daemon.parts import Parts
+from forwarder.daemon.reloading import Load, Reloading
 from forwarder.daemon.report import Report
-from forwarder.errors import ConfigError, ForwarderError, Problem
+from forwarder.errors import ConfigError, Problem
 from forwarder.ingest.intake import Intake
 from forwarder.lossy import drain_stderr
 from forwarder.queue.base import Queue
 from forwarder.queue.sqlite import SqliteQueue
 from forwarder.systemd import Notifier, listening_sockets
 
-# Seconds between two looks at the files of keys, tokens and certificates.
-_LOOK_AT_FILES_SECONDS = 2.0
-
 log = structlog.get_logger(__name__)
-
-Load = Callable[[], Config]
 
 
 def run(parts: Parts, load: Load) -> None:
@@ -62,11 +55,11 @@ async def _live(parts: Parts, load: Load) -> None:
     async with await SqliteQueue.open(
         config.queue.path, max_bytes=config.queue.max_bytes, names=list(config.destinations)
     ) as queue:
-        daemon = Daemon(parts, queue)
+        daemon = Daemon(parts, queue, load)
         await daemon.start()
         spare_what_stays()
         report = Report(notifier, queue, daemon.listening)
-        reloading = asyncio.create_task(_reload_when_wanted(daemon, load, reload, report), name="reload")
+        reloading = asyncio.create_task(daemon.reloading.run(reload, report), name="reloading")
         watching = asyncio.create_task(report.run(), name="report")
         report.ready()
         log.info(
@@ -81,6 +74,7 @@ async def _live(parts: Parts, load: Load) -> None:
         log.info("forwarder.stopping", timeout=config.shutdown_timeout)
         for task in (reloading, watching):
             task.cancel()
+        await asyncio.gather(reloading, watching, return_exceptions=True)
         await daemon.stop()
     log.info("forwarder.stopped")
 
@@ -108,12 +102,13 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
 class Daemon:
     """Everything that runs for one queue."""
 
-    def __init__(self, parts: Parts, queue: Queue) -> None:
+    def __init__(self, parts: Parts, queue: Queue, load: Load) -> None:
         self.parts = parts
         self._queue = queue
         self._intake = Intake(queue, parts.envelope)
         self.outlets = Outlets(queue)
-        admin = AdminApi(queue, self.outlets)
+        self.reloading = Reloading(parts, load, self._put_in_place)
+        admin = AdminApi(queue, self.outlets, self.reloading)
         self._inlets = Inlets(parts, self._intake, admin, listening_sockets(os.environ))
 
     async def start(self) -> None:
@@ -129,7 +124,7 @@ class Daemon:
             await self.outlets.drain(0.0)
             raise
 
-    async def reload(self, parts: Parts) -> None:
+    async def _put_in_place(self, parts: Parts) -> None:
         """Put another configuration in place. Raises ForwarderError, having changed nothing."""
         before, after = self.parts.config.queue, parts.config.queue
         for name in ("backend", "path", "max_bytes"):
@@ -142,6 +137,7 @@ class Daemon:
         await self.outlets.apply(parts.outlets)
         log_to.configure(parts.config.log.level, parts.config.log.format)
         self.parts = parts
+        log.info("reload.done", listening=self.listening())
 
     async def stop(self) -> None:
         """Accept nothing more, deliver what waits within `shutdown_timeout`, and let go."""
@@ -155,49 +151,3 @@ class Daemon:
     def listening(self) -> str:
         """Return the addresses of the intake, for people."""
         return ", ".join(str(found) for kind in ("http", "stream") for found in self._inlets.addresses(kind))
-
-
-async def _reload_when_wanted(daemon: Daemon, load: Load, wanted: asyncio.Event, report: Report) -> None:
-    """Reload when `wanted` is set, and when a key, a token or a certificate was replaced.
-
-    Only a signal reads the configuration again: a file that is just being edited is nobody's wish.
-    """
-    tried = daemon.parts.files
-    while True:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_AT_FILES_SECONDS):
-                await wanted.wait()
-        if wanted.is_set():
-            wanted.clear()
-            report.reloading()
-            report.reloaded(await _reload(daemon, load))
-        found = await asyncio.to_thread(daemon.parts.files_now)
-        # What was refused is not tried again before it changes again.
-        if found == tried:
-            continue
-        tried = found
-        is_in_use = found == daemon.parts.files
-        report.reloaded(None if is_in_use else await _reload(daemon, lambda: daemon.parts.config))
-
-
-async def _reload(daemon: Daemon, load: Load) -> str | None:
-    """Read and check everything, then put it in place; on any error the old configuration goes on.
-
-    Return None, or why it was refused.
-    """
-    hint = "the old configuration goes on"
-    try:
-        await daemon.reload(await asyncio.to_thread(lambda: Parts.build(load())))
-    except ConfigError as error:
-        problems = [str(problem) for problem in error.problems]
-    except ForwarderError as error:
-        problems = [f"{error.message}. {error.hint}"]
-    except Exception as error:
-        log.exception("reload.failed", hint=hint)
-        return f"{type(error).__name__}, see the log"
-    else:
-        log.info("reload.done", listening=daemon.listening())
-        return None
-    for problem in problems:
-        log.error("reload.refused", problem=problem, hint=hint)
-    return "; ".join(problems)

@@ -13,7 +13,7 @@ import structlog.testing
 from aiohttp import web
 
 from forwarder.admin.api import AdminApi
-from forwarder.admin.steering import DestinationStatus
+from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.envelope import is_json_line
 from forwarder.errors import ForwarderError
 from forwarder.ingest.access import Access
@@ -198,6 +198,21 @@ class FakeDaemon:
         return await self.queue.purge(name)
 
 
+class FakeReloads:
+    """The reloads of a daemon, which all end in the same way."""
+
+    def __init__(self, refused: Refusal | None = None) -> None:
+        self.refused = refused
+        self.error: Exception | None = None
+        self.asked = 0
+
+    async def reload(self) -> Refusal | None:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return self.refused
+
+
 @dataclass
 class Served:
     """An admin API that listens."""
@@ -205,12 +220,16 @@ class Served:
     queue: MemoryQueue
     daemon: FakeDaemon
     address: Address
+    reloads: FakeReloads
 
 
 @contextlib.asynccontextmanager
-async def serving(queue: MemoryQueue, daemon: FakeDaemon, address: Address, token: str | None) -> AsyncIterator[Served]:
+async def serving(
+    queue: MemoryQueue, daemon: FakeDaemon, address: Address, token: str | None, reloads: FakeReloads | None = None
+) -> AsyncIterator[Served]:
     """Serve the admin API at an address; a TCP port of 0 is replaced by the real one."""
-    api = AdminApi(queue, daemon, now=lambda: NOW)
+    reloads = reloads or FakeReloads()
+    api = AdminApi(queue, daemon, reloads, now=lambda: NOW)
     runner = Runner(api.application(Access(address, token=token, allow_uids=frozenset())))
     await runner.setup()
     if address.path is not None:
@@ -219,7 +238,7 @@ async def serving(queue: MemoryQueue, daemon: FakeDaemon, address: Address, toke
         await web.TCPSite(runner, address.host, address.port).start()
         address = replace(address, port=runner.addresses[0][1])
     try:
-        yield Served(queue, daemon, address)
+        yield Served(queue, daemon, address, reloads)
     finally:
         await runner.cleanup()
 

@@ -17,11 +17,11 @@ from forwarder import __version__
 from forwarder.admin import status as statuses
 from forwarder.admin.api import AdminApi
 from forwarder.admin.dead import DeadLine, Wanted, encode_letter
-from forwarder.admin.steering import DestinationStatus
-from forwarder.errors import StorageError
+from forwarder.admin.steering import DestinationStatus, Refusal
+from forwarder.errors import ShuttingDownError, StorageError
 from forwarder.ingest.access import Access
 from forwarder.model import Address, LastError, Segment, State
-from tests.admin.memory import NOW, FakeDaemon, MemoryQueue, serving
+from tests.admin.memory import NOW, FakeDaemon, FakeReloads, MemoryQueue, serving
 from tests.openapi import PLAIN_PROBLEMS, Body, Described, Place, problems_of, read
 
 ADMIN = Described("forwarder.admin")
@@ -31,9 +31,10 @@ QUEUE = [("GET", "/v1/destinations/{name}/queue"), ("DELETE", "/v1/destinations/
 DEAD = ("GET", "/v1/dead")
 MOVING = [("POST", "/v1/dead/replay"), ("POST", "/v1/dead/purge")]
 LOOKING = [(method, path) for method in ("GET", "HEAD") for path in ("/v1/status", "/openapi.json")]
+RELOAD = ("POST", "/v1/reload")
 PROBES = [(method, path) for method in ("GET", "HEAD") for path in ("/healthz", "/readyz")]
 STATUS = [("GET", "/v1/status"), ("HEAD", "/v1/status")]
-TOUCHING = [*STATUS, *STEERING, *QUEUE, DEAD, *MOVING]
+TOUCHING = [*STATUS, *STEERING, *QUEUE, DEAD, *MOVING, RELOAD]
 """What asks the queue, which may fail."""
 MAIN = {"json": {"destination": "main"}}
 
@@ -47,6 +48,8 @@ PROVOKED: dict[Place, dict[str, Any]] = {
     **{(*place, 401): {"headers": {"Authorization": ""}} for place in (*LOOKING, *TOUCHING)},
     **{(*place, 400): {"params": {"limit": "0"}} for place in (QUEUE[0], DEAD)},
     **{(*place, 400): {"json": {}} for place in MOVING},
+    (*RELOAD, 200): {},
+    (*RELOAD, 409): {},
     **{(*place, 404): {"name": "nobody"} for place in (*STEERING, *QUEUE)},
     (*DEAD, 404): {"params": {"destination": "nobody"}},
     **{(*place, 404): {"json": {"destination": "nobody"}} for place in MOVING},
@@ -72,7 +75,7 @@ def test_every_route_is_described() -> None:
     """The description has each route of the application, and no other."""
     queue = MemoryQueue()
     access = Access(Address(path="/none"), token=None, allow_uids=frozenset())
-    routes = AdminApi(queue, FakeDaemon(queue)).application(access).router.routes()
+    routes = AdminApi(queue, FakeDaemon(queue), FakeReloads()).application(access).router.routes()
     found: set[tuple[str, str]] = set()
     for route in routes:
         path = route.resource.canonical if route.resource is not None else ""
@@ -87,8 +90,12 @@ def test_every_route_is_described() -> None:
 
 def test_the_problems_are_those_that_there_are() -> None:
     """Every problem that the admin API can answer with is described, and none of the intake's own."""
-    intake_only = {"invalid-event", "shutting-down", "unsupported-media-type"}
-    wanted = problems_of("forwarder.errors", "forwarder.admin") | PLAIN_PROBLEMS | {"not-ready", "expectation-failed"}
+    intake_only = {"invalid-event", "unsupported-media-type"}
+    wanted = (
+        problems_of("forwarder.errors", "forwarder.admin")
+        | PLAIN_PROBLEMS
+        | {"not-ready", "expectation-failed", "reload-refused"}
+    )
     assert wanted - intake_only == ADMIN.problems
 
 
@@ -111,12 +118,16 @@ async def test_an_answer(place: Place, tmp_path: Path) -> None:
     if status in {500, 503}:
         queue.error = RuntimeError("secret") if status == 500 else StorageError("I/O error")
         daemon.reason = "the queue is full"
+    reloads = FakeReloads(Refusal(NOW, ("queue.path: changes only at a start",)) if status == 409 else None)
+    reloads.error = (
+        RuntimeError("secret") if status == 500 else ShuttingDownError("it stops") if status == 503 else None
+    )
     url = path.replace("{name}", arguments.pop("name", "main"))
     headers = {**TOKEN, **arguments.pop("headers", {})}
     if isinstance(body_of := arguments.get("data"), Body):
         arguments["data"] = body_of()
     with structlog.testing.capture_logs():
-        async with serving(queue, daemon, Address(path=str(tmp_path / "a.sock")), "s3cret") as served:
+        async with serving(queue, daemon, Address(path=str(tmp_path / "a.sock")), "s3cret", reloads) as served:
             connector = aiohttp.UnixConnector(served.address.path or "")
             async with (
                 aiohttp.ClientSession("http://localhost", connector=connector) as session,
@@ -142,6 +153,7 @@ async def test_dead_letters_are_as_described(event: bytes) -> None:
         ("QueueState", statuses.QueueState),
         ("DestinationState", statuses.DestinationState),
         ("ErrorState", statuses.ErrorState),
+        ("ReloadState", statuses.ReloadState),
         ("DeadLetter", DeadLine),
         ("Wanted", Wanted),
     ],

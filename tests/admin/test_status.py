@@ -44,6 +44,7 @@ def test_exact_shape() -> None:
                 "last_error": {"at": "2023-11-14T22:13:18.500000Z", "status": 503, "detail": "busy"},
             }
         },
+        "reload_refused": None,
     }
 
 

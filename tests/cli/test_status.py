@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from forwarder.admin.steering import DestinationStatus
+from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import LastError, Segment, State
 from tests.admin.memory import NOW, Kept, Served, served_in_thread
 from tests.cli.console import run, run_on_terminal
@@ -81,3 +82,15 @@ async def test_event_is_counted(tmp_path: Path) -> None:
         await served.queue.append([Segment("main", 1, b"{}\n")])
         document = json.loads(run("status", "--json", "--admin", str(served.address)).out)
     assert document["destinations"]["main"]["queued"] == 1
+
+
+def test_a_reload_that_was_refused(served: Served) -> None:
+    """As long as what is in use is not what stands in the file, the status says so, and why."""
+    served.reloads.refused = Refusal(time.time() - 65, ("f.yaml:3: queue.path: changes only at a start", "and \x1b[2J"))
+    ended = run("status", "--admin", str(served.address))
+    _head, refused, first, second, queue, *_ = ended.out.splitlines()
+    assert refused == "RELOAD REFUSED 1min 5s ago, the configuration before it goes on:"
+    assert (first, second) == ("  f.yaml:3: queue.path: changes only at a start", "  and \\u001b[2J")
+    assert queue.startswith("queue ")
+    problems = json.loads(run("status", "--json", "--admin", str(served.address)).out)["reload_refused"]["problems"]
+    assert problems == ["f.yaml:3: queue.path: changes only at a start", "and \x1b[2J"]

@@ -158,11 +158,13 @@ async def test_each_mistake_is_named_and_changes_nothing(tmp_path: Path) -> None
                 for number, (name, (mistake, words)) in enumerate(MISTAKES.items()):
                     refused = await reload_with(forwarder, mistake)
                     assert any(words in problem for problem in refused), f"{name}: {words!r} is not in {refused}"
+                    assert (await forwarder.status())["reload_refused"]["problems"] == refused
                     assert (await forwarder.post(events(number, 1)))[0] == 202, name
                 await forwarder.settled()
                 forwarder.write_config()
                 hang_up(forwarder)
                 await forwarder.until(lambda: forwarder.logged("reload.done"))
+                assert (await forwarder.status())["reload_refused"] is None
                 assert await forwarder.stop() == 0
     assert receiver.stats.stored == len(MISTAKES)
     assert len(MISTAKES) >= 20
@@ -184,6 +186,28 @@ async def reload_with(forwarder: Forwarder, mistake: Mistake) -> list[str]:
     await forwarder.until(lambda: len(forwarder.logged("reload.refused")) > known)
     assert not forwarder.logged("reload.done")
     return [line["problem"] for line in forwarder.logged("reload.refused")[known:]]
+
+
+async def test_the_command_waits_for_the_verdict(tmp_path: Path) -> None:
+    """`forwarder reload` says what is refused, also what only a start can change, and takes effect before it ends."""
+    forwarder = Forwarder(tmp_path / "f", "http://127.0.0.1:1/put")
+    async with forwarder:
+        good = forwarder.config
+        forwarder.config = merged(good, {"queue": {"max_bytes": "1GiB"}})
+        forwarder.write_config()
+        refused = await asyncio.to_thread(forwarder.command, "reload")
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(b"forwarder: the queue: queue.max_bytes: changes only at a start. Restart.\n")
+        # The address over which the request comes is closed by it, and the answer still arrives.
+        moved = {"admin": {"listen": [f"unix:{forwarder.folder}/moved.sock"]}}
+        forwarder.config = merged(good, moved)
+        forwarder.write_config()
+        done = await asyncio.to_thread(forwarder.command, "reload", "--admin", f"unix:{forwarder.folder}/admin.sock")
+        assert (done.returncode, done.stdout) == (0, b"reloaded\n")
+        status = await asyncio.to_thread(forwarder.command, "status")
+        assert status.returncode == 0
+        assert b"RELOAD REFUSED" not in status.stdout
+        assert await forwarder.stop() == 0
 
 
 # --- keys --------------------------------------------------------------------------------------

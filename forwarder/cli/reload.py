@@ -1,0 +1,18 @@
+"""`forwarder reload`: let the daemon read its configuration and keys again, and hear what came of it."""
+
+from __future__ import annotations
+
+import click
+
+from forwarder.cli.client import AdminClient, with_admin
+
+
+@click.command("reload")
+@with_admin
+def reload_command(admin: AdminClient) -> None:
+    """Let the daemon read configuration, keys and tokens again; wait for its verdict.
+
+    Exits with 0 if they are in use, with 1 if they were refused: then the old ones go on.
+    """
+    admin.ask("POST", "/v1/reload")
+    click.echo("reloaded")

@@ -1,0 +1,126 @@
+"""Reloads: everything is read and checked first, then put in place; on any error the old configuration goes on.
+
+One follows the other, whoever wants them: a signal, the admin API, or a key, a token or a certificate that was
+replaced on disk. Only the first two read the configuration again: a file that is just being edited is nobody's wish.
+Why the last one was refused is kept until one is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from forwarder.admin.steering import Refusal
+from forwarder.config import Config
+from forwarder.daemon.parts import Parts
+from forwarder.daemon.report import Report
+from forwarder.errors import ConfigError, ForwarderError, ShuttingDownError
+
+# Seconds between two looks at the files of keys, tokens and certificates.
+_LOOK_AT_FILES_SECONDS = 2.0
+_HINT = "the old configuration goes on"
+
+log = structlog.get_logger(__name__)
+
+Load = Callable[[], Config]
+
+
+class Reloading:
+    """The reloads of one daemon, which runs with `parts`.
+
+    `load` reads the configuration, `put_in_place` does the rest; it raises ForwarderError, having changed nothing.
+    """
+
+    def __init__(self, parts: Parts, load: Load, put_in_place: Callable[[Parts], Awaitable[None]]) -> None:
+        self._parts = parts
+        self._load = load
+        self._put_in_place = put_in_place
+        self._tried = parts.files
+        self._one_at_a_time = asyncio.Lock()
+        self._running: set[asyncio.Task[Refusal | None]] = set()
+        self._report: Report | None = None
+        self.refused: Refusal | None = None
+        """Why the last reload was refused; None after one that was not."""
+
+    async def reload(self) -> Refusal | None:
+        """Read configuration, keys and tokens again and put them in place; return why that was refused.
+
+        It goes on where whoever asked for it does not wait: a reload may close the connection that brought it.
+        Raises ShuttingDownError while the daemon starts or stops.
+        """
+        return await self._begin(self._load)
+
+    async def run(self, wanted: asyncio.Event, report: Report) -> None:
+        """Reload when `wanted` is set, and when a file was replaced, until cancelled; from now on others may, too."""
+        self._report = report
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_AT_FILES_SECONDS):
+                        await wanted.wait()
+                if wanted.is_set():
+                    wanted.clear()
+                    await self.reload()
+                await self._look_at_files()
+        finally:
+            self._report = None
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _look_at_files(self) -> None:
+        found = await asyncio.to_thread(self._parts.files_now)
+        # What was refused is not tried again before it changes again.
+        if found == self._tried:
+            return
+        self._tried = found
+        if found == self._parts.files:
+            # It was put back as it was.
+            self._ended(None)
+        else:
+            await self._begin(lambda: self._parts.config)
+
+    async def _begin(self, load: Load) -> Refusal | None:
+        if self._report is None:
+            raise ShuttingDownError("the forwarder starts or stops just now")
+        task = asyncio.create_task(self._one(load), name="reload")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def _one(self, load: Load) -> Refusal | None:
+        async with self._one_at_a_time:
+            if self._report is not None:
+                self._report.reloading()
+            problems = await self._try(load)
+            refused = Refusal(time.time(), tuple(problems)) if problems else None
+            self._ended(refused)
+            return refused
+
+    async def _try(self, load: Load) -> list[str]:
+        """Put another configuration in place, or return what is wrong with it."""
+        try:
+            parts = await asyncio.to_thread(lambda: Parts.build(load()))
+            await self._put_in_place(parts)
+        except ConfigError as error:
+            problems = [str(problem) for problem in error.problems]
+        except ForwarderError as error:
+            problems = [f"{error.message}. {error.hint}" if error.hint else error.message]
+        except Exception as error:
+            log.exception("reload.failed", hint=_HINT)
+            return [f"{type(error).__name__}, see the log"]
+        else:
+            self._parts = parts
+            return []
+        for problem in problems:
+            log.error("reload.refused", problem=problem, hint=_HINT)
+        return problems
+
+    def _ended(self, refused: Refusal | None) -> None:
+        self.refused = refused
+        if self._report is not None:
+            self._report.reloaded(None if refused is None else str(refused))

@@ -215,7 +215,8 @@ async def _answer_problems(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPRequestEntityTooLarge as error:
         return problem_response(413, "too-large", error.text or "the request is too large")
     except (HttpProcessingError, web.RequestPayloadError) as error:
-        return problem_of(MalformedError(f"the body cannot be read: {first_line(str(error))}"))
+        words = error.message if isinstance(error, HttpProcessingError) else str(error)
+        return problem_of(MalformedError(f"the body cannot be read: {first_line(words)}"))
     except ConnectionError:
         # The client is gone: there is nobody to answer, and nothing to tell.
         raise

@@ -222,9 +222,10 @@ class Connection(asyncio.Protocol):
         self._lane = lane
         self._access = access
         self._loop = asyncio.get_running_loop()
-        # A request is being stored; it is the last one; the client does not read its answers.
+        # A request is being stored; it is the last one; the client sends nothing more, or does not read its answers.
         self._is_waiting = False
         self._is_last = False
+        self._has_ended = False
         self._is_choked = False
         self._part = bytearray()
         """The beginning of a request."""
@@ -274,8 +275,11 @@ class Connection(asyncio.Protocol):
             self._hand_over(data)
 
     def eof_received(self) -> bool:
-        # Who only ends its own side still reads the answer.
-        self._is_last = True
+        # Who only ends its own side still reads the answers.
+        self._has_ended = True
+        if self._part:
+            self._hand_over(self._take_part())
+            return True
         return self._is_waiting
 
     def pause_writing(self) -> None:
@@ -296,12 +300,12 @@ class Connection(asyncio.Protocol):
             return
         self._transport.write(data)
         self._last_used = self._loop.time()
-        if self._is_last:
-            self._transport.close()
-        elif self._more:
+        if self._more and not self._is_last:
             more, self._more = self._more, b""
             self._transport.resume_reading()
             self._hand_over(more)
+        elif self._is_last or self._has_ended:
+            self._transport.close()
 
     def close(self) -> None:
         """Hang up, after the answer that is waited for."""
@@ -335,6 +339,8 @@ class Connection(asyncio.Protocol):
         if self._is_choked:
             handler.pause_writing()
         handler.data_received(data)
+        if self._has_ended:
+            handler.eof_received()
 
     def _leave(self) -> None:
         self._server.fresh.discard(self)

@@ -45,6 +45,18 @@ async def test_probes(client: aiohttp.ClientSession, served: Served) -> None:
         assert await problem(response) == (503, "not-ready", "the queue is full")
 
 
+async def test_a_client_that_ends_its_side(served: Served) -> None:
+    """Whoever only ends its own side still reads the answers to all that it asked, and then the end."""
+    reader, writer = await asyncio.open_unix_connection(served.address.path)
+    for path in (b"/healthz", b"/v1/status", b"/v1/destinations/main/queue", b"/v1/dead"):
+        writer.write(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+    writer.write_eof()
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200"] * 4
+    writer.close()
+
+
 async def test_status_is_one_reading(client: aiohttp.ClientSession, served: Served) -> None:
     """The status of all destinations comes from one reading of the queue."""
     await queued(served, "main", b"{}", b"{}")

@@ -31,6 +31,7 @@ PROVOKED: dict[Place, dict[str, Any]] = {
     (*EVENTS, 415): {"data": b"x", "headers": {"Content-Type": "text/plain"}},
     (*EVENTS, 417): {"json": event(1), "headers": {"Expect": "wonders"}},
     (*EVENTS, 422): {"json": [event(1), {"version": 1}]},
+    (*EVENTS, 431): {"json": event(1), "headers": {"X": "x" * 8200}},
     (*EVENTS, 500): {"json": event(1)},
     (*EVENTS, 503): {"json": event(1)},
     **{(method, path, 200): {} for method in ("GET", "HEAD") for path in PATHS},

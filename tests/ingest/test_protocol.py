@@ -8,14 +8,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from forwarder.ingest.protocol import Runner, first_line
 
 
 async def echo(request: web.Request) -> web.Response:
-    return web.Response(body=await request.read())
+    try:
+        return web.Response(body=await request.read())
+    except HttpProcessingError:
+        return web.Response(status=400)
 
 
 async def ignore(_request: web.Request) -> web.Response:
@@ -57,12 +62,10 @@ async def ask(address: str, request: bytes) -> tuple[int, dict[str, Any]]:
     [
         b"hello\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
-        b"POST /%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"secret" * 3000),
-        b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n" % (b"secret" * 3000),
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
         b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nsecret\r\n",
     ],
-    ids=["words", "tls", "path", "header", "lengths", "chunks"],
+    ids=["words", "tls", "lengths", "chunks"],
 )
 async def test_what_is_not_http(address: str, request_: bytes) -> None:
     """What the parser refuses is answered with 400, in its words, without what the client sent; nothing is logged."""
@@ -70,6 +73,79 @@ async def test_what_is_not_http(address: str, request_: bytes) -> None:
     assert (status, problem["type"]) == (400, "urn:forwarder:problem:malformed")
     assert problem["detail"].startswith("not HTTP: ")
     assert "secret" not in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "type_", "words"),
+    [
+        (b"POST /%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"secret" * 3000), 414, "uri-too-long", "8,192 bytes"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nX: %b\r\n\r\n" % (b"secret" * 3000), 431, None, "8,190 bytes"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nX: %b\r\n\r\n" % (b"/" * 8191), 431, None, "8,190 bytes"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\n%b: 1\r\n\r\n" % (b"secret" * 3000), 431, None, "8,190 bytes"),
+    ],
+    ids=["path", "field", "field like a path", "name"],
+)
+async def test_what_is_too_long(address: str, request_: bytes, status: int, type_: str | None, words: str) -> None:
+    """A request line and header fields have limits, and each has its status; the limit is told, not the value."""
+    found, problem = await ask(address, request_)
+    assert (found, problem["type"]) == (status, f"urn:forwarder:problem:{type_ or 'header-fields-too-large'}")
+    assert words in problem["detail"]
+    assert "secret" not in problem["detail"]
+
+
+@pytest.mark.skipif(aiohttp.__version__ < "3.14", reason="older versions do not count the fields")
+async def test_too_many_fields(address: str) -> None:
+    """The number of header fields has a limit, too."""
+    found, problem = await ask(address, b"POST / HTTP/1.1\r\nHost: x\r\n%b\r\n" % (b"X: 1\r\n" * 128))
+    assert (found, problem["type"]) == (431, "urn:forwarder:problem:header-fields-too-large")
+    assert "128 header fields" in problem["detail"]
+
+
+async def test_fields_up_to_the_limit(address: str) -> None:
+    """A field of as many bytes as the limit says is read."""
+    reader, writer = await asyncio.open_unix_connection(address)
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nX: %b\r\n\r\n" % (b"x" * 8189))
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+async def test_a_client_that_ends_its_side(address: str) -> None:
+    """Every request that came before the client ended its side is answered, in order; then the connection ends."""
+    for count in (1, 2, 3, 100):
+        reader, writer = await asyncio.open_unix_connection(address)
+        bodies = [b"%d" % number for number in range(count)]
+        for body in bodies:
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        writer.write_eof()
+        async with asyncio.timeout(5):
+            answer = await reader.read()
+        assert [part.rpartition(b"\r\n")[2] for part in answer.split(b"HTTP/1.1 200")[1:]] == bodies
+        writer.close()
+
+
+@pytest.mark.parametrize("start", [b"Content-Length: 10\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel"])
+@pytest.mark.parametrize("before", [0, 1])
+async def test_a_client_that_ends_in_the_middle(address: str, start: bytes, before: int) -> None:
+    """A body that can come to no end any more is refused at once, also behind other requests."""
+    reader, writer = await asyncio.open_unix_connection(address)
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" * before)
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + start)
+    writer.write_eof()
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200"] * before + [b"400"]
+    writer.close()
+
+
+async def test_a_client_that_ends_before_its_first_request(address: str) -> None:
+    """A client that ends its side and has asked nothing, or only a part of a question, is hung up on."""
+    for start in (b"", b"POST / HTTP/1.1\r\nHo"):
+        reader, writer = await asyncio.open_unix_connection(address)
+        writer.write(start)
+        writer.write_eof()
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
 
 
 async def test_an_expectation_that_is_not_known(address: str) -> None:

@@ -85,8 +85,7 @@ class Rules:
 
     def elements(self, body: bytes) -> list[Good | int]:
         """Judge each event of a JSON body, an array or an object. Raises RefusedError where it is neither."""
-        check_text(body)
-        found = read(body)
+        found = parse(body)
         if type(found) is not list and not isinstance(found, Pairs):
             raise RefusedError(400)
         judged: list[Good | int] = []
@@ -99,10 +98,12 @@ class Rules:
 
     def request(self, body: bytes) -> list[Good]:
         """Judge a JSON body as a whole. Raises RefusedError."""
+        check_text(body)
+        read(body)
         return _all_good(self.elements(body))
 
     def _event(self, value: Any) -> Good:
-        if depth(value) > MAX_DEPTH:
+        if depth(value) > MAX_DEPTH or not _is_text(value):
             raise RefusedError(400)
         if not isinstance(value, Pairs):
             raise RefusedError(422)
@@ -160,22 +161,27 @@ def check_text(body: bytes) -> None:
 
 def read(text: bytes) -> Any:
     """Read JSON and lose nothing of it. Raises RefusedError."""
+    found = parse(text)
+    if not _is_text(found):
+        raise RefusedError(400)
+    return found
+
+
+def parse(text: bytes) -> Any:
+    """Read JSON, strings that no UTF-8 can say included. Raises RefusedError."""
     try:
-        found = json.loads(
+        return json.loads(
             text.decode(), object_pairs_hook=Pairs, parse_int=Number, parse_float=Number, parse_constant=_refuse
         )
-        _check_strings(found)
     except (ValueError, RecursionError):
         raise RefusedError(400) from None
-    return found
 
 
 def depth(value: Any) -> int:
     """Return how many levels of objects and arrays a value has."""
     levels, level = 0, [value]
-    while level := [one for one in level if isinstance(one, list)]:
-        levels += 1
-        level = [inner[1] if isinstance(one, Pairs) else inner for one in level for inner in one]
+    while any(isinstance(one, list) for one in level):
+        levels, level = levels + 1, _inside(level)
     return levels
 
 
@@ -183,14 +189,19 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _check_strings(value: Any) -> None:
-    """Raise UnicodeEncodeError where a string or a key holds half of a surrogate pair."""
-    if isinstance(value, str):
-        value.encode()
-    elif isinstance(value, Pairs):
-        for name, inner in value:
-            name.encode()
-            _check_strings(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_strings(inner)
+def _is_text(value: Any) -> bool:
+    """Say whether no string and no key in a value holds half of a surrogate pair."""
+    level = [value]
+    while level:
+        strings = [one for one in level if isinstance(one, str)]
+        strings += [name for one in level if isinstance(one, Pairs) for name, _ in one]
+        if any("\ud800" <= char <= "\udfff" for char in "".join(strings)):
+            return False
+        level = _inside(level)
+    return True
+
+
+def _inside(level: list[Any]) -> list[Any]:
+    """Return the values inside of these."""
+    lists = [one for one in level if isinstance(one, list)]
+    return [inner[1] if isinstance(one, Pairs) else inner for one in lists for inner in one]

@@ -4,107 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from forwarder.envelope import Checked, Envelope
-from forwarder.errors import IntakeError
-from tests.events import UUID, loads, tokens
+from tests.envelope.judging import DEFAULTS, ROUTES, ZERO_ID, check_request, check_stream, envelope
+from tests.events import UUID, tokens
 from tests.fuzzing import examples
 from tests.hostile import bodies, json_like, many_lines, nearly_good
-from tests.reference import Good, RefusedError, Rules
+from tests.reference import Rules
 
-ZERO_ID: Final = "00000000-0000-4000-8000-000000000000"
-DEFAULTS: Final[list[dict[str, str]]] = [
-    {},
-    {},
-    {"eventSourceId": "mé"},
-    {"eventObjectId": "7"},
-    {"eventObjectType": "user", "eventObjectId": "7", "version": "1", "eventKeyId": 'k"\\'},
-    {"eventType": "t", "eventSourceId": "s"},
-]
-ROUTES: Final[list[dict[str, dict[str, list[str]]]]] = [
-    {"main": {}},
-    {"main": {}},
-    {"all": {}, "apps": {"eventSourceId": ["app-*", "[st]"], "version": ["t"]}, "typed": {"eventType": ["?"]}},
-    {"apps": {"eventSourceId": ["app-?"]}, "users": {"eventObjectType": ["user", "t"]}},
-]
 DAMAGED: Final = b'{"eventSourceId":"a","eventType":"t","eventId":"%b",%b}'
 
 pytestmark = pytest.mark.fuzz
 
 rules = st.builds(Rules, st.sampled_from(DEFAULTS), st.sampled_from(ROUTES))
-
-
-def envelope(wanted: Rules) -> Envelope:
-    """Return the envelope of these rules, whose new ids are all zeros."""
-    return Envelope(
-        routes=wanted.routes,
-        defaults=wanted.defaults,
-        max_event_bytes=wanted.max_event_bytes,
-        random_bytes=bytes,
-    )
-
-
-def check_stored(checked: Checked, wanted: Sequence[Good]) -> None:
-    """Check that exactly these events are to be stored, as written, and for the right destinations."""
-    lines = checked.data.split(b"\n")
-    assert lines.pop() == b""
-    assert checked.events == len(lines) == len(wanted)
-    stored = [loads(line.decode()) for line in lines]
-    for good, found in zip(wanted, stored, strict=True):
-        filled = {**good.filled, **({"eventId": ZERO_ID} if good.needs_id else {})}
-        added = len(found) - len(good.written)
-        names = [name for name, _ in good.written]
-        assert dict(found[:added]) == {name: value for name, value in filled.items() if name not in names}
-        assert found[added:] == [(name, filled.get(name) if value is None else value) for name, value in good.written]
-    assert checked.event_ids() == [dict(found)["eventId"] for found in stored]
-    check_routes(checked, wanted, lines)
-
-
-def check_routes(checked: Checked, wanted: Sequence[Good], lines: Sequence[bytes]) -> None:
-    """Check that each destination gets its events in order, and nobody else's."""
-    routed: dict[str, list[bytes]] = {}
-    for good, line in zip(wanted, lines, strict=True):
-        for name in good.destinations:
-            routed.setdefault(name, []).append(line)
-    found: dict[str, list[bytes]] = {}
-    for segment in checked.segments:
-        held = segment.data.split(b"\n")[:-1]
-        assert segment.events == len(held)
-        found.setdefault(segment.destination, []).extend(held)
-    assert found == routed
-
-
-def check_request(parse: Callable[[bytes], Checked], judge: Callable[[bytes], list[Good]], body: bytes) -> None:
-    """Check that a request is accepted or refused as it has to be, with the right status."""
-    try:
-        wanted: list[Good] | int = judge(body)
-    except RefusedError as refused:
-        wanted = refused.status
-    if isinstance(wanted, list):
-        check_stored(parse(body), wanted)
-        return
-    with pytest.raises(IntakeError) as caught:
-        parse(body)
-    # Of very many errors not all are looked for.
-    assert caught.value.status == wanted or body.count(b"\n") > 20
-
-
-def check_stream(judge: Rules, data: bytes) -> None:
-    """Check that of many lines exactly the right ones are refused, each with the right status."""
-    checked, refused, rest = envelope(judge).sift(data)
-    assert rest == b""
-    judged = judge.lines(data)
-    assert [(found.index, found.status) for found in refused] == [
-        (index, status) for index, status in enumerate(judged) if isinstance(status, int)
-    ]
-    assert all(found.detail for found in refused)
-    check_stored(checked, [found for found in judged if isinstance(found, Good)])
 
 
 @examples(200)

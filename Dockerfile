@@ -27,6 +27,7 @@ RUN groupadd --gid 10001 forwarder \
  && install -d -m 0755 /etc/forwarder /usr/share/forwarder \
  && install -d -m 0700 -o 10001 -g 10001 /var/lib/forwarder \
  && install -d -m 0755 -o 10001 -g 10001 /run/forwarder \
+ && install -d -m 0700 -o 10001 -g 10001 /run/forwarder-admin \
  && rm -rf "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"/pip* /usr/local/bin/pip* \
       "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"/ensurepip
 COPY --from=dependencies /opt/forwarder /opt/forwarder
@@ -37,7 +38,8 @@ ENV PATH=/opt/forwarder/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 WORKDIR /var/lib/forwarder
-VOLUME ["/var/lib/forwarder", "/run/forwarder"]
+# The application mounts the second one, to send; the third, where the daemon is told what to do, it does not.
+VOLUME ["/var/lib/forwarder", "/run/forwarder", "/run/forwarder-admin"]
 # Alive is who answers at the admin address, also (1) while the queue is full: a restart would not empty it.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s \
   CMD ["sh", "-c", "forwarder status >/dev/null; test $? -le 1"]

@@ -156,6 +156,12 @@ class ListenError(ForwarderError):
     exit_code = 69
 
 
+class ExposedError(ListenError):
+    """Other machines can reach the address, and it asks for no token. Set one, or listen elsewhere."""
+
+    exit_code = 78
+
+
 # --- queue -------------------------------------------------------------------------------------
 
 

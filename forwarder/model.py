@@ -39,10 +39,13 @@ class Address:
         if self.is_unix or self.host == "localhost":
             return True
         try:
-            return ipaddress.ip_address(self.host or "").is_loopback
+            host = ipaddress.ip_address(self.host or "")
         except ValueError:
             # Another name, even one such as 127.example.
             return False
+        # ::ffff:127.0.0.1 is 127.0.0.1, which Python knows from 3.13 on.
+        mapped = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
+        return (mapped or host).is_loopback
 
 
 @dataclass(frozen=True, slots=True)

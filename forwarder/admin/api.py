@@ -13,8 +13,10 @@
     GET    /openapi.json                        the description of all of it
 
 Nothing here changes state on a GET, and no request of a browser gets in (see `ingest.access`).
-The probes `/healthz` and `/readyz` want no token: they say nothing that needs one. The queue of a
-destination that is no longer configured can be read and purged, not steered.
+The probes `/healthz` and `/readyz` want no token: they say nothing that needs one. Where anybody on
+the machine gets in, over TCP without a token, the API only looks: it answers `_LOOKS`, which show
+no event, and refuses everything else. The queue of a destination that is no longer configured can
+be read and purged, not steered.
 """
 
 from __future__ import annotations
@@ -29,11 +31,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from forwarder import __version__
+from forwarder.admin.acts import acting, filter_of
 from forwarder.admin.dead import encode_letter, parse_body, parse_limit, parse_query
 from forwarder.admin.status import Status, build_status
 from forwarder.admin.steering import Reloads, Steering
 from forwarder.admin.stream import stream_lines
-from forwarder.errors import IntakeError, MalformedError
+from forwarder.errors import ForbiddenError, IntakeError, MalformedError
 from forwarder.ingest.access import Access
 from forwarder.ingest.description import description_response
 from forwarder.ingest.problems import problem_of, problem_response
@@ -42,6 +45,8 @@ from forwarder.model import DeadFilter, State
 from forwarder.queue.base import Queue
 
 _PROBES = frozenset({"/healthz", "/readyz"})
+# What says nothing of the events themselves. A path that is not listed here counts as an act.
+_LOOKS = _PROBES | {"/v1/status", "/openapi.json"}
 
 log = structlog.get_logger()
 
@@ -119,8 +124,10 @@ class AdminApi:
     async def _status(self, _request: web.Request) -> web.Response:
         return _json(await self.status())
 
-    async def _reload(self, _request: web.Request) -> web.Response:
-        refused = await self._reloads.reload()
+    async def _reload(self, request: web.Request) -> web.Response:
+        with acting(request, "reload") as outcome:
+            refused = await self._reloads.reload()
+            outcome["refused"] = refused is not None
         if refused is not None:
             hint = "the old configuration goes on"
             return problem_response(409, "reload-refused", str(refused), problems=refused.problems, hint=hint)
@@ -135,14 +142,14 @@ class AdminApi:
                 f"destination {name!r} is no longer configured: it cannot be told to {verb}",
                 hint="configure it again, or export and purge its queue",
             )
-        match verb:
-            case "flush":
-                await self._steering.flush(name)
-            case "pause":
-                await self._steering.pause(name)
-            case _:
-                await self._steering.resume(name)
-        log.info(f"admin.{verb}", destination=name)
+        with acting(request, verb, destination=name):
+            match verb:
+                case "flush":
+                    await self._steering.flush(name)
+                case "pause":
+                    await self._steering.pause(name)
+                case _:
+                    await self._steering.resume(name)
         return web.Response(status=204)
 
     async def _peek(self, request: web.Request) -> web.StreamResponse:
@@ -156,9 +163,9 @@ class AdminApi:
     async def _purge(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         purge = self._queue.purge if await self._state_of(name) is State.REMOVED else self._steering.purge
-        dropped = await purge(name)
-        log.warning("admin.purged", destination=name, dropped=dropped)
-        return _json({"dropped": dropped})
+        with acting(request, "purge", destination=name) as outcome:
+            outcome["dropped"] = await purge(name)
+        return _json(outcome)
 
     async def _state_of(self, name: str) -> State:
         """Return what a destination is doing; raises UnknownDestinationError."""
@@ -183,16 +190,16 @@ class AdminApi:
     async def _replay(self, request: web.Request) -> web.Response:
         wanted = parse_body(await request.read(), self._now())
         await self._check(wanted)
-        replayed = await self._queue.replay(wanted)
-        log.info("admin.dead_replayed", events=replayed)
-        return _json({"replayed": replayed})
+        with acting(request, "replay", filter=filter_of(wanted)) as outcome:
+            outcome["replayed"] = await self._queue.replay(wanted)
+        return _json(outcome)
 
     async def _purge_dead(self, request: web.Request) -> web.Response:
         wanted = parse_body(await request.read(), self._now())
         await self._check(wanted)
-        dropped = await self._queue.purge_dead(wanted)
-        log.warning("admin.dead_purged", dropped=dropped)
-        return _json({"dropped": dropped})
+        with acting(request, "purge_dead", filter=filter_of(wanted)) as outcome:
+            outcome["dropped"] = await self._queue.purge_dead(wanted)
+        return _json(outcome)
 
     async def _check(self, wanted: DeadFilter) -> None:
         if wanted.destination is not None:
@@ -231,9 +238,22 @@ def _guard(access: Access) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         access.check(request.headers, request.transport, without_token=request.path in _PROBES)
+        if not (access.is_restricted or _only_looks(request)):
+            raise ForbiddenError(
+                "whoever reaches this address without a token may only look, and sees no events: "
+                f"{', '.join(sorted(_LOOKS))}",
+                hint="use the unix socket of admin.listen, or set admin.token_file and send its token",
+            )
         return await handler(request)
 
     return guard
+
+
+def _only_looks(request: web.Request) -> bool:
+    """Whether a request neither changes anything nor shows an event; what leads nowhere does neither."""
+    if request.match_info.http_exception is not None:
+        return True
+    return request.method in {hdrs.METH_GET, hdrs.METH_HEAD} and request.path in _LOOKS
 
 
 def _json(value: object) -> web.Response:

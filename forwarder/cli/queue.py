@@ -87,21 +87,27 @@ def _steer(admin: AdminClient, destination: str | None, verb: str, done: str) ->
 
 @queue_group.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@destination_option
+@click.option("--destination", "-d", metavar="NAME", help="Which destination.")
+@click.option("--all", "everything", is_flag=True, help="Every destination.")
 @with_admin
 @click.pass_context
-def purge(ctx: click.Context, admin: AdminClient, destination: str | None, yes: bool) -> None:
+def purge(ctx: click.Context, admin: AdminClient, destination: str | None, everything: bool, yes: bool) -> None:
     """Drop all queued events of a destination for good. They are counted as dropped.
 
-    What is being sent at this moment is not dropped.
+    Wants --destination or --all. What is being sent at this moment is not dropped.
     """
-    name = admin.destination(destination, removed=True)
-    state = admin.status().destinations.get(name)
-    queued = f"the {events(state.queued)} queued" if state else "everything queued"
-    if not agreed(f"Drop {queued} for {name}, for good?", yes):
+    if everything == (destination is not None):
+        raise usage("say which: --destination NAME, or --all for every destination")
+    found = admin.status().destinations
+    names = sorted(found) if destination is None else [destination]
+    # The daemon has the last word on a name that is not among them.
+    number = sum(found[name].queued for name in names if name in found)
+    queued = f"the {events(number)} queued" if found.keys() >= set(names) else "everything queued"
+    if not agreed(f"Drop {queued} for {destination or 'all destinations'}, for good?", yes):
         ctx.exit(1)
-    dropped = admin.count("DELETE", destination_path(name, "queue"), "dropped")
-    click.echo(f"{name}: {events(dropped)} dropped")
+    for name in names:
+        dropped = admin.count("DELETE", destination_path(name, "queue"), "dropped")
+        click.echo(f"{name}: {events(dropped)} dropped")
 
 
 def agreed(question: str, yes: bool) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from forwarder.config.addresses import parse_address
 from forwarder.config.credentials import secret, token
+from forwarder.config.doors import open_to_all
 from forwarder.config.loading import load
 from forwarder.config.mistakes import SettingError
 from forwarder.config.rendering import json_schema, starter, to_yaml
@@ -45,6 +46,7 @@ __all__ = [
     "format_size",
     "json_schema",
     "load",
+    "open_to_all",
     "parse_address",
     "parse_duration",
     "parse_size",

@@ -6,6 +6,7 @@ finding is where it is reported; a rule is not applied to settings that were ref
 
 from __future__ import annotations
 
+import ipaddress
 import os.path
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def _listeners(config: Config) -> Iterator[Contradiction]:
     taken: list[tuple[str, Address]] = []
     for path, address in _addresses(config):
         token_path = f"{path.partition('.')[0]}.token_file"
-        if not address.is_loopback and tokens[path.partition(".")[0]] is None:
+        if _is_of_the_network(address) and tokens[path.partition(".")[0]] is None:
             yield Contradiction(
                 (path, token_path),
                 f"{address} can be reached from other machines, and no token is required",
@@ -73,6 +74,15 @@ def _addresses(config: Config) -> Iterator[tuple[str, Address]]:
     for path, addresses in listeners.items():
         for index, address in enumerate(addresses):
             yield f"{path}[{index}]", address
+
+
+def _is_of_the_network(address: Address) -> bool:
+    """Whether other machines reach an address; what a name stands for is asked when it is bound (`ingest.reach`)."""
+    try:
+        ipaddress.ip_address(address.host or "")
+    except ValueError:
+        return False
+    return not address.is_loopback
 
 
 def _collide(one: Address, other: Address) -> bool:

@@ -1,4 +1,4 @@
-"""The kinds of values that name a place on this machine: files, their modes, listen addresses."""
+"""The kinds of values that name something of this machine: files, their modes and groups, listen addresses."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from forwarder.config.kinds import Leaf
 from forwarder.config.mistakes import SettingError, quoted
 from forwarder.model import Address
 
+_GROUP = "[A-Za-z_][A-Za-z0-9_.-]{0,254}[$]?"
 _FORM = 'Write four octal digits in quotes, such as "0660".'
 
 
@@ -52,6 +53,24 @@ class FileMode(Leaf[int]):
 
     def _remedy(self, node: Node) -> str:
         return _FORM
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupName(Leaf[str]):
+    """A group of this machine, by name or by number."""
+
+    wants = "the name of a group"
+    takes = frozenset({"str", "int"})
+    example: str = "forwarder"
+
+    def parse(self, text: str, environ: Mapping[str, str]) -> str:
+        # What groupadd(8) allows, and numbers that stand for a group (-1 stands for none).
+        if re.fullmatch(_GROUP, text) or (re.fullmatch("0|[1-9][0-9]{0,9}", text) and int(text) < 2**32 - 1):
+            return text
+        raise SettingError(f"{quoted(text)} is not the name of a group", f"Write it like {self.example}.")
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string", "pattern": f"^({_GROUP}|[0-9]+)$"}, {"type": "integer", "minimum": 0}]}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from forwarder.config.addresses import is_loopback
-from forwarder.config.files import FileMode, FilePath, ListenAddress
+from forwarder.config.doors import open_doors
+from forwarder.config.files import FileMode, FilePath, GroupName, ListenAddress
 from forwarder.config.kinds import Duration, Flag, Number, OneOf, Size, Text, Whole
 from forwarder.config.shapes import Group, ListOf, MapOf, Maybe
 from forwarder.config.units import GIB, KIB, MIB
@@ -44,6 +45,8 @@ _default_field = OneOf(
 )
 _addresses = ListOf(ListenAddress())
 _when_full = OneOf(choices=("reject", "drop_oldest"))
+_socket_group = Maybe(GroupName())
+_uids = ListOf(Whole(at_least=0, at_most=2**32 - 2, example="1000"))
 _token_file = Maybe(FilePath(example="/etc/forwarder/token"))
 
 
@@ -66,7 +69,7 @@ class HttpConfig(ListenConfig):
         tuple[Address, ...],
         _addresses,
         "Addresses: unix:/absolute/path or tcp:HOST:PORT, IPv6 hosts in brackets; [] switches HTTP off.",
-    ] = (Address(path="/run/forwarder/http.sock"), Address(host="127.0.0.1", port=7710))
+    ] = (Address(path="/run/forwarder/http.sock"),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +87,21 @@ class IngestConfig:
 
     http: Annotated[ListenConfig, Group(HttpConfig), "Intake over HTTP: POST /v1/events."] = HttpConfig()
     stream: Annotated[ListenConfig, Group(StreamConfig), "Intake over a socket, one event a line."] = StreamConfig()
-    socket_mode: Annotated[int, FileMode(), "File mode of all unix sockets, in octal and in quotes."] = 0o660
+    socket_mode: Annotated[
+        int, FileMode(), "Who may send: the file mode of these unix sockets, in octal and in quotes."
+    ] = 0o660
+    socket_group: Annotated[
+        str | None,
+        _socket_group,
+        "Group of these unix sockets; the forwarder must be a member of it. null: its own.",
+    ] = None
     token_file: Annotated[
         Path | None,
         _token_file,
         "File with the bearer token that clients must send; required for a tcp address that is not loopback.",
     ] = None
     allow_uids: Annotated[
-        tuple[int, ...],
-        ListOf(Whole(at_least=0, at_most=2**32 - 2, example="1000")),
-        "Numeric user ids that may use the unix sockets; empty: whoever may open the socket.",
+        tuple[int, ...], _uids, "Numeric user ids that may use these unix sockets; empty: whoever may open the socket."
     ] = ()
     max_event_bytes: Annotated[
         int, Size(at_least=128, at_most=GIB, example="256KiB"), "The largest event that is accepted."
@@ -269,12 +277,26 @@ class AdminConfig:
     listen: Annotated[
         tuple[Address, ...],
         _addresses,
-        "Addresses as for the intake; add tcp:127.0.0.1:7711 for probes over TCP.",
+        "Addresses as for the intake; add tcp:127.0.0.1:7711 for probes over TCP, which only look without a token.",
     ] = (Address(path="/run/forwarder/admin.sock"),)
+    socket_mode: Annotated[
+        int,
+        FileMode(example='"0600"'),
+        "Who may look and act: the file mode of these unix sockets, in octal and in quotes.",
+    ] = 0o600
+    socket_group: Annotated[
+        str | None,
+        _socket_group,
+        "Group of these unix sockets, as for the intake; its members get in with socket_mode 0660.",
+    ] = None
+    allow_uids: Annotated[
+        tuple[int, ...], _uids, "Numeric user ids that may use these unix sockets; empty: whoever may open the socket."
+    ] = ()
     token_file: Annotated[
         Path | None,
         _token_file,
-        "File with the bearer token that clients must send; required for a tcp address that is not loopback.",
+        "File with the bearer token that clients must send; required for a tcp address that is not loopback, and to "
+        "act over any other.",
     ] = None
 
 
@@ -320,7 +342,14 @@ class Config:
 
     def warnings(self) -> list[str]:
         """Return what is allowed and yet probably not meant, one sentence each."""
-        return [warning for name, destination in self.destinations.items() for warning in _warnings(name, destination)]
+        ingest = {"ingest.http": self.ingest.http.listen, "ingest.stream": self.ingest.stream.listen}
+        found = [
+            *open_doors("ingest", self.ingest, ingest),
+            *open_doors("admin", self.admin, {"admin": self.admin.listen}),
+        ]
+        for name, destination in self.destinations.items():
+            found += _warnings(name, destination)
+        return found
 
 
 def _warnings(name: str, destination: DestinationConfig) -> Iterator[str]:

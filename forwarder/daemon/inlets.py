@@ -1,6 +1,8 @@
 """The listeners of the intake and of the admin API: opened, kept over a reload, closed.
 
-New addresses are opened before anything else changes: if one of them cannot be, nothing has.
+New addresses are opened before anything else changes: if one of them cannot be, nothing has. So it is
+with a rule that a socket cannot have: one that other machines can reach is not served without a token,
+whoever made it.
 """
 
 from __future__ import annotations
@@ -10,12 +12,12 @@ import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import structlog
 from aiohttp import web
 
 from forwarder.admin.api import AdminApi
+from forwarder.config import open_to_all
 from forwarder.daemon.parts import Parts
 from forwarder.errors import ListenError
 from forwarder.ingest.access import Access
@@ -23,6 +25,7 @@ from forwarder.ingest.http import HttpIntake
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.listening import BACKLOG, Listener, adopt, listen
 from forwarder.ingest.protocol import Runner
+from forwarder.ingest.reach import refuse_exposed
 from forwarder.ingest.stream import StreamIntake
 from forwarder.model import Address
 
@@ -48,21 +51,20 @@ class _Open:
 
     def change(self, rule: _Rule) -> None:
         """Let another rule hold from the next request on."""
-        if rule == self.rule:
-            return
         self.access.change(token=rule.token, allow_uids=rule.uids)
-        if rule.mode != self.rule.mode and self.listener.inode is not None and self.listener.address.path is not None:
-            Path(self.listener.address.path).chmod(rule.mode)
         self.rule = rule
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """Who may use a listener; `mode` is that of a unix socket's file."""
+    """Who may use a listener; `mode` and `gid` are those of a unix socket's file."""
 
+    section: str
+    """The part of the configuration that it comes from."""
     token: str | None
     uids: frozenset[int]
     mode: int
+    gid: int | None
 
 
 class Inlets:
@@ -90,7 +92,13 @@ class Inlets:
     async def apply(self, parts: Parts) -> None:
         """Listen at the addresses of a configuration, and at no others. Raises ListenError, having changed nothing."""
         wanted = self._wanted(parts)
+        self._refuse_exposed(wanted)
         opened = self._listen({key: rule for key, rule in wanted.items() if key not in self._open})
+        try:
+            self._open_files_to(wanted)
+        except BaseException:
+            _close(opened)
+            raise
         self.http.limit(parts.config.ingest.max_request_bytes)
         self.stream.max_event_bytes = parts.config.ingest.max_event_bytes
         for key in [key for key in self._open if key not in wanted]:
@@ -101,6 +109,8 @@ class Inlets:
             if key[0] != "admin":
                 await closing
             log.info("listener.closed", kind=key[0], address=str(key[1]))
+        for key in self._passed:
+            self._warn(key, wanted[key])
         for key, found in self._open.items():
             found.change(wanted[key])
         for key, listener in opened.items():
@@ -108,28 +118,65 @@ class Inlets:
             log.info("listener.opened", kind=key[0], address=str(listener.address))
 
     def _wanted(self, parts: Parts) -> dict[Key, _Rule]:
-        config = parts.config
-        intake = _Rule(parts.ingest_token, frozenset(config.ingest.allow_uids), config.ingest.socket_mode)
-        admin = _Rule(parts.admin_token, frozenset(), config.ingest.socket_mode)
+        config, gids = parts.config, parts.socket_gids
+        ingest, admin = (
+            _Rule(name, token, frozenset(section.allow_uids), section.socket_mode, gids[name])
+            for name, token, section in (
+                ("ingest", parts.ingest_token, config.ingest),
+                ("admin", parts.admin_token, config.admin),
+            )
+        )
         wanted: dict[Key, _Rule] = {}
-        wanted |= {("http", address): intake for address in config.ingest.http.listen}
-        wanted |= {("stream", address): intake for address in config.ingest.stream.listen}
+        wanted |= {("http", address): ingest for address in config.ingest.http.listen}
+        wanted |= {("stream", address): ingest for address in config.ingest.stream.listen}
         wanted |= {("admin", address): admin for address in config.admin.listen}
-        return wanted | {key: admin if key[0] == "admin" else intake for key in self._passed}
+        return wanted | {key: admin if key[0] == "admin" else ingest for key in self._passed}
+
+    def _refuse_exposed(self, wanted: dict[Key, _Rule]) -> None:
+        """Raise ExposedError if a socket that is there already needs a token and would have none."""
+        found = self._passed | {key: opened.listener for key, opened in self._open.items()}
+        for key, listener in found.items():
+            rule = wanted.get(key)
+            if rule is not None and rule.token is None:
+                refuse_exposed(listener.address, listener.reach, rule.section)
 
     def _listen(self, wanted: dict[Key, _Rule]) -> dict[Key, Listener]:
         opened: dict[Key, Listener] = {}
         try:
             for key, rule in wanted.items():
-                opened[key] = self._passed.get(key) or listen(key[1], mode=rule.mode)
+                opened[key] = self._passed.get(key) or listen(
+                    key[1], mode=rule.mode, gid=rule.gid, has_token=rule.token is not None, section=rule.section
+                )
         except BaseException:
-            for listener in opened.values():
-                listener.close()
+            _close(opened)
             raise
         return opened
 
+    def _open_files_to(self, wanted: dict[Key, _Rule]) -> None:
+        """Give the files of open sockets the modes and groups that are wanted now, or leave them as they were."""
+        changing = [(found, wanted[key]) for key, found in self._open.items() if key in wanted]
+        done: list[_Open] = []
+        try:
+            for found, rule in changing:
+                done.append(found)
+                if (rule.mode, rule.gid) != (found.rule.mode, found.rule.gid):
+                    found.listener.open_to(rule.mode, rule.gid)
+        except ListenError:
+            for found in done:
+                found.listener.open_to(found.rule.mode, found.rule.gid)
+            raise
+
+    def _warn(self, key: Key, rule: _Rule) -> None:
+        """Tell of a socket from systemd that everybody can connect to; `Config.warnings` tells of the others."""
+        before = self._open.get(key)
+        if before is not None and before.rule == rule:
+            return
+        listener = self._passed[key]
+        if not _access(listener, rule).is_restricted:
+            log.warning("config.warning", detail=open_to_all(rule.section, f"a socket from systemd, {key[1]}"))
+
     async def _serve(self, kind: str, listener: Listener, rule: _Rule) -> _Open:
-        access = Access(listener.address, token=rule.token, allow_uids=rule.uids)
+        access = _access(listener, rule)
         if kind == "stream":
             server = await self.stream.serve(listener, access)
 
@@ -162,3 +209,12 @@ class Inlets:
         """Accept nothing more at this kind of listeners; requests that are under way are answered."""
         keys = [key for key in self._open if key[0] == kind]
         await asyncio.gather(*[self._open.pop(key).close() for key in keys], *self._closing)
+
+
+def _access(listener: Listener, rule: _Rule) -> Access:
+    return Access(listener.address, listener.reach, token=rule.token, allow_uids=rule.uids, section=rule.section)
+
+
+def _close(opened: dict[Key, Listener]) -> None:
+    for listener in opened.values():
+        listener.close()

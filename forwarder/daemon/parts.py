@@ -15,6 +15,7 @@ from forwarder.config import Config, DestinationConfig, secret, token
 from forwarder.delivery.attempt import Client
 from forwarder.envelope import Envelope
 from forwarder.errors import ConfigError, ForwarderError, Problem
+from forwarder.ingest.listening import group_id
 from forwarder.queue.base import Share
 from forwarder.signing import Signer
 
@@ -48,6 +49,8 @@ class Parts:
     ingest_token: str | None
     admin_token: str | None
     token_files: Files
+    socket_gids: dict[str, int | None]
+    """The groups of the unix sockets, of `ingest` and of `admin`; None leaves them as they are made."""
 
     @property
     def files(self) -> Files:
@@ -74,11 +77,15 @@ class Parts:
             if file is not None:
                 with _collecting(problems, f"{section}.token_file"):
                     tokens[section] = token(file)
+        gids: dict[str, int | None] = {"ingest": None, "admin": None}
+        for section, group in (("ingest", config.ingest.socket_group), ("admin", config.admin.socket_group)):
+            if group is not None:
+                with _collecting(problems, f"{section}.socket_group"):
+                    gids[section] = group_id(group)
         if problems:
             raise ConfigError(problems)
-        return cls(
-            config, envelope_of(config), shares_of(config), outlets, tokens["ingest"], tokens["admin"], token_files
-        )
+        envelope, shares = envelope_of(config), shares_of(config)
+        return cls(config, envelope, shares, outlets, tokens["ingest"], tokens["admin"], token_files, gids)
 
 
 @contextmanager

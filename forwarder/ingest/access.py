@@ -1,6 +1,7 @@
-"""Who may hand in events, or steer the daemon: peers, tokens, and no browsers.
+"""Who may hand in events, look on, or steer the daemon: peers, tokens, and no browsers.
 
-A browser can be made to post to any address that it reaches, so whatever looks like one is
+Everything is decided by who can reach the socket that is bound (see `reach`), not by what its
+address is called. A browser can be made to post to any address that it reaches, so whatever looks like one is
 refused: a request with an `Origin`, and, on a loopback TCP address, a `Host` that is a name other
 than ours (DNS rebinding needs a name; an IP address in `Host` is safe).
 """
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from aiohttp import hdrs
 
 from forwarder.errors import ForbiddenError, UnauthorizedError
+from forwarder.ingest.reach import Reach
 from forwarder.model import Address
 
 # struct ucred of unix(7): pid, uid, gid.
@@ -24,14 +26,25 @@ _UCRED = struct.Struct("3i")
 
 
 class Access:
-    """The rule of one listening address.
+    """The rule of one listening address, whose socket `reach` tells who can connect to.
 
     `allow_uids` restricts unix sockets to these user ids; empty means whoever may open the socket.
+    `section` is the part of the configuration that the rule comes from, for messages.
     """
 
-    def __init__(self, address: Address, *, token: str | None, allow_uids: frozenset[int]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        reach: Reach,
+        *,
+        token: str | None,
+        allow_uids: frozenset[int],
+        section: str = "ingest",
+    ) -> None:
         self._address = address
-        self._check_host = address.is_loopback and not address.is_unix
+        self._reach = reach
+        self._section = section
+        self._check_host = reach is Reach.MACHINE and not address.is_unix
         self.change(token=token, allow_uids=allow_uids)
 
     def change(self, *, token: str | None, allow_uids: frozenset[int]) -> None:
@@ -76,7 +89,8 @@ class Access:
             raise ForbiddenError("the client hung up before its user id could be checked")
         _pid, uid, _gid = _UCRED.unpack(credentials)
         if uid not in self._uids:
-            raise ForbiddenError(f"user id {uid} may not send here", hint="add it to ingest.allow_uids")
+            what = "send" if self._section == "ingest" else "connect"
+            raise ForbiddenError(f"user id {uid} may not {what} here", hint=f"add it to {self._section}.allow_uids")
 
     @property
     def is_unix(self) -> bool:
@@ -85,6 +99,11 @@ class Access:
     @property
     def wants_token(self) -> bool:
         return self._token is not None
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether only those get in whom the operator chose: by a token, by user ids or by a file's mode."""
+        return self._token is not None or bool(self._uids) or self._reach is Reach.FILE
 
     def check_token(self, token: str | None) -> None:
         """Raise UnauthorizedError unless `token` is the configured one."""

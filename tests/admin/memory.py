@@ -18,6 +18,7 @@ from forwarder.envelope import is_json_line
 from forwarder.errors import ForwarderError
 from forwarder.ingest.access import Access
 from forwarder.ingest.protocol import Runner
+from forwarder.ingest.reach import Reach
 from forwarder.model import Address, Batch, Burial, Counters, DeadFilter, DeadLetter, Limits, QueueStats, Segment, State
 from forwarder.queue.base import Pending, Share
 
@@ -230,7 +231,8 @@ async def serving(
     """Serve the admin API at an address; a TCP port of 0 is replaced by the real one."""
     reloads = reloads or FakeReloads()
     api = AdminApi(queue, daemon, reloads, now=lambda: NOW)
-    runner = Runner(api.application(Access(address, token=token, allow_uids=frozenset())))
+    reach = Reach.FILE if address.is_unix else Reach.MACHINE
+    runner = Runner(api.application(Access(address, reach, token=token, allow_uids=frozenset(), section="admin")))
     await runner.setup()
     if address.path is not None:
         await web.UnixSite(runner, address.path).start()

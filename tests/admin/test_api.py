@@ -11,10 +11,13 @@ import aiohttp
 import pytest
 import structlog.testing
 
+from forwarder.admin.api import AdminApi
 from forwarder.admin.steering import DestinationStatus
 from forwarder.errors import StorageError
+from forwarder.ingest.access import Access
+from forwarder.ingest.reach import Reach
 from forwarder.model import Address, Segment, State
-from tests.admin.memory import FakeDaemon, MemoryQueue, Served, serving
+from tests.admin.memory import FakeDaemon, FakeReloads, Kept, MemoryQueue, Served, serving
 
 
 async def queued(served: Served, name: str, *events: bytes) -> None:
@@ -283,3 +286,70 @@ async def test_token(tmp_path: Path) -> None:
             assert daemon.told == []
             async with session.post("/v1/destinations/main/pause", headers={"Authorization": "Bearer s3cret"}) as ok:
                 assert ok.status == 204
+
+
+LOOKS = ["/healthz", "/readyz", "/v1/status", "/openapi.json"]
+ACTS = [
+    ("POST", "/v1/destinations/main/flush"),
+    ("POST", "/v1/destinations/main/pause"),
+    ("POST", "/v1/destinations/main/resume"),
+    ("DELETE", "/v1/destinations/main/queue"),
+    ("POST", "/v1/dead/replay"),
+    ("POST", "/v1/dead/purge"),
+    ("POST", "/v1/reload"),
+]
+CONTENTS = [("GET", "/v1/destinations/main/queue"), ("GET", "/v1/dead")]
+
+
+async def test_over_tcp_it_only_looks() -> None:
+    """Over TCP without a token nothing changes and no event is seen, also on loopback; the next step is told."""
+    daemon = FakeDaemon(queue := MemoryQueue(), "main")
+    queue.kept["main"] = Kept([b"{}"])
+    queue.bury()
+    async with (
+        serving(queue, daemon, Address(host="127.0.0.1", port=0), None) as served,
+        aiohttp.ClientSession(f"http://127.0.0.1:{served.address.port}") as session,
+    ):
+        for path in LOOKS:
+            async with session.get(path) as response:
+                assert response.status == 200
+        for method, path in (*ACTS, *CONTENTS):
+            async with session.request(method, path, json={"all": True} if method == "POST" else None) as response:
+                found = await response.json()
+                assert (response.status, found["type"]) == (403, "urn:forwarder:problem:forbidden")
+                assert "may only look" in found["detail"]
+                assert (
+                    found["hint"] == "use the unix socket of admin.listen, or set admin.token_file and send its token"
+                )
+        async with session.post("/v1/nothing") as response:
+            assert response.status == 404
+        async with session.put("/v1/status") as response:
+            assert response.status == 405
+    assert (daemon.told, len(queue.dead), queue.kept["main"].events) == ([], 1, [b"{}"])
+    assert served.reloads.asked == 0
+
+
+async def test_every_route_that_is_not_a_look_is_an_act() -> None:
+    """A route is open to everybody because it is named as one, not because nobody thought of it."""
+    queue = MemoryQueue()
+    access = Access(Address(path="/none"), Reach.FILE, token=None, allow_uids=frozenset())
+    routes = AdminApi(queue, FakeDaemon(queue), FakeReloads()).application(access).router.routes()
+    found = {(route.method, route.resource.canonical) for route in routes if route.resource is not None}
+    verbs = {("POST", path.replace("flush", "{verb}")) for _, path in ACTS[:1]}
+    acts = verbs | {(method, path) for method, path in (*ACTS[3:], *CONTENTS)}
+    assert found == {(method, path.replace("/main/", "/{name}/")) for method, path in acts} | {
+        (method, path) for method in ("GET", "HEAD") for path in LOOKS
+    }
+
+
+async def test_with_a_token_tcp_acts() -> None:
+    """Over TCP a token makes an act possible."""
+    daemon = FakeDaemon(queue := MemoryQueue(), "main")
+    async with (
+        serving(queue, daemon, Address(host="127.0.0.1", port=0), "s3cret") as served,
+        aiohttp.ClientSession(f"http://127.0.0.1:{served.address.port}") as session,
+    ):
+        headers = {"Authorization": "Bearer s3cret"}
+        async with session.post("/v1/destinations/main/pause", headers=headers) as response:
+            assert response.status == 204
+    assert daemon.told == [("pause", "main")]

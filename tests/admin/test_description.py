@@ -20,6 +20,7 @@ from forwarder.admin.dead import DeadLine, Wanted, encode_letter
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.errors import ShuttingDownError, StorageError
 from forwarder.ingest.access import Access
+from forwarder.ingest.reach import Reach
 from forwarder.model import Address, LastError, Segment, State
 from tests.admin.memory import NOW, FakeDaemon, FakeReloads, MemoryQueue, serving
 from tests.openapi import PLAIN_PROBLEMS, Body, Described, Place, problems_of, read
@@ -74,7 +75,7 @@ def test_it_is_openapi() -> None:
 def test_every_route_is_described() -> None:
     """The description has each route of the application, and no other."""
     queue = MemoryQueue()
-    access = Access(Address(path="/none"), token=None, allow_uids=frozenset())
+    access = Access(Address(path="/none"), Reach.FILE, token=None, allow_uids=frozenset())
     routes = AdminApi(queue, FakeDaemon(queue), FakeReloads()).application(access).router.routes()
     found: set[tuple[str, str]] = set()
     for route in routes:

@@ -70,7 +70,7 @@ def receiving(tmp_path: Path, *, token: str | None = None, tcp: bool = False) ->
         http = listen(local if tcp else Address(path=str(tmp_path / "http.sock")))
         stream = listen(local if tcp else Address(path=str(tmp_path / "stream.sock")))
         http_access, stream_access = (
-            Access(listener.address, token=token, allow_uids=frozenset()) for listener in (http, stream)
+            Access(listener.address, listener.reach, token=token, allow_uids=frozenset()) for listener in (http, stream)
         )
         runner = web.ServerRunner(HttpIntake(intake, max_request_bytes=2_000_000).server(http_access))
         await runner.setup()

@@ -116,13 +116,32 @@ def test_removed_destination(served: Served) -> None:
 
 def test_purge(served: Served) -> None:
     """With --yes everything that is queued is dropped, and its number said."""
-    assert queue(served, "purge", "--yes") == Ended(0, "main: 3 events dropped\n", "")
+    assert queue(served, "purge", "--yes", "-d", "main") == Ended(0, "main: 3 events dropped\n", "")
     assert served.queue.kept["main"].dropped == 3
+
+
+@pytest.mark.parametrize("words", [[], ["--all", "-d", "main"]])
+def test_purge_says_of_which(served: Served, words: list[str]) -> None:
+    """A purge names its destination, or says that all are meant, also where there is only one."""
+    ended = queue(served, "purge", "--yes", *words)
+    assert ended.code == 2
+    assert "say which: --destination NAME, or --all" in ended.err
+    assert len(served.queue.kept["main"].events) == 3
+
+
+def test_purge_all(served: Served) -> None:
+    """With --all every destination is emptied, those that are no longer configured, too."""
+    served.queue.kept["old"] = Kept([b"{}"])
+    ended = run_on_terminal("queue", "purge", "--all", "--admin", str(served.address), typed=b"y\n")
+    assert "Drop the 4 events queued for all destinations, for good? [y/N]" in ended.out
+    assert "main: 3 events dropped" in ended.out
+    assert "old: 1 event dropped" in ended.out
+    assert [len(kept.events) for kept in served.queue.kept.values()] == [0, 0]
 
 
 def test_purge_without_terminal(served: Served) -> None:
     """Without --yes and without a terminal nothing is dropped."""
-    ended = queue(served, "purge")
+    ended = queue(served, "purge", "-d", "main")
     assert ended.code == 2
     assert "give --yes" in ended.err
     assert len(served.queue.kept["main"].events) == 3
@@ -131,7 +150,7 @@ def test_purge_without_terminal(served: Served) -> None:
 @pytest.mark.parametrize(("typed", "code", "left"), [(b"y\n", 0, 0), (b"n\n", 1, 3), (b"\n", 1, 3)])
 def test_purge_asks(served: Served, typed: bytes, code: int, left: int) -> None:
     """On a terminal the question says how many events would go; only a yes drops them."""
-    ended = run_on_terminal("queue", "purge", "--admin", str(served.address), typed=typed)
+    ended = run_on_terminal("queue", "purge", "-d", "main", "--admin", str(served.address), typed=typed)
     assert "Drop the 3 events queued for main, for good? [y/N]" in ended.out
     assert ended.code == code
     assert len(served.queue.kept["main"].events) == left

@@ -16,7 +16,6 @@ REFUSED = [
         "Set ingest.token_file, or listen",
     ),
     ("ingest: {stream: {listen: 'tcp:[::]:7720'}}", ["ingest.stream.listen[0]"], EXPOSED, "tcp:127.0.0.1:7720"),
-    ("ingest: {stream: {listen: 'tcp:example.com:7720'}}", ["ingest.stream.listen[0]"], EXPOSED, "ingest.token_file"),
     ("admin: {listen: 'tcp:192.0.2.1:7711'}", ["admin.listen[0]"], EXPOSED, "Set admin.token_file"),
     (
         "ingest: {token_file: /t}\nadmin: {listen: [unix:/a, 'tcp:0.0.0.0:7711']}",
@@ -31,9 +30,9 @@ REFUSED = [
         "Give ",
     ),
     (
-        "admin: {listen: 'tcp:127.0.0.1:7710'}",
+        "ingest: {http: {listen: 'tcp:127.0.0.1:7710'}}\nadmin: {listen: 'tcp:127.0.0.1:7710'}",
         ["admin.listen[0]"],
-        "is taken by ingest.http.listen[1]",
+        "is taken by ingest.http.listen[0]",
         "its own address",
     ),
     (
@@ -44,9 +43,9 @@ REFUSED = [
     ),
     ("ingest: {stream: {listen: [unix:/a//./b, unix:/a/b]}}", ["ingest.stream.listen[1]"], "is taken by", "Give each"),
     (
-        "admin: {listen: 'tcp:0.0.0.0:7710', token_file: /t}",
+        "ingest: {http: {listen: 'tcp:127.0.0.1:7710'}}\nadmin: {listen: 'tcp:0.0.0.0:7710', token_file: /t}",
         ["admin.listen[0]"],
-        "tcp:0.0.0.0:7710 is taken by ingest.http.listen[1] (tcp:127.0.0.1:7710)",
+        "tcp:0.0.0.0:7710 is taken by ingest.http.listen[0] (tcp:127.0.0.1:7710)",
         "Give each its own address",
     ),
     ("queue: {path: /run/forwarder/http.sock}", ["ingest.http.listen[0]"], "belongs to the queue", "another path"),
@@ -128,6 +127,9 @@ def test_a_contradiction_in_a_destination_is_named(
         "ingest: {http: {listen: 'tcp:0.0.0.0:7710'}, token_file: /t}",
         "ingest: {http: {listen: ['tcp:127.0.0.1:0', 'tcp:127.0.0.1:0']}}",
         "admin: {listen: ['tcp:127.0.0.2:7710', 'tcp:[::1]:7710']}",
+        "admin: {listen: 'tcp:[::ffff:127.0.0.1]:7711'}",
+        # What a name stands for is asked when it is bound.
+        "ingest: {stream: {listen: 'tcp:example.com:7720'}}",
         "admin: {listen: 'tcp:[::]:7710', token_file: /t}",
         "ingest: {max_event_bytes: 16MiB}",
         "queue: {max_bytes: 1MiB}",

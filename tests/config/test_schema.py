@@ -295,9 +295,12 @@ def test_defaults_are_the_documented_ones(accept: Load) -> None:
         }
     )
     ingest, main = config.ingest, config.destinations["main"]
-    assert [str(a) for a in ingest.http.listen] == ["unix:/run/forwarder/http.sock", "tcp:127.0.0.1:7710"]
+    assert [str(a) for a in ingest.http.listen] == ["unix:/run/forwarder/http.sock"]
     assert [str(a) for a in ingest.stream.listen] == ["unix:/run/forwarder/stream.sock"]
     assert (ingest.socket_mode, ingest.token_file, ingest.allow_uids, ingest.defaults) == (0o660, None, (), {})
+    admin = config.admin
+    assert (admin.socket_mode, admin.token_file, admin.allow_uids) == (0o600, None, ())
+    assert (ingest.socket_group, admin.socket_group) == (None, None)
     assert (ingest.max_event_bytes, ingest.max_request_bytes) == (256 * 1024, 16 * 1024**2)
     assert (config.queue.backend, str(config.queue.path)) == ("sqlite", "/var/lib/forwarder/queue.db")
     assert (config.queue.max_bytes, config.queue.when_full) == (4 * 1024**3, "reject")
@@ -430,3 +433,43 @@ def test_tls_settings_without_tls_are_warned_of(accept: Load) -> None:
     text = DESTINATION.replace("https://example.com", "http://localhost") + "    tls: {ca_file: /ca.pem}\n"
     (warning,) = accept(text).warnings()
     assert warning.startswith("destinations.main.tls has no effect")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ingest: {http: {listen: 'tcp:127.0.0.1:7710'}}", ["ingest.http.listen[0], tcp:127.0.0.1:7710: every user"]),
+        ("ingest: {stream: {listen: [unix:/a, 'tcp:localhost:1']}}", ["ingest.stream.listen[1], tcp:localhost:1: e"]),
+        ("admin: {listen: ['tcp:[::1]:7711']}", ["admin.listen[0], tcp:[::1]:7711: every user"]),
+        ("ingest: {http: {listen: 'tcp:127.0.0.1:7710'}, token_file: /t}", []),
+        ("admin: {listen: ['tcp:[::1]:7711'], token_file: /t}", []),
+        ("ingest: {socket_mode: '0666'}", ["ingest.socket_mode: every user"]),
+        ("admin: {socket_mode: '0666'}", ["admin.socket_mode: every user"]),
+        ("admin: {socket_mode: '0666', allow_uids: [1000]}", []),
+        ("admin: {socket_mode: '0666', listen: []}", []),
+        ("admin: {socket_mode: '0660', socket_group: operators}", []),
+    ],
+)
+def test_doors_that_let_everybody_in_are_warned_of(accept: Load, text: str, words: list[str]) -> None:
+    """Whoever gets in past mode, group and user ids is named, with the address and what would be right."""
+    warnings = accept(f"{text}\n{DESTINATION}").warnings()
+    assert [found[: len(begin)] for found, begin in zip(warnings, words, strict=True)] == words
+    for found in warnings:
+        section = found.partition(".")[0]
+        assert f"set {section}." in found or "listen at" in found
+        assert ("send" in found) == (section == "ingest")
+
+
+@pytest.mark.parametrize("group", ["forwarder", "_a-b.c", "0", "54321", "4294967294", "acme$"])
+def test_groups(accept: Load, group: str) -> None:
+    """A group is a name or a number, in quotes or without."""
+    for text in (group, f"'{group}'"):
+        config = accept(f"ingest: {{socket_group: {text}}}\nadmin: {{socket_group: {text}}}\n{DESTINATION}")
+        assert (config.ingest.socket_group, config.admin.socket_group) == (group, group)
+
+
+@pytest.mark.parametrize("group", ["''", "a b", "-1", "4294967295", "010", "1.5", "[a]", "yes"])
+def test_what_is_no_group(refuse: Refuse, group: str) -> None:
+    """What cannot be a group, or is -1, is refused."""
+    (found,) = refuse(f"ingest: {{socket_group: {group}}}\n{DESTINATION}")
+    assert found.path == "ingest.socket_group"

@@ -17,10 +17,7 @@ LOCAL = Address(host="127.0.0.1", port=0)
 
 
 class Sidecar:
-    """What outlives a container: the configuration, the key, the queue's volume and the sockets'.
-
-    The addresses are unix sockets alone, because the container shares the network of this machine.
-    """
+    """What outlives a container: the configuration, the key, the volumes of the queue and of the sockets."""
 
     def __init__(self, engine: Engine, folder: Path, **environ: str) -> None:
         self.engine = engine
@@ -33,13 +30,11 @@ class Sidecar:
         self.key_file = self.secrets / "forwarder-key.pem"
         self.signer = write_key(self.key_file)
         self.environ = {
-            "FORWARDER_INGEST__HTTP__LISTEN": '["unix:/run/forwarder/http.sock"]',
-            "FORWARDER_ADMIN__LISTEN": '["unix:/run/forwarder/admin.sock"]',
             "FORWARDER_DESTINATIONS__MAIN__RETRY__INITIAL": "20ms",
             **environ,
         }
         name = f"{folder.name[-30:]}-{os.urandom(3).hex()}"
-        self.queue, self.sockets = f"{name}-queue", f"{name}-sockets"
+        self.queue, self.sockets, self.admin = f"{name}-queue", f"{name}-sockets", f"{name}-admin"
 
     def receiver(self, *more: Signer) -> Receiver:
         """Return a receiver that knows the key, and more keys."""
@@ -53,6 +48,7 @@ class Sidecar:
             *(f"--env={name}={value}" for name, value in found.items()),
             f"--volume={self.queue}:/var/lib/forwarder",
             f"--volume={self.sockets}:/run/forwarder",
+            f"--volume={self.admin}:/run/forwarder-admin",
             f"--volume={self.etc}:/etc/forwarder:ro",
             f"--volume={self.secrets}:/run/secrets:ro",
         )
@@ -61,6 +57,11 @@ class Sidecar:
     def socket_folder(self) -> Path:
         """Where the application's side of the sockets is on this machine."""
         return self.engine.volume(self.sockets)
+
+    @property
+    def admin_folder(self) -> Path:
+        """Where the socket is at which the forwarder is told what to do."""
+        return self.engine.volume(self.admin)
 
 
 def write_key(file: Path) -> Signer:

@@ -51,7 +51,7 @@ def test_description(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None
     assert config["User"] == f"{UID}:{UID}"
     assert config["StopSignal"] == "SIGTERM"
     assert config["Entrypoint"] == ["forwarder"]
-    assert set(config["Volumes"]) == {"/var/lib/forwarder", "/run/forwarder"}
+    assert set(config["Volumes"]) == {"/var/lib/forwarder", "/run/forwarder", "/run/forwarder-admin"}
     assert labels["org.opencontainers.image.title"] == "event-forwarder"
     assert labels["org.opencontainers.image.version"] == __version__
     assert labels["org.opencontainers.image.revision"] == "0123abc"
@@ -130,7 +130,7 @@ async def test_healthy(engine: Engine, tmp_path: Path) -> None:
         assert status == 503
         assert (await container.run("forwarder", "status")).returncode == 1
         assert await container.healthy()
-        (sidecar.socket_folder / "admin.sock").unlink()
+        (sidecar.admin_folder / "admin.sock").unlink()
         assert not await container.healthy()
 
 
@@ -141,7 +141,8 @@ async def test_events_over_the_shared_volume(engine: Engine, tmp_path: Path) -> 
         outside = await asyncio.to_thread(feed, sidecar.socket_folder / "stream.sock", lines(0, 100))
         assert outside[-1] == b'{"ack": 100}'
         inside = await engine.podman(
-            *("run", "--rm", "--user=4711", "--network=none", f"--volume={sidecar.sockets}:/run/forwarder"),
+            *("run", "--rm", "--user=4711", f"--group-add={UID}", "--network=none"),
+            f"--volume={sidecar.sockets}:/run/forwarder",
             *(BASE, "python3", "-c", _APPLICATION, lines(100, 100).decode()),
         )
         assert '{"ack": 100}' in inside
@@ -149,12 +150,37 @@ async def test_events_over_the_shared_volume(engine: Engine, tmp_path: Path) -> 
         assert list(numbers(receiver.events)) == list(range(200))
 
 
+async def test_who_may_send_and_who_may_act(engine: Engine, tmp_path: Path) -> None:
+    """A container outside the group cannot send; one that can send, as root as well, finds nowhere to act."""
+    sidecar = Sidecar(engine, tmp_path)
+    async with sidecar.receiver() as receiver, sidecar.container(receiver) as container:
+
+        async def outcome(*options: str) -> tuple[bool, bool]:
+            """Return whether an application that is run in this way can send, and whether it can purge."""
+            words = ("run", "--rm", "--network=none", f"--volume={sidecar.sockets}:/run/forwarder", *options, IMAGE)
+            sent = await engine.outcome(*words, "send", "--to", "unix:/run/forwarder/stream.sock", "/dev/null")
+            # Wherever it looks: the default address, and that of sidecar.yaml.
+            purged = False
+            for address in ("unix:/run/forwarder/admin.sock", "unix:/run/forwarder-admin/admin.sock"):
+                purge = ("queue", "purge", "--all", "--yes", "--admin", address)
+                purged |= (await engine.outcome(*words, *purge)).returncode == 0
+            return sent.returncode == 0, purged
+
+        assert await outcome("--user=4711") == (False, False)
+        assert await outcome("--user=4711", f"--group-add={UID}") == (True, False)
+        assert await outcome("--user=0") == (True, False)
+        # In its own container it is asked, and answers.
+        assert (await container.run("forwarder", "queue", "purge", "--all", "--yes")).returncode == 0
+        (line,) = await container.logged("admin.act")
+        assert (line["act"], line["uid"]) == ("purge", UID)
+
+
 async def test_stop_drains(engine: Engine, tmp_path: Path) -> None:
     """A stop delivers what waits, though no batch is full, and process 1 ends with 0."""
     sidecar = Sidecar(engine, tmp_path, FORWARDER_DESTINATIONS__MAIN__BATCH__MAX_AGE="1h")
     async with sidecar.receiver() as receiver, sidecar.container(receiver) as container:
         await asyncio.to_thread(feed, sidecar.socket_folder / "stream.sock", lines(0, 100))
-        assert (await container.account(sidecar.socket_folder))["queued"] == 100
+        assert (await container.account(sidecar.admin_folder))["queued"] == 100
         assert await container.stop() == 0
         assert list(numbers(receiver.events)) == list(range(100))
         assert len(await container.logged("forwarder.stopped")) == 1
@@ -220,6 +246,6 @@ async def test_a_rotated_key(engine: Engine, tmp_path: Path, layout: str) -> Non
         await container.until_logged("reload.done")
         await asyncio.to_thread(feed, sidecar.socket_folder / "stream.sock", lines(10, 10))
         await receiver.wait_stored(20, PATIENCE)
-        assert (await container.account(sidecar.socket_folder))["dead"] == 0
+        assert (await container.account(sidecar.admin_folder))["dead"] == 0
         keys = [line["key"] for line in await container.logged("destination.started")]
         assert len(set(keys)) == 2

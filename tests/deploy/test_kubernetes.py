@@ -102,7 +102,7 @@ async def test_probes_of_a_full_queue(engine: Engine, tmp_path: Path) -> None:
         assert not await pod.probe(sidecar, "readinessProbe")
         assert await pod.probe(sidecar, "startupProbe")
         assert await pod.probe(sidecar, "livenessProbe")
-        (pod.volumes["sockets"] / "admin.sock").unlink()
+        (pod.volumes["admin"] / "admin.sock").unlink()
         assert not await pod.probe(sidecar, "livenessProbe")
 
 

@@ -130,7 +130,7 @@ async def serving(
             address = Address(host="127.0.0.1", port=0) if tcp else Address(path=str(tmp_path / f"{kind}.sock"))
             listener = listen(address)
             serving.address[kind] = listener.address
-            access = Access(listener.address, token=token, allow_uids=uids)
+            access = Access(listener.address, listener.reach, token=token, allow_uids=uids)
             if kind == "http":
                 await stack.enter_async_context(_http(http, listener, access))
             else:

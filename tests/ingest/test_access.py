@@ -10,6 +10,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from forwarder.errors import ForbiddenError, UnauthorizedError
 from forwarder.ingest.access import Access
+from forwarder.ingest.reach import Reach
 from forwarder.model import Address
 
 UNIX = Address(path="/run/forwarder/http.sock")
@@ -19,7 +20,8 @@ SOMEBODY_ELSE = frozenset({os.getuid() + 1})
 
 
 def access(address: Address = LOOPBACK, token: str | None = None, uids: frozenset[int] = frozenset()) -> Access:
-    return Access(address, token=token, allow_uids=uids)
+    reach = Reach.FILE if address.is_unix else Reach.MACHINE if address.is_loopback else Reach.NETWORK
+    return Access(address, reach, token=token, allow_uids=uids)
 
 
 def check(rule: Access, *, without_token: bool = False, **headers: str) -> None:
@@ -62,6 +64,15 @@ class TestBrowsers:
         with pytest.raises(ForbiddenError, match="is not this address") as caught:
             check(access(), Host=host)
         assert caught.value.hint == "use 127.0.0.1 or localhost as the host of the URL"
+
+    def test_the_socket_decides(self) -> None:
+        """Names are checked where the socket is one of this machine, whatever its address is called."""
+        name = Address(host="forwarder.example", port=7710)
+        here = Access(name, Reach.MACHINE, token=None, allow_uids=frozenset())
+        check(here, Host="forwarder.example:7710")
+        with pytest.raises(ForbiddenError, match="is not this address"):
+            check(here, Host="evil.example")
+        check(Access(LOOPBACK, Reach.NETWORK, token="s", allow_uids=frozenset()), Host="x", Authorization="Bearer s")
 
     def test_where_the_host_does_not_matter(self) -> None:
         """Elsewhere the Host may be anything: browsers do not reach unix sockets, and other addresses want a token."""
@@ -120,6 +131,33 @@ class TestTokens:
             check(rule, Authorization="Bearer old")
 
 
+class TestRestricted:
+    @pytest.mark.parametrize(
+        ("address", "reach", "token", "uids", "restricted"),
+        [
+            (UNIX, Reach.FILE, None, frozenset[int](), True),
+            (UNIX, Reach.MACHINE, None, frozenset[int](), False),
+            (UNIX, Reach.MACHINE, None, ME, True),
+            (UNIX, Reach.MACHINE, "s3cret", frozenset[int](), True),
+            (LOOPBACK, Reach.MACHINE, None, frozenset[int](), False),
+            (LOOPBACK, Reach.MACHINE, None, ME, False),
+            (LOOPBACK, Reach.MACHINE, "s3cret", frozenset[int](), True),
+            (LOOPBACK, Reach.NETWORK, None, frozenset[int](), False),
+        ],
+    )
+    def test_who_is_chosen(
+        self, address: Address, reach: Reach, token: str | None, uids: frozenset[int], restricted: bool
+    ) -> None:
+        """A mode, a list of users or a token chooses who comes in; user ids are not known over TCP."""
+        assert Access(address, reach, token=token, allow_uids=uids).is_restricted is restricted
+
+    def test_after_a_reload(self) -> None:
+        """A token that goes leaves the address open to all."""
+        rule = access(token="old")
+        rule.change(token=None, allow_uids=ME)
+        assert not rule.is_restricted
+
+
 class TestPeers:
     def test_user_ids(self) -> None:
         """On a unix socket the kernel says who is at the other end, and only allowed users get in."""
@@ -129,6 +167,10 @@ class TestPeers:
             with pytest.raises(ForbiddenError, match=f"user id {os.getuid()} may not send here") as caught:
                 access(UNIX, uids=SOMEBODY_ELSE).check_peer(ours)
             assert "ingest.allow_uids" in caught.value.hint
+            rule = Access(UNIX, Reach.FILE, token=None, allow_uids=SOMEBODY_ELSE, section="admin")
+            with pytest.raises(ForbiddenError, match=f"user id {os.getuid()} may not connect here") as caught:
+                rule.check_peer(ours)
+            assert caught.value.hint == "add it to admin.allow_uids"
 
     def test_a_peer_that_is_gone(self) -> None:
         """Where it cannot be known any more who sent something, it is refused."""

@@ -7,13 +7,14 @@ import pytest
 from forwarder.errors import UnauthorizedError
 from forwarder.ingest.access import Access
 from forwarder.ingest.greeting import MAX_BYTES, Greeting
+from forwarder.ingest.reach import Reach
 from forwarder.model import Address
 
 LINE = b' \r\n\n {"token": "s3cret"}\r\n'
 
 
 def greeting() -> Greeting:
-    return Greeting(Access(Address(host="127.0.0.1", port=1), token="s3cret", allow_uids=frozenset()))
+    return Greeting(Access(Address(host="127.0.0.1", port=1), Reach.MACHINE, token="s3cret", allow_uids=frozenset()))
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from forwarder.errors import ListenError
-from forwarder.ingest.listening import Listener, adopt, listen
+from forwarder.errors import ExposedError, ListenError
+from forwarder.ingest.listening import Listener, adopt, group_id, listen
+from forwarder.ingest.reach import Reach
 from forwarder.model import Address
 
 
@@ -142,6 +143,49 @@ class TestUnix:
         refusal(unix(path))
         assert not path.exists()
 
+    @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be a member of any group")
+    def test_group(self, path: Path) -> None:
+        """The socket's file has the configured group, can get another one, and its own one back."""
+        listener = listen(unix(path), mode=0o660, gid=54321)
+        assert (path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (54321, 0o660)
+        listener.open_to(0o620, 54322)
+        assert (path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (54322, 0o620)
+        listener.open_to(0o600, None)
+        assert (path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (os.getgid(), 0o600)
+        listener.close()
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
+    def test_a_group_that_is_not_ours(self, tmp_path: Path) -> None:
+        """A group of which the user is no member is refused with how to become one, and no file stays behind."""
+        tmp_path.chmod(0o777)
+        code = (
+            "import os, sys; sys.path[:] = sys.argv[2:]\n"
+            "from forwarder.errors import ListenError\n"
+            "from forwarder.ingest.listening import listen\n"
+            "from forwarder.model import Address\n"
+            "os.chdir(sys.argv[1]); os.setgroups([54321]); os.setgid(65534); os.setuid(65534)\n"
+            "print(os.stat(listen(Address(path='a.sock'), gid=54321).address.path).st_gid)\n"
+            "try: listen(Address(path='b.sock'), gid=0)\n"
+            "except ListenError as error: print(error.message, '|', error.hint)\n"
+        )
+        words = [sys.executable, "-c", code, str(tmp_path), *sys.path]
+        given, refused = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert given == "54321"
+        assert refused.startswith("cannot listen at unix:b.sock: it cannot be given to the group 0")
+        assert "SupplementaryGroups=0" in refused
+        assert not (tmp_path / "b.sock").exists()
+
+    def test_a_file_in_the_place_of_ours(self, path: Path) -> None:
+        """A file that has taken the place of ours keeps its mode."""
+        listener = listen(unix(path), mode=0o600)
+        path.rename(path.with_suffix(".old"))
+        path.touch(mode=0o600)
+        listener.open_to(0o666, None)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        path.unlink()
+        listener.open_to(0o666, None)
+        listener.close()
+
     def test_a_stale_socket_that_goes_away(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A stale socket that somebody else removes at the same moment is no obstacle."""
         with socket.socket(socket.AF_UNIX) as crashed:
@@ -234,6 +278,42 @@ class TestTcp:
         assert "ip address" in refusal(Address(host=host, port=7710)).hint
 
 
+class TestExposed:
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::", "::ffff:0.0.0.0"])
+    def test_without_a_token(self, host: str) -> None:
+        """What other machines can reach is listened at with a token, and not without one."""
+        with pytest.raises(
+            ExposedError, match="can be reached from other machines, and no token is required"
+        ) as caught:
+            listen(Address(host=host, port=0), section="admin")
+        assert caught.value.hint.startswith("set admin.token_file")
+        listener = listen(Address(host=host, port=0), has_token=True)
+        assert listener.reach is Reach.NETWORK
+        listener.close()
+
+    @pytest.mark.parametrize(("found", "reach"), [("0.0.0.0", Reach.NETWORK), ("127.0.0.1", Reach.MACHINE)])
+    @pytest.mark.parametrize("name", ["localhost", "forwarder.example"])
+    def test_a_name(self, name: str, found: str, reach: Reach, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a name only what it stands for at this moment counts, also of `localhost`."""
+        resolved = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (found, 0))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_more: resolved)
+        if reach is Reach.NETWORK:
+            with pytest.raises(ExposedError):
+                listen(Address(host=name, port=0))
+        listener = listen(Address(host=name, port=0), has_token=reach is Reach.NETWORK)
+        assert (listener.reach, listener.address.host) == (reach, name)
+        listener.close()
+
+
+def test_group_id() -> None:
+    """A group is known by its name or its number; a name that there is not is refused with what makes it."""
+    assert group_id("root") == 0
+    assert group_id("54321") == 54321
+    with pytest.raises(ListenError, match="there is no group nobodys-group") as caught:
+        group_id("nobodys-group")
+    assert caught.value.hint.endswith("groupadd --system nobodys-group")
+
+
 class TestAdopt:
     def test_unix(self, path: Path) -> None:
         """A socket that was passed in keeps its file when it is closed."""
@@ -241,7 +321,7 @@ class TestAdopt:
             passed.bind(str(path))
             passed.listen()
             listener = adopt(passed)
-            assert listener == Listener(unix(path), passed)
+            assert listener == Listener(unix(path), passed, Reach.FILE)
             listener.close()
         assert path.exists()
 
@@ -258,11 +338,19 @@ class TestAdopt:
         with socket.create_server((host, 0), family=family) as passed:
             assert adopt(passed).address == Address(host=host, port=passed.getsockname()[1])
 
+    def test_packets(self) -> None:
+        """A socket of packets listens, too, and is not what is spoken here."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as passed:
+            passed.bind("")
+            passed.listen()
+            with pytest.raises(ListenError, match="is no stream of bytes"):
+                adopt(passed)
+
     def test_what_cannot_be_adopted(self) -> None:
         """A socket that does not listen, or is of another kind, is refused with what the unit needs."""
         with socket.socket() as idle, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
-            for passed in (idle, datagrams):
-                with pytest.raises(ListenError, match="does not listen") as caught:
+            for passed, words in ((idle, "does not listen"), (datagrams, "is no stream")):
+                with pytest.raises(ListenError, match=words) as caught:
                     adopt(passed)
                 assert "Accept=no" in caught.value.hint
         with (

@@ -56,6 +56,8 @@ class Forwarder:
             settings,
         )
         self.process: subprocess.Popen[bytes] | None = None
+        self.passed: dict[str, socket.socket] = {}
+        """Sockets that it is handed as systemd does, by their FileDescriptorName."""
         self.log_file = folder / "log"
 
     def write_config(self) -> None:
@@ -65,13 +67,23 @@ class Forwarder:
 
     async def start(self) -> Self:
         """Start the process and wait until it accepts events."""
-        self.write_config()
-        with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "forwarder", "run", "-c", str(self.config_file)], stderr=log, stdout=log
-            )
+        self.spawn()
         await self.until(self.answers)
         return self
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start the process."""
+        self.write_config()
+        words = [sys.executable, "-m", "forwarder", "run", "-c", str(self.config_file)]
+        environ, descriptors = dict(os.environ), [passed.fileno() for passed in self.passed.values()]
+        if self.passed:
+            # sd_listen_fds(3): they are the descriptors from 3 on, of the process that is named.
+            environ |= {"LISTEN_FDS": str(len(self.passed)), "LISTEN_FDNAMES": ":".join(self.passed)}
+            moves = " ".join(f"{place}<&{found}" for place, found in enumerate(descriptors, 3))
+            words = ["bash", "-c", f'export LISTEN_PID=$$; exec "$@" {moves}', "-", *words]
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(words, stderr=log, stdout=log, env=environ, pass_fds=descriptors)
+        return self.process
 
     async def answers(self) -> bool:
         assert self.process is not None
@@ -134,8 +146,12 @@ class Forwarder:
         return sum(path.stat().st_size for path in Path(self.config["queue"]["path"]).parent.iterdir())
 
     async def admin(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
-        """Ask the admin API; return status and JSON (or text)."""
-        return await request(self.folder / "admin.sock", method, path, **more)
+        """Ask the admin API, with its token where there is one; return status and JSON (or text)."""
+        return await request(self.folder / "admin.sock", method, path, **{"headers": self._token(), **more})
+
+    def _token(self) -> dict[str, str]:
+        file = self.config["admin"].get("token_file")
+        return {"Authorization": f"Bearer {Path(file).read_text(encoding='utf-8').strip()}"} if file else {}
 
     async def status(self) -> dict[str, Any]:
         """Return `GET /v1/status`, the identity of each account checked."""

@@ -42,6 +42,7 @@ COMPRESS: dict[str | bytes, Callable[[bytes], bytes]] = {
     "deflate": zlib.compress,
     "zstd": zstd.compress,
 }
+TOKEN = "s3cret"
 # What schemathesis makes of a line of NDJSON, which its schema does not say.
 LINES = st.lists(
     st.sampled_from(
@@ -88,6 +89,8 @@ class Api:
     def __init__(self, forwarder: Forwarder) -> None:
         self.forwarder = forwarder
         self.session = Session()
+        # Over TCP nothing but a token lets anybody act.
+        self.session.headers["Authorization"] = f"Bearer {TOKEN}"
         self._schemas: dict[str, Any] = {}
         for kind in ("http", "admin"):
             (address,) = [
@@ -113,12 +116,15 @@ class Api:
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     folder = tmp_path_factory.mktemp("openapi")
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(TOKEN, encoding="utf-8")
     with destination() as served:
         forwarder = Forwarder(
             folder / "forwarder",
             f"{served.url}/put",
             ingest={"http": {"listen": ["tcp:127.0.0.1:0"]}},
-            admin={"listen": [f"unix:{folder}/forwarder/admin.sock", "tcp:127.0.0.1:0"]},
+            admin={"listen": [f"unix:{folder}/forwarder/admin.sock", "tcp:127.0.0.1:0"], "token_file": str(token)},
         )
         forwarder.config["destinations"]["reject"] = {
             **forwarder.config["destinations"]["main"],

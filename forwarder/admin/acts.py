@@ -1,0 +1,72 @@
+"""What somebody did to the daemon: each act is one line in the log, with who, what to, and what came of it.
+
+Who did it is what the kernel says: the user id and process of a unix socket's peer, or the address of
+a TCP peer. A line is a warning, so that it stands in the log also where `log.level` is `warning`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from forwarder.admin.status import utc
+from forwarder.model import DeadFilter
+
+# struct ucred of unix(7): pid, uid, gid.
+_UCRED = struct.Struct("3i")
+# A filter may name ten thousand ids; a line of the log shows the first of them, and how many there are.
+_MAX_IDS = 20
+
+log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def acting(request: web.Request, act: str, **what: Any) -> Iterator[dict[str, Any]]:
+    """Tell of an act once it is over; what came of it is put into the dictionary that is yielded.
+
+    `act` is a verb such as `pause`, `what` says what it was done to. An act that fails is told, too: a part
+    of it may be done.
+    """
+    # Asked for first: afterwards the peer may be gone.
+    what = {"act": act, **peer_of(request.transport), **what}
+    outcome: dict[str, Any] = {}
+    try:
+        yield outcome
+    except BaseException as error:
+        log.warning("admin.act_failed", **what, **outcome, error=str(error) or type(error).__name__)
+        raise
+    log.warning("admin.act", **what, **outcome)
+
+
+def peer_of(transport: asyncio.BaseTransport | None) -> dict[str, Any]:
+    """Return who is at the other end, as fields of a log line; nothing of somebody who has gone."""
+    peer: socket.socket | None = transport.get_extra_info("socket") if transport is not None else None
+    if peer is None:
+        return {}
+    try:
+        if peer.family == socket.AF_UNIX:
+            pid, uid, _gid = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+            return {"uid": uid, "pid": pid}
+        host, port = peer.getpeername()[:2]
+    except OSError:
+        return {}
+    return {"peer": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
+
+
+def filter_of(wanted: DeadFilter) -> dict[str, Any]:
+    """Return the filters that are set, as fields of a log line; `{"all": True}` where there is none."""
+    found = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
+    shown = {name: value for name, value in found.items() if value is not None and value != ()}
+    if wanted.died_before is not None:
+        shown["died_before"] = utc(wanted.died_before).isoformat()
+    if len(wanted.ids) > _MAX_IDS:
+        shown["ids"] = [*wanted.ids[:_MAX_IDS], f"and {len(wanted.ids) - _MAX_IDS:,} more"]
+    return shown or {"all": True}

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from forwarder.cli.client import CREDENTIALS
 from forwarder.cli.options import config_option
+from forwarder.cli.whereabouts import CREDENTIALS
 from forwarder.config import Config, DestinationConfig, format_size, load, token
 from forwarder.daemon.parts import load_signer
 from forwarder.delivery.attempt import tls_context

@@ -1,8 +1,8 @@
 """Ask the running daemon, at its admin address.
 
 Every command that looks at a queue or changes it goes through here: the daemon alone opens the
-queue. The address is `--admin`, else the first of `admin.listen` in the configuration. A
-configuration that cannot be used does not stand in the way of an address that is given.
+queue. The address is `--admin`, else that of the daemon that runs with the configuration (see
+`whereabouts`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,12 +19,13 @@ import click
 import msgspec
 
 from forwarder.admin.status import Status
+from forwarder.cli import whereabouts
 from forwarder.cli.connection import HttpConnection, unreachable
 from forwarder.cli.options import config_option
 from forwarder.cli.text import printable
-from forwarder.config import Config, SettingError, load, parse_address
+from forwarder.config import SettingError, parse_address
 from forwarder.config import token as read_token
-from forwarder.errors import ConfigError, EventError, ForwarderError, NegativeAnswerError, NotReachableError
+from forwarder.errors import EventError, ForwarderError, NegativeAnswerError, NotReachableError
 from forwarder.model import Address, State
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -34,8 +34,6 @@ T = TypeVar("T")
 # The longest silence that is still an answer on its way: a purge of millions of events is one transaction.
 _PATIENCE = 300.0
 _READ_BYTES = 64 * 1024
-# Where systemd puts the credentials of forwarder.service; the shell of an operator lacks the variable.
-CREDENTIALS = {"CREDENTIALS_DIRECTORY": "/run/credentials/forwarder.service"}
 
 
 class Problem(msgspec.Struct):
@@ -109,6 +107,8 @@ class AdminClient:
                 raise self._refusal(answer.status, answer.read())
             yield answer
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, http.client.BadStatusLine) and not isinstance(error, ConnectionError):
+                raise self._stranger("what answers is not HTTP") from None
             raise unreachable(self.address, error) from None
         finally:
             connection.close()
@@ -119,6 +119,8 @@ class AdminClient:
         if not problem.type.startswith("urn:forwarder:"):
             return self._stranger(f"it answered {status}")
         kind = problem.type.rpartition(":")[2]
+        if kind == "not-found" and "/v1/events" in problem.detail:
+            return self._stranger("it is where events come in")
         if kind == "unknown-destination":
             # The name came from the command line.
             raise usage(printable(problem.detail))
@@ -188,14 +190,15 @@ def with_admin(command: Command) -> Command:
 
 
 def find_admin(config_path: Path | None, address: Address | None, token_file: Path | None) -> AdminClient:
-    """Return the client for an address, or for the configured one. Raises ConfigError."""
-    config = load_config(config_path, needed=address is None)
-    listen = config.admin.listen if config else ()
+    """Return the client for an address, or for that of the daemon. Raises ConfigError where neither is known."""
     if address is None:
-        if not listen:
+        way = whereabouts.find(config_path).admin
+        if not way.addresses:
             raise usage("the configuration has no admin.listen; give --admin ADDRESS")
-        address = listen[0]
-    configured = config.admin.token_file if config and address in listen else None
+        address = way.addresses[0]
+    else:
+        way = whereabouts.find_if_possible(config_path).admin
+    configured = way.token_file if address in way.addresses else None
     return AdminClient(address, find_token(token_file, configured))
 
 
@@ -207,13 +210,3 @@ def find_token(given: Path | None, configured: Path | None) -> str | None:
     """
     file = given or configured
     return None if file is None else read_token(file)
-
-
-def load_config(path: Path | None, *, needed: bool) -> Config | None:
-    """Return the configuration; None where it cannot be used but is not `needed`."""
-    try:
-        return load(path, {**CREDENTIALS, **os.environ})
-    except ConfigError:
-        if needed:
-            raise
-        return None

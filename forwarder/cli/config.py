@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from forwarder.cli.client import CREDENTIALS
 from forwarder.cli.options import config_option
+from forwarder.cli.whereabouts import CREDENTIALS
 from forwarder.config import json_schema, load, starter, to_yaml
 from forwarder.errors import InputOutputError
 

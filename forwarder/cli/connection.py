@@ -15,7 +15,9 @@ from forwarder.model import Address
 
 # A local daemon accepts within milliseconds; the rest is patience with a machine under load.
 CONNECT_TIMEOUT = 5.0
-_DOWN = "is the daemon running? `systemctl status forwarder` says"
+# Where units are installed (systemd.unit(5)), and what is there on a machine that systemd runs (sd_booted(3)).
+_UNITS = (Path("/etc/systemd/system"), Path("/usr/local/lib/systemd/system"), Path("/usr/lib/systemd/system"))
+_BOOTED = Path("/run/systemd/system")
 
 
 class HttpConnection(http.client.HTTPConnection):
@@ -49,22 +51,40 @@ def dial(address: Address) -> socket.socket:
     return dialled
 
 
+def is_answered(address: Address) -> bool:
+    """Whether somebody listens at an address, also somebody whom this user may not ask."""
+    try:
+        dial(address).close()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _down() -> str:
+    """Return how to find out whether the daemon runs."""
+    if _BOOTED.is_dir() and any((folder / "forwarder.service").exists() for folder in _UNITS):
+        return "is the daemon running? `systemctl status forwarder` says"
+    return "is the daemon running? `forwarder run` starts it"
+
+
 def unreachable(address: Address, error: OSError | http.client.HTTPException) -> ForwarderError:
     """Say why an address does not answer, and what to do."""
     if isinstance(error, TimeoutError):
-        return NotReachableError(f"{address} does not answer in time", hint=_DOWN)
+        return NotReachableError(f"{address} does not answer in time", hint=_down())
     code = error.errno if isinstance(error, OSError) else None
     if code in {errno.EACCES, errno.EPERM} and address.path is not None:
         return NotReachableError(f"{address}: permission denied", hint=_who_may(Path(address.path)))
     if code == errno.ENOENT:
-        return NotReachableError(f"{address}: there is no such socket", hint=_DOWN)
+        return NotReachableError(f"{address}: there is no such socket", hint=_down())
     if code == errno.ECONNREFUSED:
-        return NotReachableError(f"{address}: nobody listens there", hint=_DOWN)
+        return NotReachableError(f"{address}: nobody listens there", hint=_down())
     if isinstance(error, socket.gaierror):
         return NotReachableError(f"{address}: the host name cannot be resolved: {error.strerror}")
     if isinstance(error, http.client.HTTPException | ConnectionError):
-        return NotReachableError(f"{address}: the connection broke before the answer was complete", hint=_DOWN)
-    return NotReachableError(f"{address}: {error.strerror or error}", hint=_DOWN)
+        return NotReachableError(f"{address}: the connection broke before the answer was complete", hint=_down())
+    return NotReachableError(f"{address}: {error.strerror or error}", hint=_down())
 
 
 def _who_may(path: Path) -> str:
@@ -77,11 +97,8 @@ def _who_may(path: Path) -> str:
             status = part.stat()
         except OSError:
             break
-        group = _name_of_group(status.st_gid)
-        return (
-            f"{part} belongs to user {_name_of_user(status.st_uid)} and group {group}: "
-            f"join the group (sudo usermod -aG {group} $USER, then log in again), or use sudo"
-        )
+        user, group = _name_of_user(status.st_uid), _name_of_group(status.st_gid)
+        return f"{part} belongs to user {user} and group {group}: run the command as {user}, or use sudo"
     return "run the command as a user that may open the socket, or use sudo"
 
 

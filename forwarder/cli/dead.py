@@ -135,13 +135,18 @@ def list_command(admin: AdminClient, filters: Filters, as_json: bool, limit: int
 
 
 @dead_group.command()
-@click.option(
-    "--id", "ids", multiple=True, required=True, metavar="ID", help="A number or an eventId; may be repeated."
-)
+@click.argument("wanted", nargs=-1, metavar="ID...")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="The same, as with the other commands.")
 @with_admin
 @click.pass_context
-def show(ctx: click.Context, admin: AdminClient, ids: tuple[str, ...]) -> None:
-    """Show everything about a dead letter, the event included. Exits with 1 if there is no such dead letter."""
+def show(ctx: click.Context, admin: AdminClient, wanted: tuple[str, ...], ids: tuple[str, ...]) -> None:
+    """Show everything about dead letters, the events included. Exits with 1 if there is no such dead letter.
+
+    ID is a number or an eventId.
+    """
+    ids = wanted + ids
+    if not ids:
+        raise usage("say which: a number or an eventId, as `forwarder dead list` shows them")
     found = 0
     for line in admin.lines("/v1/dead", Filters(ids=ids).query()):
         click.echo("\n" * bool(found) + _describe(admin.decode(line, DeadLine)))

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from forwarder import keys
-from forwarder.cli.client import CREDENTIALS
 from forwarder.cli.options import config_option
+from forwarder.cli.whereabouts import CREDENTIALS
 from forwarder.config import SigningConfig, load, secret
 from forwarder.errors import InputOutputError
 from forwarder.signing import Format, PublicKey, Signer, generate_key, holds_private_key

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from forwarder.cli.client import find_token, load_config, usage
+from forwarder.cli import whereabouts
+from forwarder.cli.client import find_token, usage
 from forwarder.cli.feed import Feed
 from forwarder.cli.options import config_option
 from forwarder.cli.over_http import HttpSender
@@ -24,7 +25,8 @@ from forwarder.cli.progress import show_progress
 from forwarder.cli.source import MAX_LINE, Source
 from forwarder.cli.tally import Tally
 from forwarder.cli.text import events, printable
-from forwarder.config import Config, SettingError, parse_address
+from forwarder.cli.whereabouts import Whereabouts
+from forwarder.config import SettingError, parse_address
 from forwarder.errors import ForwarderError, InputOutputError
 from forwarder.model import Address
 
@@ -61,12 +63,12 @@ def send_command(
     Exits with 0 if every event was accepted, with 1 if some were refused, and with 69 if the
     daemon cannot be reached or the connection is lost.
     """
-    config = load_config(config_path, needed=to is None)
-    target = find_target(config, to, token_file)
+    daemon = whereabouts.find(config_path) if to is None else whereabouts.find_if_possible(config_path)
+    target = find_target(daemon, to, token_file)
     tally = Tally()
     source = Source(
         lambda place, detail: tally.refuse(place, 413, detail),
-        max_line=max(MAX_LINE, config.ingest.max_event_bytes if config else 0),
+        max_line=max(MAX_LINE, daemon.max_event_bytes),
     )
     try:
         with _open(file) as descriptor:
@@ -86,10 +88,9 @@ def send_command(
         ctx.exit(1)
 
 
-def find_target(config: Config | None, to: str | None, token_file: Path | None) -> Target:
-    """Return where to send: what `to` says, else the first configured stream address, else the first of HTTP."""
-    stream = config.ingest.stream.listen if config else ()
-    http = config.ingest.http.listen if config else ()
+def find_target(daemon: Whereabouts, to: str | None, token_file: Path | None) -> Target:
+    """Return where to send: what `to` says, else the first stream address of the daemon, else the first of HTTP."""
+    stream, http = daemon.stream.addresses, daemon.http.addresses
     if to is None:
         # A configuration without any address of the intake is refused when it is loaded.
         address, is_http = (stream[0], False) if stream else (http[0], True)
@@ -98,7 +99,7 @@ def find_target(config: Config | None, to: str | None, token_file: Path | None) 
     is_http = is_http or address in http
     # A stream at a unix socket wants no token, so that nobody needs to be able to read one.
     wants = address in http or (address in stream and not address.is_unix)
-    configured = config.ingest.token_file if config and wants else None
+    configured = daemon.http.token_file if wants else None
     return Target(address, is_http, find_token(token_file, configured))
 
 

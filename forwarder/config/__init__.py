@@ -9,7 +9,7 @@ from __future__ import annotations
 from forwarder.config.addresses import parse_address
 from forwarder.config.credentials import secret, token
 from forwarder.config.doors import open_to_all
-from forwarder.config.loading import load
+from forwarder.config.loading import config_file, load
 from forwarder.config.mistakes import SettingError
 from forwarder.config.rendering import json_schema, starter, to_yaml
 from forwarder.config.schema import (
@@ -42,6 +42,7 @@ __all__ = [
     "ShareConfig",
     "SigningConfig",
     "TlsConfig",
+    "config_file",
     "format_duration",
     "format_size",
     "json_schema",

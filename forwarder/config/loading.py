@@ -50,14 +50,19 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     return config
 
 
+def config_file(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """Return the file that `load` reads, or would read."""
+    return path or (Path(environ[CONFIG_FILE]) if environ.get(CONFIG_FILE) else DEFAULT_PATH)
+
+
 def _root(path: Path | None, environ: Mapping[str, str], problems: list[Problem]) -> Section | None:
     """Return the document of the file; None if there is none and none is needed, or if it cannot be read."""
-    chosen = path or (Path(environ[CONFIG_FILE]) if environ.get(CONFIG_FILE) else None)
-    file = chosen or DEFAULT_PATH
+    file = config_file(path, environ)
+    is_chosen = path is not None or bool(environ.get(CONFIG_FILE))
     try:
         text = _text(file)
     except FileError as error:
-        if error.is_missing and chosen is None and _names_destination(environ):
+        if error.is_missing and not is_chosen and _names_destination(environ):
             return None
         remedy = _how_to_begin(file) if error.is_missing else f"Hint: {error.hint}"
         problems.append(Problem(str(file), "", error.problem, remedy))

@@ -12,6 +12,7 @@ import asyncio
 import os
 import signal
 import sqlite3
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -31,23 +32,26 @@ from forwarder.ingest.intake import Intake
 from forwarder.lossy import drain_stderr
 from forwarder.queue.base import Queue
 from forwarder.queue.sqlite import SqliteQueue
+from forwarder.running import Note, Running
 from forwarder.systemd import Notifier, listening_sockets
 
 log = structlog.get_logger(__name__)
 
 
-def run(parts: Parts, load: Load) -> None:
+def run(parts: Parts, load: Load, config_file: Path) -> None:
     """Run the daemon until it is told to stop. `load` reads the configuration again, for a reload.
+
+    Commands find the daemon by its `config_file`.
 
     Raises QueueLockedError, StorageError or ListenError where it cannot start.
     """
     keep_freed_blocks()
     raise_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_live(parts, load))
+        runner.run(_live(parts, load, Note(config_file, os.environ)))
 
 
-async def _live(parts: Parts, load: Load) -> None:
+async def _live(parts: Parts, load: Load, note: Note) -> None:
     config = parts.config
     notifier = Notifier(os.environ)
     stop, reload = _signals()
@@ -55,7 +59,7 @@ async def _live(parts: Parts, load: Load) -> None:
     async with await SqliteQueue.open(
         config.queue.path, max_bytes=config.queue.max_bytes, names=list(config.destinations)
     ) as queue:
-        daemon = Daemon(parts, queue, load)
+        daemon = Daemon(parts, queue, load, note)
         await daemon.start()
         spare_what_stays()
         report = Report(notifier, queue, daemon.listening)
@@ -102,8 +106,9 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
 class Daemon:
     """Everything that runs for one queue."""
 
-    def __init__(self, parts: Parts, queue: Queue, load: Load) -> None:
+    def __init__(self, parts: Parts, queue: Queue, load: Load, note: Note) -> None:
         self.parts = parts
+        self._note = note
         self._queue = queue
         self._intake = Intake(queue, parts.envelope)
         self.outlets = Outlets(queue)
@@ -123,6 +128,7 @@ class Daemon:
         except BaseException:
             await self.outlets.drain(0.0)
             raise
+        self._note.write(self._running())
 
     async def _put_in_place(self, parts: Parts) -> None:
         """Put another configuration in place. Raises ForwarderError, having changed nothing."""
@@ -137,6 +143,7 @@ class Daemon:
         await self.outlets.apply(parts.outlets)
         log_to.configure(parts.config.log.level, parts.config.log.format)
         self.parts = parts
+        self._note.write(self._running())
         log.info("reload.done", listening=self.listening())
 
     async def stop(self) -> None:
@@ -147,6 +154,14 @@ class Daemon:
         self._intake.close()
         await self.outlets.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
         await self._inlets.close("admin")
+        self._note.remove()
+
+    def _running(self) -> Running:
+        """Return where commands find the daemon."""
+        admin, http, stream = (list(map(str, self._inlets.addresses(kind))) for kind in ("admin", "http", "stream"))
+        tokens = [self.parts.config.admin.token_file, self.parts.config.ingest.token_file]
+        files = [None if file is None else str(file.absolute()) for file in tokens]
+        return Running(os.getpid(), admin, http, stream, *files)
 
     def listening(self) -> str:
         """Return the addresses of the intake, for people."""

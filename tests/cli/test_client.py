@@ -121,12 +121,12 @@ def test_credentials_of_the_service(tmp_path: Path) -> None:
 
 
 def test_no_socket(tmp_path: Path) -> None:
-    """Where there is no socket, the address is named and the next step is to look at the service."""
+    """Where there is no socket, the address is named, and the next step, which is systemd's only where it is there."""
     ended = run("status", "--admin", f"unix:{tmp_path}/admin.sock")
     assert ended.code == 69
     assert ended.err == (
         f"forwarder: unix:{tmp_path}/admin.sock: there is no such socket\n"
-        "hint: is the daemon running? `systemctl status forwarder` says\n"
+        "hint: is the daemon running? `forwarder run` starts it\n"
     )
 
 
@@ -165,7 +165,7 @@ def test_permission_denied(folder_mode: int, kept_out_by: str) -> None:
         run_folder.chmod(folder_mode)
         ended = run_as_nobody("status", "--admin", f"unix:{run_folder}/a.sock")
     assert ended.startswith(f"69 forwarder: unix:{run_folder}/a.sock: permission denied\nhint: ")
-    assert f"{kept_out_by} belongs to user root and group root: join the group" in ended
+    assert f"{kept_out_by} belongs to user root and group root: run the command as root, or use sudo" in ended
 
 
 def run_as_nobody(*args: str) -> str:
@@ -203,7 +203,7 @@ def test_another_server(tmp_path: Path, answer: bytes) -> None:
     assert "hint: give the address under admin.listen" in ended.err
 
 
-@pytest.mark.parametrize("answer", [b"", b"nonsense\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{}"])
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{}"])
 def test_broken_answer(tmp_path: Path, answer: bytes) -> None:
     """A connection that breaks in an answer is not reachable, and never a traceback."""
     with answering(tmp_path / "a.sock", answer) as address:
@@ -228,3 +228,20 @@ def test_bad_address() -> None:
     ended = run("status", "--admin", "/run/x.sock")
     assert ended.code == 2
     assert "Write unix:/run/x.sock" in ended.err
+
+
+def test_the_intake_is_not_the_admin_address(tmp_path: Path) -> None:
+    """Whoever gives an address of the intake is told so, and which address is wanted."""
+    problem = (
+        b'{"type": "urn:forwarder:problem:not-found", "detail": "there is nothing at /v1/status; there is: /v1/events"}'
+    )
+    answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(problem), problem)
+    with answering(tmp_path / "http.sock", answer) as address:
+        ended = run("status", "--admin", address)
+    assert ended.code == 69
+    assert f"{address} is not the admin address of a forwarder: it is where events come in\n" in ended.err
+    assert "hint: give the address under admin.listen" in ended.err
+    with answering(tmp_path / "stream.sock", b'{"refused": 1, "status": 400, "detail": "not JSON"}\n') as address:
+        ended = run("status", "--admin", address)
+    assert ended.code == 69
+    assert f"{address} is not the admin address of a forwarder: what answers is not HTTP\n" in ended.err

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from forwarder.cli.connection import unreachable
+from forwarder.cli import connection
+from forwarder.cli.connection import is_answered, unreachable
 from forwarder.model import Address
 
 
@@ -42,7 +43,7 @@ def test_reasons(error: OSError | http.client.HTTPException, words: str) -> None
 
 @pytest.mark.parametrize(("keeps_out", "named"), [("run/admin.sock", "run/admin.sock"), ("run", "run")])
 def test_who_may_open_the_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeps_out: str, named: str) -> None:
-    """The first thing on the way that keeps us out is named, with the group to join; ids without names are shown."""
+    """The first thing on the way that keeps us out is named, with whose it is; nobody is put into a group."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "admin.sock").touch()
     if os.geteuid() == 0:
@@ -54,7 +55,9 @@ def test_who_may_open_the_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert found.message == f"{address}: permission denied"
     assert found.hint.startswith(f"{tmp_path}/{named} belongs to user ")
     if os.geteuid() == 0:
-        assert f"user {status.st_uid} and group {status.st_gid}: join the group (sudo usermod -aG 54322" in found.hint
+        assert found.hint.endswith(
+            f"user {status.st_uid} and group {status.st_gid}: run the command as 54321, or use sudo"
+        )
 
 
 def test_what_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,3 +65,27 @@ def test_what_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "access", denied(tmp_path / "gone"))
     found = unreachable(Address(path=str(tmp_path / "gone")), PermissionError(errno.EACCES, "x"))
     assert found.hint == "run the command as a user that may open the socket, or use sudo"
+
+
+def test_the_next_step_is_that_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd is named where it runs and has the unit, and nowhere else."""
+    error = FileNotFoundError(errno.ENOENT, "x")
+    address = Address(path="/nowhere")
+    monkeypatch.setattr(connection, "_BOOTED", tmp_path)
+    monkeypatch.setattr(connection, "_UNITS", (tmp_path,))
+    assert unreachable(address, error).hint == "is the daemon running? `forwarder run` starts it"
+    (tmp_path / "forwarder.service").touch()
+    assert unreachable(address, error).hint == "is the daemon running? `systemctl status forwarder` says"
+    monkeypatch.setattr(connection, "_BOOTED", tmp_path / "missing")
+    assert "systemctl" not in unreachable(address, error).hint
+
+
+def test_who_answers(tmp_path: Path) -> None:
+    """A socket that nobody listens at any more is not answered, one that may not be opened is."""
+    address = Address(path=str(tmp_path / "s.sock"))
+    assert not is_answered(address)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(address.path or "")
+        assert not is_answered(address)
+        server.listen()
+        assert is_answered(address)

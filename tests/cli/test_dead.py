@@ -133,6 +133,8 @@ def test_show(served: Served) -> None:
 def test_show_nothing(served: Served) -> None:
     """A dead letter that does not exist is a negative answer."""
     assert dead(served, "show", "--id", "9") == Ended(1, "", "nothing matched the dead letters with id 9\n")
+    assert dead(served, "show", "9").err == "nothing matched the dead letters with id 9\n"
+    assert dead(served, "show", "1", "3") == dead(served, "show", "--id", "1", "--id", "3")
     assert dead(served, "show").code == 2
 
 

@@ -63,6 +63,24 @@ async def test_the_last_lines_of_a_log_come_out(tmp_path: Path) -> None:
         assert json.loads(lines[-1])["event"] == "forwarder.stopped"
 
 
+async def test_a_typo_in_the_file_of_a_running_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for the state of a daemon, or sends to it, finds it also where its file cannot be read any more."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    async with Forwarder(tmp_path / "f", "http://127.0.0.1:1/put") as forwarder:
+        forwarder.config_file.write_text("destinatoins: {}\n")
+        event = json.dumps(events(0, 1)[0]).encode()
+        for words, stdin in ((["status"], None), (["dead", "list"], None), (["send", "-"], event)):
+            ended = await asyncio.to_thread(forwarder.command, *words, stdin=stdin)
+            assert ended.returncode == 0, ended.stderr
+            assert b"Did you mean `destinations`?" in ended.stderr
+        ended = await asyncio.to_thread(forwarder.command, "reload")
+        assert ended.returncode == 1
+        assert (await forwarder.account())["accepted"] == 1
+        assert await forwarder.stop() == 0
+        # The mistake is all that is left.
+        assert (await asyncio.to_thread(forwarder.command, "status")).returncode == 78
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 async def test_closed_descriptors(tmp_path: Path, closed: str) -> None:
     """Standard descriptors that are closed are on /dev/null, so that nothing else takes their numbers."""

@@ -217,21 +217,20 @@ class Envelope:
         return True
 
     def _stamp(self, plain: Plain) -> bytes | None:
-        """Put the missing members in front of each event; None where one of them is there, as a null."""
+        """Put the missing members in front of each event; None where one of them stands there, as a null."""
         missing = [event.eventId for event in plain.events].count(None)
         if not missing and not self._defaults:
             return plain.data
+        if plain.has_null({"eventId", *self._defaults}):
+            return None
         ids = iter(new_ids(self._random_bytes, missing))
         lines = plain.data.split(b"\n")
         for index, event in enumerate(plain.events):
-            filled = self._fill(event) if self._defaults else {}
-            front = "".join(as_member(*member) for member in filled.items())
+            front = "".join(as_member(*filled) for filled in self._fill(event).items()) if self._defaults else ""
             if event.eventId is None:
-                event.eventId = filled["eventId"] = next(ids)
+                event.eventId = next(ids)
                 front += f'"eventId":"{event.eventId}",'
-            if filled:
-                if plain.has_any(index, filled):
-                    return None
+            if front:
                 lines[index] = put_in_front(lines[index], front)
         return b"\n".join(lines)
 

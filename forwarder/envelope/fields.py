@@ -10,7 +10,7 @@ from typing import Final, cast
 
 import msgspec
 
-from forwarder.envelope.text import Member
+from forwarder.envelope.text import MAX_DEPTH, Member, are_shallow
 from forwarder.errors import IntakeError, InvalidEventsError
 
 _ABSENT: Final = msgspec.Raw(b"")
@@ -74,12 +74,12 @@ def are_complete(events: list[Fields]) -> bool:
 
 
 def _are_bodies(bodies: list[msgspec.Raw]) -> bool:
-    """Say whether each of these is an object, null or nothing."""
+    """Say whether each of these is an object, null or nothing, and none is nested too deeply."""
     try:
         kinds = set(map(_first_byte, bodies))
     except StructError:
         kinds = {_first_byte(body) for body in bodies if len(body)}
-    return kinds <= _BODIES
+    return kinds <= _BODIES and are_shallow(bodies, MAX_DEPTH - 1)
 
 
 def _are_uuids(values: list[str | None]) -> bool:

@@ -31,7 +31,7 @@ _SAMPLE: Final = 4096
 _NEWLINE: Final = ord("\n")
 _OPENS: Final = {ord("{")}
 _CLOSES: Final = {ord("}")}
-_COMMA: Final = ord(",")
+_BETWEEN: Final = b",]"
 _first = itemgetter(0)
 _last = itemgetter(-2)
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -48,9 +48,15 @@ class Plain(NamedTuple):
     members: list[dict[str, msgspec.Raw]] | None = None
     """All members of each event, where they had to be looked up; else no member of the envelope is null."""
 
-    def has_any(self, index: int, names: Iterable[str]) -> bool:
-        """Say whether an event has one of these members, which count as absent: then it is there as a null."""
-        return self.members is not None and not self.members[index].keys().isdisjoint(names)
+    def has_null(self, names: Iterable[str]) -> bool:
+        """Say whether one of these members of the envelope is null in one of the events."""
+        if self.members is None:
+            return False
+        return any(
+            name in found and getattr(event, name) is None
+            for name in names
+            for found, event in zip(self.members, self.events, strict=True)
+        )
 
 
 def read_lines(lines: bytes) -> Plain | None:
@@ -67,13 +73,15 @@ def read_lines(lines: bytes) -> Plain | None:
         return None
     encoded = _encode_lines(events)
     if encoded == lines:
-        return Plain(lines, events) if _are_shallow(events) else None
+        return Plain(lines, events)
     if not _are_objects(found):
         return None
     if len(encoded) == len(lines):
-        return Plain(lines, events) if _are_shallow(events) else None
+        return Plain(lines, events)
     members = _parts.decode_lines(lines)
-    return Plain(lines, events, members) if _account_for(lines, members) else None
+    if not _account_for(lines, members) or not are_shallow(found, MAX_DEPTH):
+        return None
+    return Plain(lines, events, members)
 
 
 def read_array(array: bytes) -> Plain | None:
@@ -89,13 +97,13 @@ def read_array(array: bytes) -> Plain | None:
         return None
     # Each element is as long as its encoding, and a single byte stands between two of them.
     encoded = _encode_lines(events)
-    if len(encoded) != len(array) - 1 or not _are_shallow(events):
+    if len(encoded) != len(array) - 1:
         return None
     if encoded.replace(b"\n", b",").startswith(memoryview(array)[1:-1]):
         return Plain(encoded, events)
     # Their members are in another order.
-    lines = _cut_apart(array, encoded)
-    return Plain(lines, events) if lines is not None and _are_objects(whole_lines(lines)) else None
+    lines = _cut_apart(array, encoded, len(events))
+    return None if lines is None else Plain(lines, events)
 
 
 def has_spaces(text: bytes) -> bool:
@@ -109,26 +117,25 @@ def _are_objects(lines: list[bytes]) -> bool:
     return set(map(_first, lines)) == _OPENS and set(map(_last, lines)) == _CLOSES
 
 
-def _are_shallow(events: list[Fields]) -> bool:
-    """Say whether no event is nested too deeply; they have no members but those of the envelope."""
-    return are_shallow([event.data for event in events], MAX_DEPTH - 1)
-
-
 def _account_for(lines: bytes, events: list[dict[str, msgspec.Raw]]) -> bool:
-    """Say whether these members make up all of the bytes, whatever their names, and none is nested too deeply."""
-    values = list(chain.from_iterable(map(dict.values, events)))
+    """Say whether these members make up all of the bytes, whatever their names."""
+    names, values = chain.from_iterable(events), b"".join(chain.from_iterable(map(dict.values, events)))
     # Around each member there are two quotes, a colon and a comma.
-    names = "".join(chain.from_iterable(events)).encode()
-    size = 2 * len(events) + 4 * len(values) + len(names) + sum(map(len, values))
-    return size == len(lines) and are_shallow(values, MAX_DEPTH - 1)
+    size = 2 * len(events) + 4 * sum(map(len, events)) + len("".join(names).encode()) + len(values)
+    return size == len(lines)
 
 
-def _cut_apart(array: bytes, encoded: bytes) -> bytes | None:
-    """Put a newline in place of each comma between two elements, which are as long as their encodings."""
-    lines, end = bytearray(memoryview(array)[1:]), -1
-    last = len(lines) - 1
+def _cut_apart(array: bytes, encoded: bytes, count: int) -> bytes | None:
+    """Put a newline in place of each comma between two elements; there is no white space around any."""
+    parts = array[1:-1].split(b"},{")
+    # All elements are objects: if there are no more such places than between elements, it is these.
+    if len(parts) == count:
+        return b"}\n{".join(parts) + b"\n"
+    # Some stand within an event. Its elements are as long as their encodings.
+    cut, end = bytearray(memoryview(array)[1:]), -1
     while (end := encoded.find(b"\n", end + 1)) >= 0:
-        if lines[end] != _COMMA and end != last:
+        if cut[end] not in _BETWEEN:
             return None
-        lines[end] = _NEWLINE
-    return bytes(lines)
+        cut[end] = _NEWLINE
+    lines = bytes(cut)
+    return lines if _are_objects(whole_lines(lines)) else None

@@ -31,6 +31,7 @@ _KINDS: Final = {
     ord("f"): "a boolean",
     ord("n"): "null",
 }
+_BRACE: Final = ord("{")
 _raw = msgspec.json.Decoder(msgspec.Raw)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _space = re.compile(r"[ \t\r\n]*").match
@@ -95,14 +96,11 @@ def put_in_front(line: bytes, front: str) -> bytes:
 
     Raises ValueError for a line that does not begin as an object does: what was vouched for is another text then.
     """
-    if line[:1] != b"{":
+    if not line or line[0] != _BRACE:
         raise ValueError(f"an event begins with a brace, not with {line[:1]!r}")
-    if not front:
-        return line
-    rest = line[1:]
-    if rest.startswith(b"}"):
+    if line == b"{}":
         front = front.removesuffix(",")
-    return b"{" + front.encode() + rest
+    return b"{" + front.encode() + line[1:]
 
 
 def as_member(name: str, value: str) -> str:
@@ -112,17 +110,20 @@ def as_member(name: str, value: str) -> str:
 
 # --- nesting -----------------------------------------------------------------------------------
 
-_strings = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
-_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"{}[]")
-_STEPS: Final = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
+# All brackets alike, and of the rest only the quotes.
+_ALIKE: Final = bytes.maketrans(b"[]", b"{}")
+_OTHERS: Final = bytes(byte for byte in range(256) if byte not in b'{}[]"')
+_STEPS: Final = {ord("{"): 1, ord("}"): -1}
+# Levels that are taken off one by one, before brackets are counted one by one.
+_PEELED: Final = 8
 
 
-def are_shallow(values: Sequence[msgspec.Raw], levels: int) -> bool:
+def are_shallow(values: Sequence[bytes | msgspec.Raw], levels: int) -> bool:
     """Say whether none of these JSON values is nested deeper than so many levels."""
     # A level takes two bytes at least, so most values need no closer look.
     if max(map(len, values), default=0) <= 2 * levels:
         return True
-    return not any(is_deeper(bytes(value), levels) for value in values if len(value) > 2 * levels)
+    return not any(is_deeper(bytes(value), levels) for value in values)
 
 
 def is_deeper(text: bytes, levels: int) -> bool:
@@ -133,8 +134,23 @@ def is_deeper(text: bytes, levels: int) -> bool:
     opened = sum(len(text) - len(text.replace(bracket, b"", levels + 1)) for bracket in (b"{", b"["))
     if opened <= levels:
         return False
-    brackets = _strings.sub(b"", text).translate(None, _NO_BRACKETS)
+    brackets = _brackets(text)
+    for _ in range(min(_PEELED, levels)):
+        # What encloses nothing goes, everywhere at once: one level less.
+        brackets = brackets.replace(b"{}", b"")
+        levels -= 1
+        if not brackets:
+            return False
     return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > levels
+
+
+def _brackets(text: bytes) -> bytes:
+    """Return the brackets of a JSON text, those in strings left out, all of them written as braces."""
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Two quotes beside each other are an empty string, or the end of one and the begin of the next.
+    brackets = text.translate(_ALIKE, _OTHERS).replace(b'""', b"")
+    return b"".join(brackets.split(b'"')[::2])
 
 
 # --- text that is no JSON ----------------------------------------------------------------------

@@ -29,6 +29,7 @@ from forwarder.envelope import Checked
 from forwarder.errors import IntakeError, QueueFullError, TooLargeError
 from forwarder.ingest.access import Access
 from forwarder.ingest.intake import Intake
+from forwarder.ingest.media import Kind, check
 from forwarder.ingest.problems import internal_problem, problem_of
 from forwarder.ingest.protocol import Server
 from forwarder.ingest.room import Room
@@ -52,7 +53,10 @@ _matches = re.compile(
 _is_length = re.compile(r"[0-9]{1,7}", re.ASCII).fullmatch
 _KINDS = frozenset({"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"})
 # Fields that change what a request means.
-_MEANINGFUL = frozenset({hdrs.TRANSFER_ENCODING, hdrs.CONTENT_ENCODING, hdrs.EXPECT, hdrs.UPGRADE})
+_MEANINGFUL = frozenset({hdrs.TRANSFER_ENCODING, hdrs.CONTENT_ENCODING, hdrs.EXPECT})
+# What a connection may be said to be. Java's client offers HTTP/2 with each request (RFC 7540 §3.2); whoever does
+# not know it goes on with HTTP/1.1.
+_CONNECTION = frozenset({"keep-alive", "upgrade", "http2-settings"})
 
 # With these the queue says that nothing is stored, and that what is too much together may fit alone.
 _FIT_ALONE = (QueueFullError, TooLargeError)
@@ -83,7 +87,10 @@ def read_head(head: bytes) -> Head | None:
     length = _is_length(headers.get(hdrs.CONTENT_LENGTH, ""))
     if length is None or headers.get(hdrs.CONTENT_TYPE, "").lower() not in _KINDS:
         return None
-    if headers.get(hdrs.CONNECTION, "keep-alive").lower() != "keep-alive":
+    connection = headers.get(hdrs.CONNECTION, "keep-alive").lower()
+    if not _CONNECTION.issuperset(map(str.strip, connection.split(","))):
+        return None
+    if headers.get(hdrs.UPGRADE, "h2c").lower() != "h2c":
         return None
     return Head(int(length[0]), headers)
 
@@ -181,7 +188,7 @@ class Lane:
     async def _store_alone(self, request: Request) -> None:
         try:
             with self._room.taken(len(request.body)):
-                checked = self._intake.envelope.parse(request.body)
+                checked = check(self._intake.envelope, Kind.JSON, request.body)
                 await self._intake.accept(checked)
         except Exception as error:
             answer = _failure(error)
@@ -268,7 +275,8 @@ class Connection(asyncio.Protocol):
         elif len(data) < start + head.length:
             self._part, self._missing = bytearray(data), start + head.length - len(data)
             self._rest_timer = self._loop.call_later(_REST_SECONDS, lambda: self._hand_over(self._take_part()))
-        elif len(data) == start + head.length and _is_plain(body := data[start:]):
+        # An encoder may end what it writes with a newline.
+        elif len(data) == start + head.length and _is_plain(body := data[start:].rstrip(b" \t\r\n")):
             self._is_waiting = True
             self._lane.add(Request(self, body))
         else:

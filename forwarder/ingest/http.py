@@ -18,18 +18,19 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from forwarder.envelope import Checked
-from forwarder.errors import IntakeError, MalformedError, TooLargeError, UnsupportedError
+from forwarder.errors import IntakeError, MalformedError, TooLargeError
 from forwarder.ingest.access import Access
 from forwarder.ingest.body import Body
 from forwarder.ingest.description import description_response
 from forwarder.ingest.express import GRACE_SECONDS, ExpressServer, Lane
 from forwarder.ingest.intake import Intake
+from forwarder.ingest.media import Kind, check, kind_of
 from forwarder.ingest.problems import internal_problem, problem_of, problem_response
 from forwarder.ingest.protocol import ExpectationError, first_line
 from forwarder.ingest.room import LARGE_BYTES, Room
 
 # Large bodies are checked in a thread, so that one of them does not hold up the others; and only so
-# many at once, as each takes several times its size meanwhile.
+# many at once, as each takes several times its size meanwhile. The same goes for decompressing them.
 _LARGE_AT_ONCE = 2
 _READ_BUFFER = 256 * 1024
 # Seconds without a byte after which the rest of a body is not waited for: what was received of it
@@ -38,7 +39,6 @@ _IDLE_SECONDS = 60.0
 # Seconds that a client has to read why it is refused while it still sends.
 _LINGER_SECONDS = 2.0
 
-_JSON, _NDJSON = "application/json", "application/x-ndjson"
 _PATHS = {"/v1/events": "POST", "/healthz": "GET, HEAD", "/openapi.json": "GET, HEAD"}
 
 log = structlog.get_logger(__name__)
@@ -59,6 +59,7 @@ class HttpIntake:
         self._room = Room()
         self._lane = Lane(intake, self._room)
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._unpacking = asyncio.Semaphore(_LARGE_AT_ONCE)
         self.limit(max_request_bytes)
 
     def limit(self, max_request_bytes: int) -> None:
@@ -117,7 +118,7 @@ class HttpIntake:
         return await self._post_events(request)
 
     async def _post_events(self, request: web.BaseRequest) -> web.Response:
-        kind = _kind_of(request)
+        kind = kind_of(request)
         wants_ids = _wants_ids(request)
         body = await self._receive(request)
         size = len(body)
@@ -129,28 +130,28 @@ class HttpIntake:
             return _accepted(b'{"accepted": %d}' % checked.events)
         return _accepted(msgspec.json.encode({"accepted": checked.events, "eventIds": ids}))
 
-    async def _store(self, kind: str, body: bytes, *, wants_ids: bool) -> tuple[Checked, list[str]]:
+    async def _store(self, kind: Kind, body: bytes, *, wants_ids: bool) -> tuple[Checked, list[str]]:
         """Check a body and store its events; return their ids, too, where they are wanted."""
-        parse = self._intake.envelope.parse if kind == _JSON else self._intake.envelope.parse_lines
+        envelope = self._intake.envelope
 
-        def check() -> tuple[Checked, list[str]]:
-            checked = parse(body)
+        def look() -> tuple[Checked, list[str]]:
+            checked = check(envelope, kind, body)
             # Read here, no deeper in the stack than the check: how deep an event may be nested is
             # what the stack still has room for. Whatever fails has to fail before it is stored.
             return checked, checked.event_ids() if wants_ids else []
 
         if len(body) <= LARGE_BYTES:
-            found = check()
+            found = look()
             await self._intake.accept(found[0])
             return found
         async with self._large:
-            found = await asyncio.to_thread(check)
+            found = await asyncio.to_thread(look)
             await self._intake.accept(found[0])
             return found
 
     async def _receive(self, request: web.BaseRequest) -> bytes:
         """Read the body up to the limit; it stays counted as being received."""
-        body = Body(request.headers.get(hdrs.CONTENT_ENCODING, ""), self._max_request_bytes)
+        body = Body(", ".join(request.headers.getall(hdrs.CONTENT_ENCODING, [])), self._max_request_bytes)
         if (request.content_length or 0) > self._max_request_bytes:
             raise TooLargeError(
                 f"the request has {request.content_length:,} bytes, the limit is {self._max_request_bytes:,}"
@@ -162,12 +163,11 @@ class HttpIntake:
             await _expect(request)
             while chunk := await _next_chunk(request):
                 body.feed(chunk)
-                while True:
+                counted = self._room.count(counted, body.size)
+                while body.is_behind:
+                    async with self._unpacking:
+                        await asyncio.to_thread(body.catch_up)
                     counted = self._room.count(counted, body.size)
-                    if not body.is_behind:
-                        break
-                    await asyncio.sleep(0)
-                    body.step()
             data = body.finish()
         except BaseException:
             self._room.free(counted)
@@ -191,22 +191,7 @@ async def _next_chunk(request: web.BaseRequest) -> bytes:
 
 
 def _accepted(body: bytes) -> web.Response:
-    return web.Response(status=HTTPStatus.ACCEPTED, body=body, content_type=_JSON)
-
-
-def _kind_of(request: web.BaseRequest) -> str:
-    # What nearly everybody sends, without a parser for its parameters.
-    if request.headers.get(hdrs.CONTENT_TYPE) == _JSON:
-        return _JSON
-    kind = request.content_type if hdrs.CONTENT_TYPE in request.headers else ""
-    if kind not in {_JSON, _NDJSON}:
-        raise UnsupportedError(
-            f"the content type {kind!r} is not known" if kind else "the Content-Type is missing",
-            hint=f"send {_JSON} (an object or an array) or {_NDJSON} (an event a line)",
-        )
-    if (request.charset or "utf-8").lower() not in {"utf-8", "utf8", "us-ascii"}:
-        raise UnsupportedError(f"the charset {request.charset!r} is not known", hint="JSON is UTF-8 (RFC 8259 §8.1)")
-    return kind
+    return web.Response(status=HTTPStatus.ACCEPTED, body=body, content_type="application/json")
 
 
 def _wants_ids(request: web.BaseRequest) -> bool:

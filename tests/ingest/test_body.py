@@ -43,7 +43,7 @@ def receive(encoding: str, data: bytes, *, limit: int = 1 << 20, chunk: int = 1 
     for at in range(0, len(data), chunk):
         body.feed(data[at : at + chunk])
         while body.is_behind:
-            body.step()
+            body.catch_up()
     return body.finish()
 
 
@@ -133,16 +133,59 @@ def test_members_without_content_have_an_end() -> None:
 
 
 def test_steps_are_small() -> None:
-    """One call decompresses no more than a step, so that others get their turn in between."""
+    """What is done at once is bounded by what comes out, so that memory can be counted in between."""
     body = Body("gzip", 100_000_000)
     body.feed(gzip.compress(bytes(10_000_000)))
     assert body.is_behind
+    assert body.size <= 256 * 1024
     steps = 1
     while body.is_behind:
-        assert body.size <= steps * 256 * 1024
-        body.step()
+        body.catch_up()
+        assert body.size <= 256 * 1024 + steps * (2 * 1024 * 1024 + 256 * 1024)
         steps += 1
     assert body.size == 10_000_000
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd", "deflate"])
+def test_a_first_step_is_small(encoding: str) -> None:
+    """Of a chunk in which nothing is to be found, only a part is looked at before others get their turn."""
+    empty = {"gzip": gzip.compress(b""), "zstd": zstd.compress(b""), "deflate": b"\0\0\0\xff\xff"}[encoding]
+    body = Body(encoding, 10_000_000)
+    body.feed(empty * 10_000)
+    assert body.is_behind
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_members_have_a_price(encoding: str) -> None:
+    """A body may have many members, but only so many for its limit: to begin one takes time."""
+    pack = gzip.compress if encoding == "gzip" else zstd.compress
+    for content in (b"", b"x"):
+        assert receive(encoding, pack(content) * 900, limit=1_000_000) == content * 900
+        with pytest.raises(TooLargeError, match="consists of more than 976") as caught:
+            receive(encoding, pack(content) * 1000, limit=1_000_000)
+        assert caught.value.hint == "compress the events of a request together"
+    assert receive(encoding, pack(b"x") * 60, limit=2000) == b"x" * 60
+
+
+@pytest.mark.parametrize("chunk", [1, 100, 1 << 16])
+def test_padding(chunk: int) -> None:
+    """Zeros behind a gzip member, or between two, are passed over, as gzip(1) does; nothing else is."""
+    packed = gzip.compress(b"one")
+    for padding in (b"\0", bytes(100_000)):
+        assert receive("gzip", packed + padding, chunk=chunk) == b"one"
+        assert receive("gzip", packed + padding + packed + padding, chunk=chunk) == b"oneone"
+        with pytest.raises(MalformedError):
+            receive("gzip", packed + padding + b"x", chunk=chunk)
+        with pytest.raises(MalformedError):
+            receive("gzip", padding + packed, chunk=chunk)
+    with pytest.raises(MalformedError, match="goes on after the end"):
+        receive("deflate", zlib.compress(TEXT) + b"\0", chunk=chunk)
+
+
+@pytest.mark.parametrize("encoding", ["identity, gzip", "gzip, identity", " ,Gzip, ", "identity,,gzip"])
+def test_encodings_that_are_listed(encoding: str) -> None:
+    """Identity in a list of encodings is nothing, and does not hide what stands beside it."""
+    assert receive(encoding, gzip.compress(TEXT)) == TEXT
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "compress"])

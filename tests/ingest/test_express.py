@@ -101,6 +101,18 @@ class TestHead:
         assert read_head(REQUEST.replace(b"application/json", kind.encode())) is not None
 
     @pytest.mark.parametrize(
+        "fields",
+        [
+            ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAA"],
+            ["connection: keep-alive,upgrade", "upgrade: H2C"],
+            ["Connection: Keep-Alive"],
+        ],
+    )
+    def test_an_offer_of_another_protocol(self, fields: list[str]) -> None:
+        """A client that offers HTTP/2 for the next requests, as Java's does, has sent a plain one."""
+        assert read_head(head(*fields)) is not None
+
+    @pytest.mark.parametrize(
         "found",
         [
             head(start="POST /v1/events HTTP/1.0"),
@@ -115,7 +127,9 @@ class TestHead:
             head("Transfer-Encoding: chunked"),
             head("Content-Encoding: gzip"),
             head("Expect: 100-continue"),
-            head("Upgrade: h2c"),
+            head("Upgrade: websocket"),
+            head("Upgrade: h2c, websocket"),
+            head("Connection: upgrade, close", "Upgrade: h2c"),
             head("Connection: close"),
             head("Connection: keep-alive, X"),
             head("No colon"),
@@ -162,6 +176,16 @@ class TestServed:
         assert headers.keys() == theirs[1].keys() - {"server"}
         assert headers["content-type"] == theirs[1]["content-type"].partition(";")[0]
         assert await server.stored() == list(range(8))
+
+    @pytest.mark.parametrize("end", [b"\n", b"\r\n", b" \t\r\n \n"])
+    async def test_white_space_at_the_end(self, server: Serving, handed_over: list[bytes], end: bytes) -> None:
+        """What an encoder writes behind an event or an array, such as a newline, makes it no other."""
+        async with clients(server, 3) as found:
+            bodies = [body(0), b"[" + body(1) + b"," + body(2) + b"]", body(3)]
+            said = await asyncio.gather(*(ask(one, raw(sent + end)) for one, sent in zip(found, bodies, strict=True)))
+            assert [status for status, _, _ in said] == [202] * 3
+        assert handed_over == []
+        assert sorted(await server.stored()) == [0, 1, 2, 3]
 
     async def test_many_at_once(self, server: Serving, handed_over: list[bytes]) -> None:
         """Events of many connections are stored together; a bad one among them is refused alone, in its own words."""

@@ -107,8 +107,16 @@ class TestAccepted:
             ("", NDJSON, 0),
             (lines(0, 3000, 200), NDJSON, 3000),
             (json.dumps([event(0)]), {"Content-Type": "Application/JSON; charset=UTF-8"}, 1),
+            (json.dumps([event(0)]), {"Content-Type": "text/json"}, 1),
+            (lines(0, 2), {"Content-Type": "application/ndjson"}, 2),
+            (lines(0, 2), {"Content-Type": "application/jsonl"}, 2),
+            (lines(0, 2), {"Content-Type": "application/x-jsonlines; charset=utf-8"}, 2),
+            (lines(0, 2), {"Content-Type": "application/jsonlines"}, 2),
         ],
-        ids=["object", "array", "lines", "odd lines", "none", "nothing", "many", "charset"],
+        ids=[
+            *("object", "array", "lines", "odd lines", "none", "nothing", "many", "charset"),
+            *("text/json", "ndjson", "jsonl", "x-jsonlines", "jsonlines"),
+        ],
     )
     async def test_every_form(self, server: Serving, body: Any, headers: dict[str, str], count: int) -> None:
         """Objects, arrays and lines are accepted with their number, and are in the queue by then."""
@@ -148,6 +156,31 @@ class TestAccepted:
         for body in (packed, chunks()):
             assert await post(served, body, headers) == (202, {"accepted": 5000})
 
+    @pytest.mark.parametrize("first", ["identity", "gzip"])
+    async def test_an_encoding_in_two_fields(self, server: Serving, first: str) -> None:
+        """Fields of the same name are one list: identity beside gzip does not hide it."""
+        second = {"identity": "gzip", "gzip": "identity"}[first]
+        fields = (f"Content-Encoding: {first}", f"Content-Encoding: {second}", "Connection: close")
+        answer = await exchange(server, raw(gzip.compress(line(0)) + bytes(1000), *fields))
+        assert statuses(answer) == [202]
+        twice = await exchange(
+            server, raw(gzip.compress(line(0)), *["Content-Encoding: gzip"] * 2, "Connection: close")
+        )
+        assert (problem(twice)["status"], "'gzip, gzip' is not known" in problem(twice)["detail"]) == (415, True)
+        assert await server.stored() == [0]
+
+    async def test_an_offer_of_http_2(self, server: Serving) -> None:
+        """Java's client offers HTTP/2 with each request: large and small ones are answered in HTTP/1.1, as ever."""
+        offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBA")
+        reader, writer = await connect(server.address["http"])
+        for body, kind in ((line(0), "application/json"), (lines(1, 2000, 200), NDJSON["Content-Type"])) * 2:
+            writer.write(raw(body, *offer, kind=kind))
+            async with asyncio.timeout(10):
+                answer = await reader.readuntil(b"}")
+            assert statuses(answer) == [202]
+            assert b"Connection: close" not in answer
+        writer.close()
+
     @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
     async def test_curl(self, served: Serving, tmp_path: Path) -> None:
         """curl, which holds back a body above 1 MiB until it is asked for it, is served without a pause."""
@@ -174,12 +207,26 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("body", "headers", "status", "type_", "words"),
         [
-            (b"", JSON, 400, "malformed", "not JSON|empty"),
+            (b"", JSON, 400, "malformed", "the body is empty"),
+            (b" \r\n", JSON, 400, "malformed", "the body is empty"),
+            (b"\xef\xbb\xbf{}", JSON, 400, "malformed", "byte order mark"),
+            (b"\xef\xbb\xbf{}", NDJSON, 400, "malformed", "byte order mark"),
+            ("{}".encode("utf-16"), JSON, 400, "malformed", "byte order mark of UTF-16"),
+            ("{}".encode("utf-16"), NDJSON, 400, "malformed", "byte order mark of UTF-16"),
+            (lines(0, 2), JSON, 400, "malformed", "an event a line"),
+            (lines(0, 3000, 200), JSON, 400, "malformed", "an event a line"),
+            (b"{}{}", JSON, 400, "malformed", "one object after the other"),
             (b"{", JSON, 400, "malformed", "ends too early"),
             (b"{}\n{", NDJSON, 400, "malformed", "event 1: not JSON"),
             (b'{"a":"\xff"}', JSON, 400, "malformed", "not UTF-8"),
             (b"[" * 100_000, JSON, 400, "malformed", "nested too deeply"),
-            (b"{}", {"Content-Type": "text/plain"}, 415, "unsupported-media-type", "'text/plain' is not known"),
+            (
+                b"{}",
+                {"Content-Type": "text/plain"},
+                415,
+                "unsupported-media-type",
+                "'text/plain' is not known; send appl",
+            ),
             (b"{}", {"Content-Type": "application/json; charset=latin1"}, 415, "unsupported-media-type", "latin1"),
             (b"{}", {**JSON, "Content-Encoding": "br"}, 415, "unsupported-media-type", "'br' is not known"),
             (b"{}", {**JSON, "Content-Encoding": "gzip"}, 400, "malformed", "not gzip"),
@@ -464,7 +511,8 @@ class TestConnections:
         """A body without a content type is refused as such, and not by a name that it was never given."""
         request = raw(line(1), "Connection: close").replace(b"Content-Type: application/json\r\n", b"")
         found = problem(await exchange(served, request))
-        assert (found["status"], found["detail"]) == (415, "the Content-Type is missing")
+        assert (found["status"], found["hint"]) == (415, "set the header Content-Type")
+        assert found["detail"].startswith("the Content-Type is missing; send application/json")
 
     @pytest.mark.parametrize("at", [0, 10, 100, 150])
     @pytest.mark.parametrize("is_rude", [True, False])

@@ -54,7 +54,9 @@ LINES = st.lists(
     )
 ).map(b"\n".join)
 
-schemathesis.openapi.media_type("application/x-ndjson", LINES)
+for name in ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines"):
+    schemathesis.openapi.media_type(name, LINES)
+schemathesis.openapi.media_type("application/x-jsonlines", LINES)
 
 
 def asked() -> list[Any]:

@@ -2,10 +2,14 @@
 
 YAML's own types are not used: `0660`, `on` and `1.10` would have lost what the operator wrote
 before anybody could say what is wrong with it. Only this module knows the yaml library.
+
+No message repeats what somebody wrote, not even YAML's own: a password with a `*` or a `!` in front is
+an alias or a tag. Names of settings are shown, but not below what may be a secret.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -18,6 +22,9 @@ from forwarder.errors import Problem
 _TAG = "tag:yaml.org,2002:"
 # What a plain `=` or `<<` is called; as a value it is text like any other.
 _AS_TEXT = {"value": "str", "merge": "str"}
+# What YAML's messages quote of the text. The names of its tokens, such as '<scalar>', and single characters may stay.
+_quotations = re.compile(r"""\s*(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
+_harmless = re.compile(r"""\s*['"](?:<[a-z ]+>|\\?.|[,\]}:?-])['"]""")
 _SCALARS = {"str", "int", "float", "bool", "null", "timestamp"}
 
 
@@ -57,10 +64,14 @@ def join(path: str, name: str) -> str:
 
 @dataclass(slots=True)
 class _Reader:
-    """Turns yaml's nodes into ours; `problems` collects what cannot be turned."""
+    """Turns yaml's nodes into ours; `problems` collects what cannot be turned.
+
+    `hides` says of a dotted path that what stands below it is not to be shown.
+    """
 
     source: Callable[[int], str]
     problems: list[Problem]
+    hides: Callable[[str], bool]
     # A node that aliases share is turned once, so aliases cannot make a small file huge.
     known: dict[int, Node]
 
@@ -73,12 +84,15 @@ class _Reader:
         source = self.source(node.start_mark.line + 1)
         tag = node.tag.removeprefix(_TAG)
         if isinstance(node, yaml.SequenceNode) and tag == "seq":
-            return Items([self.node(item, f"{path}[{index}]") for index, item in enumerate(node.value)], source)
+            # Whatever is in a hidden list is told of by its place as a whole.
+            places = [path if self.hides(path) else f"{path}[{index}]" for index in range(len(node.value))]
+            return Items([self.node(item, place) for item, place in zip(node.value, places, strict=True)], source)
         if isinstance(node, yaml.MappingNode) and tag == "map":
             return self._section(node, path, source)
         kind = _AS_TEXT.get(tag, tag)
         if not isinstance(node, yaml.ScalarNode) or kind not in _SCALARS:
-            self.refuse(node, path, f"the YAML tag `{node.tag}` is not supported", "Write the value without a tag.")
+            remedy = "Write the value without a tag: in quotes, where it begins with an exclamation mark."
+            self.refuse(node, path, "YAML tags are not supported", remedy)
             return Scalar("", "null", source)
         return Scalar(node.value, kind, source)
 
@@ -92,7 +106,7 @@ class _Reader:
                     key, path, "a list or a group of settings stands where a name is wanted", "Write `name: …`."
                 )
                 continue
-            where = join(path, name)
+            where = path if self.hides(path) else join(path, name)
             if key.tag == _TAG + "merge":
                 self.refuse(
                     key, where, "merge keys are not supported", "Write the settings out, or use a whole `*alias`."
@@ -108,19 +122,26 @@ class _Reader:
         self.problems.append(Problem(self.source(node.start_mark.line + 1), path, problem, remedy))
 
 
-def parse(text: str, source: Callable[[int], str], problems: list[Problem], path: str = "") -> Node | None:
+def parse(
+    text: str,
+    source: Callable[[int], str],
+    problems: list[Problem],
+    path: str = "",
+    *,
+    hides: Callable[[str], bool] = lambda _path: False,
+) -> Node | None:
     """Return the document, or None where there is none or where it cannot be read.
 
     `source` names the place of a line, `path` is the dotted path of the whole document. Everything
-    that is wrong is added to `problems`.
+    that is wrong is added to `problems`. `hides` says of a dotted path that names below it may be secret.
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        return None if root is None else _Reader(source, problems, {}).node(root, path)
+        return None if root is None else _Reader(source, problems, hides, {}).node(root, path)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        what = ", ".join(filter(None, (error.context, error.problem)))
+        what = _without_quotations(", ".join(filter(None, (error.context, error.problem))))
         remedy = "Mend that place, or the line above it."
         if "\\t" in what:
             remedy = "Indent with spaces, not with tabs."
@@ -136,6 +157,11 @@ def parse(text: str, source: Callable[[int], str], problems: list[Problem], path
     except RecursionError:
         problems.append(Problem(source(1), path, "is nested too deeply, or contains itself", "Write it flatter."))
     return None
+
+
+def _without_quotations(message: str) -> str:
+    """Return what YAML says without what it quotes of the text."""
+    return _quotations.sub(lambda found: found[0] if _harmless.fullmatch(found[0]) else "", message)
 
 
 def dump(value: Any) -> str:

@@ -8,13 +8,14 @@ destinations are compared without case and with `-` as `_`; a new one is created
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from forwarder.config.document import Items, Node, Scalar, Section, parse
 from forwarder.config.kinds import Leaf
 from forwarder.config.mistakes import SettingError, did_you_mean
-from forwarder.config.shapes import Group, Kind, ListOf, MapOf, Maybe
+from forwarder.config.shapes import Group, Kind, ListOf, MapOf, Maybe, hides
 from forwarder.errors import Problem
 
 PREFIX = "FORWARDER_"
@@ -40,7 +41,7 @@ def overlay(root: Section, kind: Group[Any], environ: Mapping[str, str], problem
             problems.append(_unknown(name, kind, root))
         elif path in named:
             problems.append(Problem(name, ".".join(path), f"is set by {named[path]}, too", "Unset one of the two."))
-        elif (node := _node(setting, environ[name], name, ".".join(path), problems)) is not None:
+        elif (node := _node(setting, environ[name], name, ".".join(path), problems, partial(hides, kind))) is not None:
             named[path] = name
             root = _put(root, path, node)
     return root
@@ -103,8 +104,10 @@ def _variables(kind: Kind[Any], prefix: str, node: Node | None, *, first: bool =
         yield from _variables(inner, f"{prefix}{'_' if first else '__'}{name.upper()}", entries.get(name))
 
 
-def _node(kind: Kind[Any], text: str, name: str, path: str, problems: list[Problem]) -> Node | None:
-    """Return the value of a variable as if it stood in the document."""
+def _node(
+    kind: Kind[Any], text: str, name: str, path: str, problems: list[Problem], hidden: Callable[[str], bool]
+) -> Node | None:
+    """Return the value of a variable as if it stood in the document; `hidden` as for `parse`."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -117,10 +120,10 @@ def _node(kind: Kind[Any], text: str, name: str, path: str, problems: list[Probl
             return Scalar(text, "null" if text in {"", "null", "~"} else "str", name)
         case ListOf(kind=item) if not text.lstrip().startswith("["):
             parts = [part.strip() for part in text.split(",")] if text.strip() else []
-            nodes = (_node(item, part, name, path, problems) for part in parts)
+            nodes = (_node(item, part, name, path, problems, hidden) for part in parts)
             return Items([node for node in nodes if node is not None], name)
     known = len(problems)
-    node = parse(text, lambda _line: name, problems, path)
+    node = parse(text, lambda _line: name, problems, path, hides=hidden)
     return Scalar("", "null", name) if node is None and len(problems) == known else node
 
 

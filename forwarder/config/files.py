@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from forwarder.config.addresses import check_path, expand, parse_address
 from forwarder.config.document import Node, Scalar
@@ -16,6 +16,10 @@ from forwarder.config.mistakes import SettingError, quoted
 from forwarder.model import Address
 
 _GROUP = "[A-Za-z_][A-Za-z0-9_.-]{0,254}[$]?"
+# With a folder in front, which may stand in a variable, or with an ending. A token that begins with a slash is rare.
+_is_path = re.compile(
+    r"(?:[.]{0,2}|~|[$][{][A-Za-z_][A-Za-z0-9_]*[}])/[^\n]*|[$][{][A-Za-z_][A-Za-z0-9_]*[}]|[\w.-]{1,64}[.][a-z]{1,5}"
+).fullmatch
 _FORM = 'Write four octal digits in quotes, such as "0660".'
 
 
@@ -97,6 +101,27 @@ class FilePath(Leaf[Path]):
     def schema(self) -> dict[str, Any]:
         pattern = r"^(/|\$\{)" if self.absolute else "^[^~]"
         return {"type": "string", "pattern": pattern}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretPath(FilePath):
+    """The path of a file with a secret. The secret itself, written here by mistake, is refused and not repeated."""
+
+    wants = "the path of a file"
+    secret = True
+
+    def parse(self, text: str, environ: Mapping[str, str]) -> Path:
+        if text and not _is_path(text):
+            raise SettingError(self._no_path, self._remedies())
+        # What stands in a variable may be the secret as well.
+        if text and not _is_path(expand(text, environ)):
+            raise SettingError(self._no_path, self._remedies())
+        return super().parse(text, environ)
+
+    _no_path: ClassVar[str] = "does not look like the path of a file; it is not shown, as it may be the secret itself"
+
+    def _remedies(self) -> str:
+        return f"Write the secret into a file, and here its path, such as {self.example}."
 
 
 @dataclass(frozen=True, kw_only=True)

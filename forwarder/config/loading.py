@@ -7,6 +7,7 @@ those who use them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from forwarder import files
@@ -16,7 +17,7 @@ from forwarder.config.environment import CONFIG_FILE, overlay
 from forwarder.config.kinds import describe
 from forwarder.config.mistakes import SettingError
 from forwarder.config.schema import Config
-from forwarder.config.shapes import Group, Reading
+from forwarder.config.shapes import Group, Reading, hides
 from forwarder.errors import ConfigError, FileError, Problem
 
 DEFAULT_PATH = Path("/etc/forwarder/forwarder.yaml")
@@ -71,11 +72,13 @@ def _root(path: Path | None, environ: Mapping[str, str], problems: list[Problem]
         problems.append(Problem(str(file), "", mistake.problem, mistake.remedy))
         return None
     known = len(problems)
-    node = parse(text, lambda line: f"{file}:{line}", problems)
+    node = parse(text, lambda line: f"{file}:{line}", problems, hides=partial(hides, _CONFIG))
     if isinstance(node, Section):
         return node
     if node is not None:
-        problem = f"the file as a whole {describe(node)}, but `name: value` lines are wanted"
+        # Not even its first words: it may be a file with a token or a key.
+        is_what = describe(node, secret=True).removeprefix("what stands here ")
+        problem = f"the file as a whole {is_what}, but `name: value` lines are wanted"
         problems.append(Problem(node.source, "", problem, "See `forwarder config init` for an example."))
     elif len(problems) == known:
         problems.append(Problem(str(file), "", "the file is empty", _how_to_begin(file)))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from forwarder.config.addresses import is_loopback
 from forwarder.config.doors import open_doors
-from forwarder.config.files import FileMode, FilePath, GroupName, ListenAddress
+from forwarder.config.files import FileMode, FilePath, GroupName, ListenAddress, SecretPath
 from forwarder.config.kinds import Duration, Flag, Number, OneOf, Size, Text, Whole
 from forwarder.config.shapes import Group, ListOf, MapOf, Maybe
 from forwarder.config.units import GIB, KIB, MIB
@@ -47,7 +47,7 @@ _addresses = ListOf(ListenAddress())
 _when_full = OneOf(choices=("reject", "drop_oldest"))
 _socket_group = Maybe(GroupName())
 _uids = ListOf(Whole(at_least=0, at_most=2**32 - 2, example="1000"))
-_token_file = Maybe(FilePath(example="/etc/forwarder/token"))
+_token_file = Maybe(SecretPath(example="/etc/forwarder/token"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,12 +145,12 @@ class SigningConfig:
 
     key_file: Annotated[
         Path,
-        FilePath(example=_KEY_EXAMPLE),
+        SecretPath(example=_KEY_EXAMPLE),
         "RSA private key as PEM, of 2048 bits or more, readable by its owner only.",
     ]
     passphrase_file: Annotated[
         Path | None,
-        Maybe(FilePath(example="/etc/forwarder/passphrase")),
+        Maybe(SecretPath(example="/etc/forwarder/passphrase")),
         "File with the passphrase of an encrypted key.",
     ] = None
     alg: Annotated[
@@ -226,7 +226,7 @@ class TlsConfig:
     ] = None
     key_file: Annotated[
         Path | None,
-        Maybe(FilePath(example="/etc/forwarder/client.key")),
+        Maybe(SecretPath(example="/etc/forwarder/client.key")),
         "Private key of the client certificate (PEM).",
     ] = None
 

@@ -6,10 +6,11 @@ so that one run finds every mistake.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, get_type_hints
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, get_type_hints
 
 from forwarder.config.document import Node, Scalar, Section, join
 from forwarder.config.kinds import Leaf, describe
@@ -18,6 +19,9 @@ from forwarder.errors import Problem
 
 T = TypeVar("T")
 K = TypeVar("K")
+
+
+_is_name = re.compile("[A-Za-z0-9_-]{1,64}").fullmatch
 
 
 @dataclass(slots=True)
@@ -48,9 +52,27 @@ def _within(inner: str, outer: str) -> bool:
     return inner == outer or inner.startswith((f"{outer}.", f"{outer}["))
 
 
+def hides(kind: Kind[Any], path: str) -> bool:
+    """Whether what stands below a dotted path may be a secret, or is nothing that is known: names included.
+
+    `path` begins at `kind`. Secrecy belongs to the whole of what is at a place, whatever is found there.
+    """
+    for name in filter(None, re.split(r"[.]|\[[0-9]+\]", path)):
+        match kind:
+            case Group(settings=settings) if name in settings:
+                kind = settings[name].kind
+            case MapOf(kind=inner) if not kind.secret:
+                kind = inner
+            case _:
+                return True
+    return not isinstance(kind, Group | MapOf) or kind.secret
+
+
 class Shape(Protocol[T]):
     """A kind that reports the mistakes of its parts itself; its own raise SettingError."""
 
+    @property
+    def secret(self) -> bool: ...
     def read(self, node: Node, path: str, reading: Reading) -> T: ...
     def fallback(self) -> T: ...
     def show(self, value: T) -> Any: ...
@@ -72,7 +94,8 @@ def _entries(node: Node) -> Mapping[str, Node]:
     if isinstance(node, Scalar) and node.type == "null":
         return {}
     raise SettingError(
-        f"{describe(node)}, but a group of settings is wanted", "Write `name: value` lines below it, indented."
+        f"{describe(node, secret=True)}, but a group of settings is wanted",
+        "Write `name: value` lines below it, indented.",
     )
 
 
@@ -82,6 +105,10 @@ class Maybe(Generic[T]):
 
     kind: Leaf[T]
     none: str | None = None
+
+    @property
+    def secret(self) -> bool:
+        return self.kind.secret
 
     def read(self, node: Node, path: str, reading: Reading) -> T | None:
         if isinstance(node, Scalar) and (node.type == "null" or node.text == self.none):
@@ -107,10 +134,14 @@ class ListOf(Generic[T]):
     none: str = ""
     """Why the list must not be empty, where it must not."""
 
+    @property
+    def secret(self) -> bool:
+        return self.kind.secret
+
     def read(self, node: Node, path: str, reading: Reading) -> tuple[T, ...]:
         if isinstance(node, Section) or (isinstance(node, Scalar) and node.type == "null"):
             remedy = f"Write it like [{self.kind.example}]{'' if self.none else ', or [] for none'}."
-            raise SettingError(f"{describe(node)}, but a list is wanted", remedy)
+            raise SettingError(f"{describe(node, secret=True)}, but a list is wanted", remedy)
         parts = [node] if isinstance(node, Scalar) else node.items
         if not parts and self.none:
             raise SettingError(f"the list is empty: {self.none}", f"Write it like [{self.kind.example}].")
@@ -145,6 +176,10 @@ class MapOf(Generic[K, T]):
     """Why the map must not be empty, where it must not."""
     example: str = "{}"
 
+    @property
+    def secret(self) -> bool:
+        return self.kind.secret
+
     def read(self, node: Node, path: str, reading: Reading) -> dict[K, T]:
         entries = _entries(node)
         if not entries and self.none:
@@ -152,7 +187,8 @@ class MapOf(Generic[K, T]):
         values: dict[K, T] = {}
         seen: dict[object, str] = {}
         for name, part in entries.items():
-            where = join(path, name)
+            # What is no name may be all of `Authorization: Bearer …`.
+            where = join(path, name) if not self.secret or _is_name(name) else path
             try:
                 key = self.key.parse(name, reading.environ)
                 if seen.setdefault(self.fold(key), name) == name:
@@ -204,6 +240,8 @@ class Group(Generic[T]):
     """The settings of a dataclass: each field is `Annotated[type, kind, description]` or another such class."""
 
     of: type[T]
+    # Each of its settings knows for itself.
+    secret: ClassVar[bool] = False
 
     @property
     def settings(self) -> dict[str, Setting]:

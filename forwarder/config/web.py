@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from forwarder.config.addresses import split_url
 from forwarder.config.document import Node
@@ -31,6 +32,10 @@ class Url(Leaf[str]):
             )
         return text
 
+    def show(self, value: str) -> str:
+        # Some take a key in the query.
+        return re.sub(r"(?<==)[^&]+", MASK, value) if "?" in value else value
+
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "pattern": "^https?://[^/?#@ ]+([/?][^# ]*)?$"}
 
@@ -50,7 +55,10 @@ class ProxyUrl(Leaf[str]):
         return text
 
     def show(self, value: str) -> str:
-        return re.sub(r"(//[^/@:]*:).*@", rf"\g<1>{MASK}@", value)
+        # The user is masked as well: where there is no password, it may be a token. Its name may hold an @, too.
+        parts = urlsplit(value)
+        _user, at, host = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{MASK}{at}{host}" if at else host).geturl()
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "pattern": "^https?://[^/?# ]+/?$"}

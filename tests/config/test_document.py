@@ -42,18 +42,18 @@ def test_a_document_without_content_is_none(text: str) -> None:
         ("a:\n  b: 1\n  'b': 2", "f:3", "a.b", "is set twice, first in line 2"),
         ("a: [{b: 1, b: 2}]", "f:1", "a[0].b", "is set twice"),
         ("a: &x {b: 1}\nc:\n  <<: *x", "f:3", "c.<<", "merge keys are not supported. Write the settings out"),
-        ("a: !!python/object:os.system x", "f:1", "a", "is not supported. Write the value without a tag"),
-        ("a: !secret x", "f:1", "a", "the YAML tag `!secret` is not supported"),
-        ("a: !!binary aGk=", "f:1", "a", "is not supported"),
-        ("a: !!set {b}", "f:1", "a", "is not supported"),
-        ("a: !!omap [b: c]", "f:1", "a", "is not supported"),
+        ("a: !!python/object:os.system x", "f:1", "a", "YAML tags are not supported. Write the value without a tag"),
+        ("a: !secret x", "f:1", "a", "YAML tags are not supported"),
+        ("a: !!binary aGk=", "f:1", "a", "are not supported"),
+        ("a: !!set {b}", "f:1", "a", "are not supported"),
+        ("a: !!omap [b: c]", "f:1", "a", "are not supported"),
         ("? {a: b}\n: c", "f:1", "", "stands where a name is wanted"),
         ("a: b\n  c: d", "f:2", "", "mapping values are not allowed here (line 2, column 4). Mend that place"),
         ("a:\n\tb: 1", "f:2", "", "(line 2, column 1). Indent with spaces, not with tabs"),
         ("a: {\n b: ${C}/d}", "f:2", "", 'Put a value with ${…} in quotes, such as "${CREDENTIALS_DIRECTORY}/key.pem"'),
         ("a: [1, 2", "f:1", "", "is not YAML: while parsing a flow sequence"),
         ("a: 'x", "f:1", "", "is not YAML: while scanning a quoted scalar"),
-        ("a: *nobody", "f:1", "", "found undefined alias"),
+        ("a: *nobody", "f:1", "", "found undefined alias (line 1, column 4)"),
         ("a: 1\n---\nb: 2", "f:2", "", "expected a single document"),
         ("a: 1\nb: \x07", "f:2", "", "the character 0x0007 is not allowed (line 2, column 4). Remove that character"),
         ("[" * 5000, "f:1", "", "is nested too deeply"),
@@ -65,6 +65,44 @@ def test_what_cannot_be_used_is_named_with_its_line(text: str, source: str, path
     _, problems = read(text)
     assert [(problem.source, problem.path) for problem in problems] == [(source, path)]
     assert words in f"{problems[0].problem}. {problems[0].remedy}"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: *S3KRET", "found undefined alias"),
+        ("a: *S3KRET'x\"y", "expected alphabetic or numeric character"),
+        ("a: &S3KRET 1\nb: &S3KRET 2\nc: *S3KRET2", "found duplicate anchor"),
+        ("a: !S3KRET!x 1", "found undefined tag handle"),
+        ("a: !S3KRET", "YAML tags"),
+        ("a: !<tag:yaml.org,2002:S3KRET> 1", "YAML tags"),
+        ("a: !!S3KRET 1", "YAML tags"),
+        ("a: %S3KRET", "found character '%' that cannot start any token"),
+        ("a: @S3KRET", "found character '@' that cannot start any token"),
+        ("%S3KRET 1\n--- a", ""),
+        ('a: "\\S3KRET"', "found unknown escape character 'S'"),
+        ("a: |S3KRET", "but found 'S'"),
+        ("a: 'x'S3KRET", "but found '<scalar>'"),
+        ("a: [x S3KRET: y: z]", ""),
+        ("a: {S3KRET", "but got '<stream end>'"),
+        ("a: {<<: *S3KRET}", "found undefined alias"),
+    ],
+)
+def test_yaml_repeats_nothing(text: str, words: str) -> None:
+    """What YAML takes for an alias, a tag or a mistake may be a password: its messages name what is wrong alone."""
+    _, problems = read(text)
+    said = "\n".join(map(str, problems))
+    assert words in said
+    assert "S3KRET" not in said
+
+
+def test_names_below_what_is_hidden() -> None:
+    """Below a place that may hold a secret, mistakes are told of that place, without a name and a number."""
+    problems: list[Problem] = []
+    text = "a:\n  b: [{S3KRET: 1, S3KRET: 2}, !x 3]\n  c: {d: 1, d: 2}"
+    parse(text, lambda line: f"f:{line}", problems, hides=lambda path: path.startswith("a.b"))
+    assert [problem.path for problem in problems] == ["a.b", "a.b", "a.c.d"]
+    assert "S3KRET" not in "".join(map(str, problems))
 
 
 def test_aliases_cannot_blow_a_small_file_up() -> None:

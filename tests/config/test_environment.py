@@ -123,7 +123,7 @@ def test_a_setting_into_a_group_of_the_wrong_shape_leaves_the_mistake_visible(re
         ("FORWARDER_QUEUE__MAX_BYTES", "1G", "queue.max_bytes", "`1G` is not a size"),
         ("FORWARDER_QUEUE__MAX_BYTES", "", "queue.max_bytes", "`` is not a size"),
         ("FORWARDER_QUEUE__PATH", "\udcff", "queue.path", "is not UTF-8"),
-        ("FORWARDER_QUEUE", "x", "queue", "`x` is text, but a group of settings is wanted"),
+        ("FORWARDER_QUEUE", "x", "queue", "what stands here is text, but a group of settings is wanted"),
         ("FORWARDER_QUEUE", "{path: /a, path: /b}", "queue.path", "is set twice"),
         ("FORWARDER_INGEST__ALLOW_UIDS", "root", "ingest.allow_uids[0]", "`root` is text, but a whole number"),
         ("FORWARDER_INGEST__HTTP__LISTEN", "[", "ingest.http.listen", "is not YAML"),

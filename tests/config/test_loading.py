@@ -134,7 +134,7 @@ def test_an_empty_file_is_refused(refuse: Refuse, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("- a\n", "is a list"), ("hello\n", "`hello` is text"), ("5", "is a number")]
+    ("text", "words"), [("- a\n", "is a list"), ("hello\n", "the file as a whole is text"), ("5", "is a number")]
 )
 def test_a_file_that_is_no_mapping_is_refused(refuse: Refuse, text: str, words: str) -> None:
     """The whole file is `name: value` lines."""

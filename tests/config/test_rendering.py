@@ -100,7 +100,7 @@ def test_the_effective_configuration_loads_again(accept: Load) -> None:
     config = everything(accept)
     again = accept(to_yaml(config))
     assert again.destinations["main"].headers == {"Authorization": "***", "X-Tenant": "***"}
-    assert again.destinations["main"].proxy == "http://me:***@proxy.example:3128"
+    assert again.destinations["main"].proxy == "http://***@proxy.example:3128"
     assert to_yaml(again) == to_yaml(config)
     assert again.ingest == config.ingest
     assert again.destinations["main"].retry == config.destinations["main"].retry

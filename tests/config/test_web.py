@@ -17,14 +17,15 @@ from forwarder.model import Outcome
     ("url", "shown"),
     [
         ("http://proxy.example:3128", "http://proxy.example:3128"),
-        ("http://me@proxy.example:3128", "http://me@proxy.example:3128"),
-        ("http://me:secret@proxy.example:3128/", "http://me:***@proxy.example:3128/"),
-        ("http://:secret@proxy.example", "http://:***@proxy.example"),
-        ("http://me:se@cr:et@proxy.example", "http://me:***@proxy.example"),
+        ("http://S3KRET@proxy.example:3128", "http://***@proxy.example:3128"),
+        ("http://me:secret@proxy.example:3128/", "http://***@proxy.example:3128/"),
+        ("http://:secret@proxy.example", "http://***@proxy.example"),
+        ("http://joe@corp.example:S3KRET@proxy:3128", "http://***@proxy:3128"),
+        ("http://me:se@cr:et@proxy.example", "http://***@proxy.example"),
     ],
 )
 def test_a_password_in_a_proxy_is_masked(url: str, shown: str) -> None:
-    """A proxy is shown without its password, and what is shown is a URL of a proxy again."""
+    """A proxy is shown without user and password, and what is shown is a URL of a proxy again."""
     kind = ProxyUrl()
     assert kind.show(kind.parse(url, {})) == shown
     assert kind.parse(shown, {}) == shown

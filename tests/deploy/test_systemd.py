@@ -97,21 +97,49 @@ def test_events_through_the_sockets_that_systemd_keeps_open(site: Site) -> None:
     site.until_arrived(ids(over_http) + ids(over_stream))
 
 
-def test_who_may_send(site: Site) -> None:
-    """A user in the group `forwarder` sends events and asks for the status; another one may do neither."""
+def test_who_may_send_and_who_may_act(site: Site) -> None:
+    """A user in the group `forwarder` sends events, and neither looks nor purges; another one does not even send."""
     site.run("getent passwd stranger || useradd --create-home stranger")
     sent = event(1)
     (site.root / "home/admin/event.json").write_text(json.dumps(sent), encoding="utf-8")
     (site.root / "home/stranger/event.json").write_text(json.dumps(event(2)), encoding="utf-8")
-    for address in ("unix:/run/forwarder/stream.sock", "unix:/run/forwarder-intake/stream.sock"):
-        site.run(f"forwarder send --to {address} event.json", user="admin")
-        refused = site.run(f"forwarder send --to {address} event.json", user="stranger", check=False)
-        assert refused.returncode == 69
-        assert "permission denied" in refused.stderr
+    for folder in ("forwarder", "forwarder-intake"):
+        for name in ("http.sock", "stream.sock"):
+            command = f"forwarder send --to unix:/run/{folder}/{name} event.json"
+            site.run(command, user="admin")
+            refused = site.run(command, user="stranger", check=False)
+            assert (refused.returncode, "permission denied" in refused.stderr) == (69, True)
     site.until_arrived([sent["eventId"]])
-    assert "main" in site.run("forwarder status", user="admin").stdout
-    assert site.run("forwarder status", user="stranger", check=False).returncode == 69
+    for command in ("status", "queue pause", "queue purge --all --yes", "dead purge --all --yes"):
+        for user in ("admin", "stranger"):
+            refused = site.run(f"forwarder {command}", user=user, check=False)
+            assert (refused.returncode, "permission denied" in refused.stderr) == (69, True), (user, command)
+    start = time.time()
+    assert "main" in site.run("sudo forwarder status", user="admin").stdout
+    site.run("sudo forwarder queue purge --destination main --yes", user="admin")
+    told = [json.loads(line) for line in site.journal(since=start).splitlines() if '"admin.act"' in line]
+    assert [(line["act"], line["destination"], line["uid"]) for line in told] == [("purge", "main", 0)]
     assert "Permission denied" in site.run("cat /etc/forwarder/key.pem", user="admin", check=False).stderr
+
+
+def test_groups_for_sending_and_for_acting(site: Site) -> None:
+    """Each has a group of its own, once the unit makes the daemon a member; without that it says what is missing."""
+    site.run("groupadd --force senders; groupadd --force operators")
+    site.run("getent passwd sender || useradd --create-home --groups senders sender")
+    site.run("getent passwd keeper || useradd --create-home --groups operators keeper")
+    (site.root / "home/sender/event.json").write_text(json.dumps(event(3)), encoding="utf-8")
+    (site.root / "home/keeper/event.json").write_text(json.dumps(event(4)), encoding="utf-8")
+    send = "forwarder send --to unix:/run/forwarder/stream.sock event.json"
+    settings = {"ingest": {"socket_group": "senders"}}
+    with configured(site, **settings, admin={"socket_group": "operators", "socket_mode": "0660"}):
+        assert site.run("systemctl reload forwarder", check=False).returncode != 0
+        assert "SupplementaryGroups=" in site.show("forwarder", "StatusText")
+        with site.drop_in("[Service]\nSupplementaryGroups=senders operators\n"):
+            site.until_status("listening at")
+            site.run(send, user="sender")
+            assert "main" in site.run("forwarder status", user="keeper").stdout
+            assert site.run("forwarder status", user="sender", check=False).returncode == 69
+            assert site.run(send, user="keeper", check=False).returncode == 69
 
 
 def test_journal(site: Site) -> None:
@@ -174,7 +202,7 @@ def test_what_only_the_daemon_can_refuse(site: Site) -> None:
     file = site.root / "etc/forwarder/forwarder.yaml"
     before = file.read_text(encoding="utf-8")
     with taken:
-        file.write_text(before.replace("tcp:127.0.0.1:7710", "unix:/run/taken.sock"), encoding="utf-8")
+        file.write_text(before.replace("unix:/run/forwarder/http.sock", "unix:/run/taken.sock"), encoding="utf-8")
         assert site.run("systemctl reload forwarder", check=False).returncode != 0
         site.until_status("the last reload was refused: cannot listen at unix:/run/taken.sock")
         file.write_text(before, encoding="utf-8")

@@ -210,6 +210,12 @@ class ShuttingDownError(UnavailableError):
     retry_after = 5
 
 
+class NewerQueueError(ForwarderError):
+    """The queue's file was written by a newer version. It is left as it is; only that version can read it."""
+
+    exit_code = 78
+
+
 class QueueLockedError(ForwarderError):
     """Another instance holds the queue. Two daemons must never share one queue file."""
 

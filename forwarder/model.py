@@ -199,9 +199,19 @@ class Burial:
     """Why events go to the dead letters: `reason` is one word, `detail` the start of the answer."""
 
     reason: str
-    """`rejected`, `too_large`, `expired` or `damaged`."""
+    """`rejected`, `too_large`, `expired`, `damaged` or `invalid`."""
     status: int | None = None
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadSegment:
+    """Events that die as they are accepted, with their account; `data` as in `Segment`, but it need not be JSON."""
+
+    destination: str
+    events: int
+    data: bytes
+    burial: Burial
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +239,12 @@ class DeadFilter:
     reason: str | None = None
     died_before: float | None = None
     """Seconds since the epoch."""
+    source: str | None = None
+    """Those with this `eventSourceId`."""
+    object: tuple[str, str] | None = None
+    """Those with this `eventObjectType` and `eventObjectId`."""
+    last: int | None = None
+    """Those with a number up to this one."""
 
 
 @dataclass(frozen=True, slots=True)

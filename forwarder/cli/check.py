@@ -21,8 +21,8 @@ from forwarder.daemon.parts import load_signer
 from forwarder.delivery.attempt import tls_context
 from forwarder.errors import ConfigError, ForwarderError
 from forwarder.model import Address
-from forwarder.queue.database import InstanceLock
 from forwarder.queue.first_page import begins_as_queue
+from forwarder.queue.lock import InstanceLock
 
 # Seconds for the connection to a destination.
 _PATIENCE = 10.0

@@ -24,7 +24,7 @@ from __future__ import annotations
 from forwarder.envelope.checked import MAX_SEGMENT_BYTES, Checked, Refused
 from forwarder.envelope.checking import MAX_ERRORS, Envelope
 from forwarder.envelope.fields import too_large_words
-from forwarder.envelope.ids import event_id, new_ids
+from forwarder.envelope.ids import Identity, event_id, identity, new_ids
 from forwarder.envelope.text import MAX_DEPTH, is_json_line
 
 __all__ = [
@@ -33,8 +33,10 @@ __all__ = [
     "MAX_SEGMENT_BYTES",
     "Checked",
     "Envelope",
+    "Identity",
     "Refused",
     "event_id",
+    "identity",
     "is_json_line",
     "new_ids",
     "too_large_words",

@@ -28,16 +28,27 @@ def new_ids(random_bytes: Callable[[int], bytes], count: int) -> list[str]:
     return [joined[start : start + 36] for start in range(0, len(joined), 36)]
 
 
-class _Identity(msgspec.Struct, gc=False):
-    eventId: str = ""  # noqa: N815 - the name is the Event API's
+class Identity(msgspec.Struct, gc=False):
+    """By which a stored event is found: its id, its source, and whom or what it is about; None where it has none."""
+
+    eventId: str | None = None  # noqa: N815 - the names are the Event API's
+    eventSourceId: str | None = None  # noqa: N815
+    eventObjectType: str | None = None  # noqa: N815
+    eventObjectId: str | None = None  # noqa: N815
 
 
-_identity = msgspec.json.Decoder(_Identity)
+_NOBODY = Identity()
+_identity = msgspec.json.Decoder(Identity)
+
+
+def identity(event: bytes) -> Identity:
+    """Return by what a stored event is found: by nothing, where it cannot be read."""
+    try:
+        return _identity.decode(event)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _NOBODY
 
 
 def event_id(event: bytes) -> str:
     """Return the id of a stored event, or an empty string where it cannot be read."""
-    try:
-        return _identity.decode(event).eventId
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
+    return identity(event).eventId or ""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import structlog
 
-from forwarder.model import Burial
+from forwarder.model import Burial, whole_lines
+from forwarder.queue.burying import bury
 from forwarder.queue.lane import LOOK_AHEAD, Entry, Lane
 from forwarder.queue.store import Store
 
@@ -38,30 +39,36 @@ def _lose(store: Store, lane: Lane, first: int, until: int) -> None:
     ]
     if not lost:
         return
+    missing = sum(end - start for start, end in lost)
+    # What was purged out of the middle is counted already.
+    purged = min(missing, lane.ledger.purged)
+    missing -= purged
 
     def write(store: Store) -> None:
         ledger = store.ledger(lane.ledger.name)
+        ledger.purged -= purged
+        ledger.dropped += missing
         for start, end in lost:
-            ledger.dropped += end - start
             store.mark_settled(ledger, start, end)
 
     store.transact([write])
-    log.error(
-        "queue.events_lost",
-        destination=lane.ledger.name,
-        events=sum(end - start for start, end in lost),
-        hint="their rows are missing from the queue file; they are counted as dropped",
-    )
+    if missing:
+        log.error(
+            "queue.events_lost",
+            destination=lane.ledger.name,
+            events=missing,
+            hint="their rows are missing from the queue file; they are counted as dropped",
+        )
 
 
 def give_up(store: Store, lane: Lane, entry: Entry) -> None:
     """Bury the events of a row that does not match its checksum, as far as its lines can be told apart."""
-    data = store.lines_of(entry)
+    lines = whole_lines(store.lines_of(entry))
 
     def write(store: Store) -> None:
         ledger = store.ledger(lane.ledger.name)
         burial = Burial("damaged", detail="the segment does not match its checksum")
-        store.bury(ledger, data, entry.accepted_at, burial)
+        bury(store, ledger.name, lines, [entry.accepted_at] * len(lines), burial)
         store.mend_events(entry.row, entry.skip + entry.events)
         store.mark_settled(ledger, entry.position, entry.position + entry.events)
 

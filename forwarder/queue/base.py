@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, QueueStats, Segment
+from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, DeadSegment, Limits, QueueStats, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class Share:
 
     max_bytes: int | None = None
     drop_oldest: bool = False
+    setting: str | None = None
+    """The setting that says how many, where it is not that of the destination of this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,10 @@ class Pending:
 class Queue(Protocol):
     """A durable queue of events for a set of named destinations."""
 
-    async def append(self, segments: Sequence[Segment]) -> None:
-        """Store all segments or none; durable on return.
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+        """Store all segments or none; durable on return. What is `dead` is accepted and dies at once.
+
+        A dead segment counts for the share of its destination, which need not be one that is delivered to.
 
         Raises QueueFullError, DiskFullError, StorageError or ShuttingDownError; nothing is stored then.
         """
@@ -69,10 +73,12 @@ class Queue(Protocol):
         What cannot be read is left out; it is still held.
         """
 
-    async def settle(self, batch: Batch, burial: Burial | None = None) -> None:
+    async def settle(self, batch: Batch, burial: Burial | None = None) -> bool:
         """Settle a held batch: delivered, or dead for the reason given. Durable on return.
 
         Tries until the storage takes it: a failing disk delays a settlement, it does not undo it.
+        Returns False where the queue is so full that it has no room for a dead letter: the batch is given back
+        then, as by `release`, and can be buried when there is room.
         """
 
     def release(self, batch: Batch) -> None:
@@ -94,7 +100,10 @@ class Queue(Protocol):
         """Return when space may have become free, or after `timeout` seconds."""
 
     async def expire(self, destination: str, accepted_before: float, burial: Burial) -> int:
-        """Move what waits and was accepted before that time to the dead letters; return how many."""
+        """Move what waits and was accepted before that time to the dead letters; return how many.
+
+        Where the queue has no room for dead letters, what is left stays queued.
+        """
 
     async def purge(self, destination: str) -> int:
         """Drop everything that waits for a destination, counted as dropped; return how many."""
@@ -109,7 +118,11 @@ class Queue(Protocol):
         """Yield dead letters from the oldest on."""
 
     async def replay(self, wanted: DeadFilter) -> int:
-        """Move dead letters to the end of their queues, but for what is no JSON object on a line; return how many."""
+        """Move dead letters to the end of their queues; return how many.
+
+        What is damaged stays, and so does what was `invalid`: it never was an event. Raises QueueFullError
+        where there is no room for more of them.
+        """
 
     async def purge_dead(self, wanted: DeadFilter) -> int:
         """Drop dead letters, counted as dropped; return how many."""

@@ -12,38 +12,28 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache, partial
-from importlib.resources import files
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
 import structlog
 
-from forwarder.errors import DamagedError, DiskFullError, QueueLockedError, StorageError, UnavailableError
+from forwarder.errors import DamagedError, DiskFullError, StorageError, UnavailableError
 from forwarder.queue import first_page
 from forwarder.queue.first_page import APPLICATION_ID
+from forwarder.queue.folder import folder_error, sync_folder
 from forwarder.queue.limits import largest_file
+from forwarder.queue.migration import SCHEMA_VERSION, migrate, newer_error
 from forwarder.queue.salvage import Accounts, as_text, salvage
 from forwarder.queue.sizes import PAGE_BYTES, checkpoint_bytes
 from forwarder.queue.wal import mend_log
 
-SCHEMA_VERSION = 1
-# Each script leads from the version before it; version 1 is schema.sql, which stays as it was. A file is brought
-# up to date when it is opened, a transaction a step, so a crash leaves one whole version or the next. Whoever adds
-# a script raises SCHEMA_VERSION and leaves a queue of that version with the tests (tests/queue/version1.sql).
-MIGRATIONS: dict[int, str] = {}
-
-# What a lock file holds: a process id and a number of events, each always as long, so that it is never cut to size.
-_HOLDER_BYTES = 32
-_NOTE_BYTES = 32
 # What `PRAGMA auto_vacuum` says of a file that gives space back on demand.
 _INCREMENTAL = 2
 # A database's file, and those that SQLite and a rebuild keep beside it.
@@ -104,102 +94,6 @@ def disk_full() -> DiskFullError:
     )
 
 
-class InstanceLock:
-    """A lock file beside the queue that one process holds for as long as it lives (flock(2)).
-
-    In it stands, too, how many events were accepted. It is noted after each commit, and not synced,
-    so that it is never ahead of what the queue has had: a file that has had less has lost something.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path.with_name(path.name + ".lock")
-        self._descriptor: int | None = None
-
-    def acquire(self) -> None:
-        """Take the lock. Raises QueueLockedError, or StorageError where the folder cannot be used."""
-        try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise folder_error(self._path.parent, error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(descriptor, _HOLDER_BYTES).decode(errors="replace").strip()
-            os.close(descriptor)
-            raise QueueLockedError(
-                f"another instance{f' (process {holder})' if holder else ''} holds the queue {self._path.parent}",
-                hint="stop it first, or give this one a queue.path of its own",
-            ) from None
-        self._descriptor = descriptor
-        self._write(str(os.getpid()), _HOLDER_BYTES, 0)
-
-    def note(self, accepted: int) -> None:
-        """Note how many events were accepted, by a queue that begins to count with its file."""
-        self._write(str(accepted), _NOTE_BYTES, _HOLDER_BYTES)
-
-    def noted(self) -> int:
-        """Return how many events are noted as accepted, 0 where that cannot be told."""
-        if self._descriptor is None:
-            return 0
-        try:
-            found = os.pread(self._descriptor, _NOTE_BYTES, _HOLDER_BYTES).strip()
-        except OSError:
-            return 0
-        return int(found) if found.isdigit() else 0
-
-    def _write(self, text: str, size: int, at: int) -> None:
-        # On a full disk nothing can be written. The lock holds without what stands in it.
-        if self._descriptor is not None:
-            with suppress(OSError):
-                os.pwrite(self._descriptor, f"{text}\n".encode().ljust(size), at)
-
-    def holder(self) -> str | None:
-        """Return the process id of who holds the lock now, or None where nobody does or it cannot be told."""
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return os.read(descriptor, _HOLDER_BYTES).decode(errors="replace").strip()
-        finally:
-            os.close(descriptor)
-        return None
-
-    def release(self) -> None:
-        """Let go of the lock; the file stays, as removing it would race with the next holder."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
-def folder_error(folder: Path, error: OSError) -> StorageError:
-    """Return what to say when the queue's folder cannot be used."""
-    hint = {
-        errno.ENOENT: f"create it: mkdir -p {folder}",
-        errno.EISDIR: f"let queue.path name a file: {folder / 'queue.db'}",
-        errno.EACCES: f"let queue.path name a file in a folder of this user's (uid {os.geteuid()})",
-    }.get(error.errno or 0, "")
-    return StorageError(f"{folder} cannot be used for the queue: {error.strerror}", hint=hint)
-
-
-def make_folder(folder: Path) -> None:
-    """Make the queue's folder where it is missing, so that a power cut does not take it away. Raises OSError."""
-    missing = [found for found in (folder, *folder.parents) if not found.exists()]
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for made in missing:
-        _sync_folder(made.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 async def open_database(path: Path, *, wal_bytes: int) -> Connection:
     """Open or begin the queue's file.
 
@@ -258,7 +152,7 @@ def finish_rebuild(path: Path) -> Path | None:
         return None
     aside = set_aside(path)
     _rebuilt(path).rename(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return aside
 
 
@@ -291,7 +185,7 @@ async def _connect(path: Path, prepare: Callable[[sqlite3.Connection], None]) ->
     try:
         await connection.run(prepare)
         # The names of the file and of its log. SQLite does this, too, but does not look whether it works.
-        await asyncio.to_thread(_sync_folder, path.parent)
+        await asyncio.to_thread(sync_folder, path.parent)
     except BaseException as error:
         await connection.close()
         if isinstance(error, OSError):
@@ -316,43 +210,24 @@ def _prepare(db: sqlite3.Connection, *, wal_bytes: int) -> None:
     db.execute("PRAGMA cache_size = -8192")
     db.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_bytes(wal_bytes) // PAGE_BYTES}")
     db.execute(f"PRAGMA journal_size_limit = {wal_bytes}")
-    _migrate(db, version)
+    migrate(db, version)
 
 
 def _known_version(db: sqlite3.Connection) -> int:
-    """Return the version of a queue's schema, 0 for an empty file. Raises ForeignFileError."""
+    """Return the version of a queue's schema, 0 for an empty file.
+
+    Raises ForeignFileError, DamagedError or NewerQueueError.
+    """
     version: int = _value(db, "PRAGMA user_version")
     application: int = _value(db, "PRAGMA application_id")
     tables: int = _value(db, "SELECT count(*) FROM sqlite_schema")
     if tables and application != APPLICATION_ID:
         raise ForeignFileError("the file is a SQLite database, but not a queue of this program")
+    if not 0 <= version < first_page.MOST_VERSIONS:
+        raise DamagedError("the queue file is damaged: its version is none")
     if version > SCHEMA_VERSION:
-        raise ForeignFileError(f"the queue was written by a newer version (schema {version}, known: {SCHEMA_VERSION})")
+        raise newer_error(version)
     return version
-
-
-def _migrate(db: sqlite3.Connection, version: int) -> None:
-    for step in range(version + 1, SCHEMA_VERSION + 1):
-        db.executescript(
-            f"BEGIN IMMEDIATE; {_scripts()[step]};"
-            f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {step}; COMMIT;"
-        )
-    columns, roots = first_page.columns_of(db), first_page.roots_of(db)
-    if not columns.issuperset(_own_columns()) or len(set(roots)) < len(roots):
-        raise DamagedError("the queue file is damaged: its tables are not those of a queue")
-
-
-@cache
-def _own_columns() -> set[tuple[bytes, bytes]]:
-    """Return the columns of a new queue's tables."""
-    with closing(sqlite3.connect(":memory:")) as db:
-        for script in _scripts().values():
-            db.executescript(script)
-        return first_page.columns_of(db)
-
-
-def _scripts() -> dict[int, str]:
-    return {1: schema_sql(), **MIGRATIONS}
 
 
 def fold(db: sqlite3.Connection) -> bool:
@@ -368,11 +243,6 @@ def fold(db: sqlite3.Connection) -> bool:
             return False
         raise mapped from error
     return True
-
-
-def schema_sql() -> str:
-    """Return the statements that make an empty queue."""
-    return files("forwarder.queue").joinpath("schema.sql").read_text(encoding="utf-8")
 
 
 def _value(db: sqlite3.Connection, statement: str) -> Any:

@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
+from forwarder.queue import wal
 from forwarder.queue.sizes import PAGE_BYTES
 
 # "FwdQ": tells a queue from any other SQLite file (https://sqlite.org/pragma.html#pragma_application_id).
@@ -31,6 +32,8 @@ _PAGES = slice(28, 32)
 _FREE = slice(32, 40)
 _APPLICATION = slice(68, 72)
 _CHANGES_AT_PAGES = slice(92, 96)
+# Nobody will ever have made so many versions of the schema: the number is damaged.
+MOST_VERSIONS = 1 << 16
 # A pointer map's entry for the first page of a table or index.
 _ROOT = b"\x01\0\0\0\0"
 
@@ -49,6 +52,13 @@ def begins_as_queue(path: Path) -> bool:
     """Say whether a file has the program's id, or nothing yet. Raises OSError."""
     page = _read(path, PAGE_BYTES)
     return not page or _has_id(page)
+
+
+def version_of(path: Path) -> int:
+    """Return the version of a queue's schema, 0 where that cannot be told. Raises OSError."""
+    page = wal.newest_first_page(path) or _read(path, PAGE_BYTES)
+    version = int.from_bytes(_version(page), "big") if _has_id(page) else 0
+    return version if version < MOST_VERSIONS else 0
 
 
 def mend(path: Path, empty: Path) -> None:

@@ -37,11 +37,13 @@ class Ledger:
     bytes: int = 0
     dead_bytes: int = 0
     paused: bool = False
+    purged: int = 0
+    """Positions between head and tail that have no row any more, and are not settled yet."""
     settled: Ranges = field(default_factory=Ranges)
 
     @property
     def queued(self) -> int:
-        return self.tail - self.head - len(self.settled)
+        return self.tail - self.head - len(self.settled) - self.purged
 
     @property
     def base(self) -> int:
@@ -57,7 +59,8 @@ class Ledger:
     def adds_up(self) -> bool:
         """Whether this can be an account at all."""
         parts = (self.queued, self.delivered, self.dead, self.dropped)
-        is_sum = 0 <= self.head <= self.tail < 1 << 48 and min(parts) >= 0 and self.accepted == sum(parts)
+        is_counted = min(*parts, self.purged) >= 0 and self.accepted == sum(parts)
+        is_sum = 0 <= self.head <= self.tail < 1 << 48 and is_counted
         return is_sum and all(0 <= size < _MOST_BYTES for size in (self.bytes, self.dead_bytes))
 
     def takes(self, runs: Sequence[tuple[int, int]]) -> bool:
@@ -73,15 +76,14 @@ class Ledger:
         """Return its row in the table `destination`."""
         return (
             *(self.id, self.name, self.head, self.tail, self.accepted, self.delivered, self.dead, self.dropped),
-            *(self.bytes, self.dead_bytes, int(self.paused)),
+            *(self.bytes, self.dead_bytes, int(self.paused), self.purged),
         )
 
     def copy(self) -> Ledger:
         # Not `dataclasses.replace`: this is done for each commit.
         parts = (self.head, self.tail, self.accepted, self.delivered, self.dead, self.dropped)
-        return Ledger(
-            self.id, self.name, *parts, self.bytes, self.dead_bytes, paused=self.paused, settled=self.settled.copy()
-        )
+        sizes = (self.bytes, self.dead_bytes)
+        return Ledger(self.id, self.name, *parts, *sizes, self.paused, self.purged, self.settled.copy())
 
     def settle(self, first: int, until: int) -> tuple[int, int]:
         """Mark positions as settled; return the run of settled positions around them (0 for the start)."""

@@ -8,11 +8,24 @@ from functools import partial
 from pathlib import Path
 
 from forwarder.errors import DamagedError, DiskFullError
-from forwarder.queue.database import Connection, finish_rebuild, fold, folder_error, open_database, rebuild_database
+from forwarder.queue import first_page
+from forwarder.queue.database import Connection, finish_rebuild, fold, open_database, rebuild_database
+from forwarder.queue.folder import folder_error
+from forwarder.queue.migration import SCHEMA_VERSION, newer_error
 from forwarder.queue.reserve import Reserve
 from forwarder.queue.salvage import Accounts
 from forwarder.queue.sizes import checkpoint_bytes, wal_bytes
 from forwarder.queue.store import Store
+
+
+async def refuse_newer(path: Path) -> None:
+    """Raise NewerQueueError for a file of a newer version, before anything is done to it."""
+    try:
+        version = await asyncio.to_thread(first_page.version_of, path)
+    except OSError as error:
+        raise folder_error(path, error) from error
+    if version > SCHEMA_VERSION:
+        raise newer_error(version)
 
 
 async def open_with_reserve(path: Path, max_bytes: int, known: Accounts) -> tuple[Connection, Store, Reserve]:

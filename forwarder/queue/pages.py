@@ -1,8 +1,8 @@
 """Find segments in the pages of a damaged queue file, whatever became of the trees that lead to them.
 
-A page of the table's rows is known by its type, and a row by the types of its columns and its own
-checksum, so nothing that is not a segment of this queue is ever found. Pages that were given back
-hold segments that are settled: the file's pointer maps tell which those are.
+A page of a table's rows is known by its type, and a row by the types of its columns and its own
+checksum, so nothing that is not a segment of this queue, living or dead, is ever found. Pages that were
+given back hold segments that are settled: the file's pointer maps tell which those are.
 
 The format is described at https://sqlite.org/fileformat2.html.
 """
@@ -13,8 +13,10 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from forwarder.queue.checksum import checksum
+from forwarder.queue.letters import DeadRow, read_row
 from forwarder.queue.sizes import PAGE_BYTES
 
 # Page types, and the longest piece of a row that stays in the page of its table (section 1.6).
@@ -29,14 +31,19 @@ _LOCK_PAGE = (1 << 30) // PAGE_BYTES + 1
 # How many bytes an integer of each serial type takes (section 2.1).
 _INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 _REAL = 7
+# From here on a type says how long the value is: an even number is a blob, an odd one text.
+_BLOB = 12
+# How many columns the rows of the two tables have.
+_SEGMENT = 6
+_DEAD_SEGMENT = 10
 
 Segment = tuple[int, int, int, float, int, bytes]
 
 
-def segments(path: Path) -> Iterator[Segment]:
+def segments(path: Path) -> Iterator[Segment | DeadRow]:
     """Yield the rows of all segments whose checksum is right, in the order of the file. Raises OSError.
 
-    A row is number, events, size in bytes, time of acceptance, checksum, data.
+    A row of the queue is number, events, size in bytes, time of acceptance, checksum, data.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -76,7 +83,7 @@ def _is_free(descriptor: int, number: int) -> bool:
     return number > pointers and _page(descriptor, pointers).startswith(_FREE, at)
 
 
-def _segment(descriptor: int, page: bytes, cell: int) -> Segment | None:
+def _segment(descriptor: int, page: bytes, cell: int) -> Segment | DeadRow | None:
     """Return the segment of a cell, or None where it is none, or raise as any reading of nonsense does."""
     size, at = _varint(page, cell)
     row, at = _varint(page, at)
@@ -88,16 +95,18 @@ def _segment(descriptor: int, page: bytes, cell: int) -> Segment | None:
         kind, place = _varint(head, place)
         types.append(kind)
     # Its number is the row's, so the first column is empty; the last are the data, of at least a line.
-    if len(types) != 6 or types[0] != 0 or types[5] < 14 or types[5] % 2 or row >> 63:
+    if len(types) not in {_SEGMENT, _DEAD_SEGMENT} or types[0] != 0 or types[-1] < 14 or types[-1] % 2 or row >> 63:
         return None
-    values = []
-    for kind in types[1:5]:
-        value, place = _number(head, place, kind)
-        values.append(value)
-    events, length, accepted_at, expected = values
-    if place + (types[5] - 12) // 2 != size:
+    if place + sum(map(_size, types)) != size:
         return None
-    data = head[place:] + _overflow(descriptor, after, size - kept)
+    values, body = list[Any]([row]), head + _overflow(descriptor, after, size - kept)
+    for kind in types[1:]:
+        values.append(_value(body, place, kind))
+        place += _size(kind)
+    if len(types) == _DEAD_SEGMENT:
+        found = read_row(values)
+        return found if found is not None and found.is_whole else None
+    _row, events, length, accepted_at, expected, data = values
     if checksum(row, int(events), data) != expected:
         return None
     return row, int(events), int(length), float(accepted_at), int(expected), data
@@ -115,15 +124,27 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     return value << 8 | data[at], at + 1
 
 
-def _number(data: bytes, at: int, kind: int) -> tuple[float, int]:
-    if kind == _REAL:
-        return struct.unpack_from(">d", data, at)[0], at + 8
-    if kind in {8, 9}:
-        return kind - 8, at
-    width = _INTEGERS.get(kind)
-    if width is None or at + width > len(data):
+def _size(kind: int) -> int:
+    """Return how many bytes a value of a serial type takes."""
+    if kind >= _BLOB:
+        return (kind - _BLOB) // 2
+    return 8 if kind == _REAL else _INTEGERS.get(kind, 0)
+
+
+def _value(data: bytes, at: int, kind: int) -> Any:
+    """Return a value; raises ValueError for a serial type that is none."""
+    piece = data[at : at + _size(kind)]
+    if len(piece) < _size(kind):
         raise ValueError(kind)
-    return int.from_bytes(data[at : at + width], "big", signed=True), at + width
+    if kind >= _BLOB:
+        return piece.decode() if kind % 2 else piece
+    if kind == _REAL:
+        return struct.unpack(">d", piece)[0]
+    if kind in _INTEGERS:
+        return int.from_bytes(piece, "big", signed=True)
+    if kind in {0, 8, 9}:
+        return None if kind == 0 else kind - 8
+    raise ValueError(kind)
 
 
 def _kept(size: int) -> int:

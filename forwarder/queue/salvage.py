@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from forwarder.queue.checksum import checksum
+from forwarder.queue.letters import COLUMNS, DeadRow, read_row
+from forwarder.queue.migration import OLD_COLUMNS, as_rows
 from forwarder.queue.pages import segments
 from forwarder.queue.ranges import Ranges
 from forwarder.queue.sizes import stored_bytes
 
 _SEGMENT = "id, events, size, accepted_at, checksum, data"
-_DEAD = "id, destination, event_id, reason, status, detail, accepted_at, died_at, event"
-_DESTINATION = "id, name, head, tail, accepted, delivered, dead, dropped, bytes, dead_bytes, paused"
+_OLD_DESTINATION = "id, name, head, tail, accepted, delivered, dead, dropped, bytes, dead_bytes, paused"
+_DESTINATION = f"{_OLD_DESTINATION}, purged"
 
 # The part of a row's number that is its position.
 _POSITION = (1 << 48) - 1
@@ -94,6 +96,11 @@ class _Account:
     tail: int
     settled: Ranges
     is_believed: bool
+    dead: int = 0
+    """How many dead letters there were, as far as that is known."""
+    purged: int = 0
+    saved_letters: int = 0
+    letter_bytes: int = 0
     saved: Ranges = field(default_factory=Ranges)
 
     def is_missed(self, first: int, until: int) -> bool:
@@ -113,6 +120,8 @@ class _Rescue:
         self._known = known
         self._accounts: dict[int, _Account] = {}
         self._spoiled: list[Row] = []
+        # The numbers of letters that are saved.
+        self._letters = Ranges()
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -120,9 +129,10 @@ class _Rescue:
         """Take what the tables lead to."""
         known = self._known
         in_memory = {row[0] for row in known.destinations}
-        read = [row for row in _rows(source, "destination", _DESTINATION) if row[0] not in in_memory]
-        for row in [*known.destinations, *read]:
-            self._insert("destination", _DESTINATION, row)
+        # Those of version 1 have a column less.
+        rows = [*_rows(source, "destination", _DESTINATION)] or [*_rows(source, "destination", _OLD_DESTINATION)]
+        for row in [*known.destinations, *(row for row in rows if row[0] not in in_memory)]:
+            self._insert("destination", _DESTINATION if len(row) > 11 else _OLD_DESTINATION, row)
         for run in [*known.settled, *(run for run in _settled(source) if run[0] not in in_memory)]:
             self._insert("settled", "destination, first, until", run)
         for number, events, size, accepted_at, expected, data in _rows(source, "segment", _SEGMENT):
@@ -133,17 +143,33 @@ class _Rescue:
                 self._keep(row)
             else:
                 self._spoiled.append(row)
-        for row in _rows(source, "dead", _DEAD):
-            # A row number has place for so many destinations.
-            if not isinstance(row[1], int) or not 0 < row[1] < 1 << 15:
-                continue
-            self._account(row[1])
-            self.found.dead_letters += self._insert("dead", _DEAD, row)
+        for row in _rows(source, "dead_segment", COLUMNS):
+            self._keep_letters(read_row(row))
+        self._count_on(_last_number(source))
+        # Of version 1, or not moved yet.
+        for row in _rows(source, "dead", OLD_COLUMNS):
+            for died in as_rows([row]):
+                self._keep_letters(died)
+
+    def _count_on(self, number: int) -> None:
+        """Let no letter have a number that one had before that is gone."""
+        self._into.execute("DELETE FROM sqlite_sequence WHERE name = 'dead_segment' AND seq < ?", (number,))
+        self._into.execute(
+            "INSERT INTO sqlite_sequence (name, seq) SELECT 'dead_segment', ?"
+            " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'dead_segment')",
+            (number,),
+        )
 
     def search(self, damaged: Path) -> None:
         """Take segments that no tree leads to; those that are settled are left where they are."""
         for row in segments(damaged):
-            self._keep(row)
+            if isinstance(row, DeadRow):
+                account = self._account_of(row)
+                # More than there were are letters that were purged, or replayed, before.
+                if account and (not account.is_believed or account.saved_letters + row.events <= account.dead):
+                    self._keep_letters(row)
+            else:
+                self._keep(row)
 
     def fit_in(self) -> None:
         """Take segments that do not match their checksum, if they are where others are missing.
@@ -169,6 +195,22 @@ class _Rescue:
             account.saved.add(position, position + events)
             self.found.segments += 1
             self.found.events += events
+
+    def _account_of(self, row: DeadRow) -> _Account | None:
+        # A row number has place for so many destinations.
+        return self._account(row.destination) if 0 < row.destination < 1 << 15 else None
+
+    def _keep_letters(self, row: DeadRow | None) -> None:
+        account = None if row is None else self._account_of(row)
+        if row is None or account is None or row.parts[0].first < 1:
+            return
+        first, until = row.parts[0].first, row.id + 1
+        is_free = next(iter(self._letters.gaps(first, until)), None) == (first, until)
+        if is_free and self._insert("dead_segment", COLUMNS, row.values()):
+            self._letters.add(first, until)
+            account.saved_letters += row.events
+            account.letter_bytes += row.disk_bytes
+            self.found.dead_letters += row.events
 
     def _insert(self, table: str, columns: str, row: Row) -> bool:
         """Insert a row; return False for one that cannot be one of this table: it is as good as not readable."""
@@ -198,14 +240,16 @@ class _Rescue:
         self._insert("destination", "id, name", (destination, name))
 
     def _read_account(self, destination: int) -> _Account:
-        head, tail, accepted, *settled = self._into.execute(
-            "SELECT head, tail, accepted, delivered, dead, dropped FROM destination WHERE id = ?", (destination,)
+        head, tail, purged, accepted, *settled = self._into.execute(
+            "SELECT head, tail, purged, accepted, delivered, dead, dropped FROM destination WHERE id = ?",
+            (destination,),
         ).fetchone()
         runs = self._into.execute("SELECT first, until FROM settled WHERE destination = ?", (destination,)).fetchall()
         beyond = Ranges((first, until) for first, until in runs if 0 <= first < until <= 1 << 48)
         is_believed = 0 <= head < tail < 1 << 48 or head == tail > 0
-        if is_believed and tail - head - len(beyond) == accepted - sum(settled) and min(settled) >= 0:
-            return _Account(head, tail, beyond, True)
+        queued = tail - head - len(beyond) - purged
+        if is_believed and queued == accepted - sum(settled) and min(*settled, purged, queued) >= 0:
+            return _Account(head, tail, beyond, True, dead=settled[1], purged=purged)
         # Lost, or damaged: what is queued is what will be saved.
         return _Account(0, 0, beyond, False)
 
@@ -219,12 +263,13 @@ class _Rescue:
         if not account.is_believed:
             self._believe_rows(destination, account)
         head, tail = account.head, account.tail
-        found.lost_events += sum(
+        lost = sum(
             until - first
             for start, end in account.settled.gaps(head, tail)
             for first, until in account.saved.gaps(start, end)
         )
-        letters = into.execute("SELECT length(event) FROM dead WHERE destination = ?", (destination,)).fetchall()
+        # Where something was purged there is a gap, too.
+        found.lost_events += max(0, lost - account.purged)
         delivered, dead, dropped = (
             # No number of events is as large as this: an account that is damaged must add up, too.
             value if 0 <= value <= _POSITION else 0
@@ -232,21 +277,21 @@ class _Rescue:
                 "SELECT delivered, dead, dropped FROM destination WHERE id = ?", (destination,)
             ).fetchone()
         )
-        lost_letters = max(0, dead - len(letters))
+        lost_letters = max(0, dead - account.saved_letters)
         found.lost_dead_letters += lost_letters
         dropped += lost_letters
-        accepted = tail - head - len(account.settled) + delivered + len(letters) + dropped
+        queued = tail - head - len(account.settled) - account.purged
+        accepted = queued + delivered + account.saved_letters + dropped
         into.execute("DELETE FROM settled WHERE destination = ?", (destination,))
         into.executemany("INSERT INTO settled VALUES (?, ?, ?)", [(destination, *run) for run in account.settled])
         base = destination << 48
         sizes = into.execute("SELECT size FROM segment WHERE id BETWEEN ? AND ?", (base, base + _POSITION))
         into.execute(
             "UPDATE destination SET head = ?, tail = ?, accepted = ?, delivered = ?, dead = ?, dropped = ?, bytes = ?,"
-            " dead_bytes = ? WHERE id = ?",
+            " dead_bytes = ?, purged = ? WHERE id = ?",
             (
-                *(head, tail, accepted, delivered, len(letters), dropped),
-                *(sum(stored_bytes(size) for (size,) in rows) for rows in (sizes, letters)),
-                destination,
+                *(head, tail, accepted, delivered, account.saved_letters, dropped),
+                *(sum(stored_bytes(size) for (size,) in sizes), account.letter_bytes, account.purged, destination),
             ),
         )
 
@@ -291,6 +336,15 @@ def _read(source: sqlite3.Connection, statement: str, at: int) -> Row | None:
     except sqlite3.DatabaseError:
         return None
     return row
+
+
+def _last_number(source: sqlite3.Connection) -> int:
+    """Return the last number that was given to a dead letter, 0 where that cannot be read."""
+    try:
+        [(number,)] = source.execute("SELECT max(seq) FROM sqlite_sequence").fetchall()
+    except sqlite3.DatabaseError:
+        return 0
+    return number if isinstance(number, int) and 0 < number < 1 << 62 else 0
 
 
 def _settled(source: sqlite3.Connection) -> list[Row]:

@@ -1,4 +1,4 @@
--- The queue's file, schema version 1.
+-- The queue's file, schema version 2. A change to it is a new version, with its way from this one in `migration`.
 --
 -- Events of a destination are numbered in the order in which they were queued: their position.
 -- `head` is the first position that is not settled, `tail` the next one to give out; what was
@@ -20,7 +20,8 @@ CREATE TABLE destination (
   dropped   INTEGER NOT NULL DEFAULT 0,
   bytes     INTEGER NOT NULL DEFAULT 0,  -- of its segments, as estimated on disk
   dead_bytes INTEGER NOT NULL DEFAULT 0, -- of its dead letters, likewise
-  paused    INTEGER NOT NULL DEFAULT 0
+  paused    INTEGER NOT NULL DEFAULT 0,
+  purged    INTEGER NOT NULL DEFAULT 0   -- positions from the head on that have no row any more, and are not settled
 ) STRICT;
 
 -- A segment: consecutive events of one destination, one a line. Its row number is its place:
@@ -43,16 +44,17 @@ CREATE TABLE settled (
   PRIMARY KEY (destination, first)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE dead (
+-- Events that died together: letters, one a line. Letters are numbered in the order in which they died, and the
+-- row has the number of its last one, so that numbers are never used twice. (See `letters`.)
+CREATE TABLE dead_segment (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
   destination INTEGER NOT NULL REFERENCES destination (id),
-  event_id    TEXT    NOT NULL,
+  events      INTEGER NOT NULL,  -- letters that are left
   reason      TEXT    NOT NULL,
   status      INTEGER,
   detail      TEXT    NOT NULL,
-  accepted_at REAL    NOT NULL,
   died_at     REAL    NOT NULL,
-  event       BLOB    NOT NULL
+  parts       TEXT    NOT NULL,  -- [[number of its first letter, letters, time of acceptance], ...], as JSON
+  checksum    INTEGER NOT NULL,  -- CRC-32 of parts and data, seeded with (id xor events)
+  data        BLOB    NOT NULL
 ) STRICT;
-CREATE INDEX dead_by_destination ON dead (destination);
-CREATE INDEX dead_by_event ON dead (event_id);

@@ -20,28 +20,21 @@ from typing import Any
 
 import structlog
 
-from forwarder.errors import DiskFullError, ShuttingDownError, StorageError
-from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, QueueStats, Segment
-from forwarder.queue import admission, apart, dead, views, waiting
+from forwarder.errors import DiskFullError, QueueFullError, ShuttingDownError, StorageError
+from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, DeadSegment, Limits, QueueStats, Segment
+from forwarder.queue import admission, apart, burying, dead, views, waiting
 from forwarder.queue.base import Pending, Share
 from forwarder.queue.commit import GroupCommit, Operation
-from forwarder.queue.database import InstanceLock, folder_error, make_folder
+from forwarder.queue.folder import folder_error, make_folder
 from forwarder.queue.jobs import Jobs, Snapshot
 from forwarder.queue.limits import check_path
-from forwarder.queue.opening import open_with_reserve
+from forwarder.queue.lock import InstanceLock
+from forwarder.queue.opening import open_with_reserve, refuse_newer
 from forwarder.queue.salvage import Accounts
 from forwarder.queue.sizes import wal_bytes
 from forwarder.queue.store import Store
 from forwarder.queue.take import take
-
-# Free pages that a file keeps for reuse before space is handed back, and how many pages one step
-# hands back, so that no commit waits long for it.
-_KEEP_FREE_BYTES = 16 * 1024 * 1024
-_VACUUM_PAGES = 64
-# The same where the disk is full: what a step writes must fit into what little there is.
-_SHORT_VACUUM_PAGES = 16
-# Seconds between attempts to write to a storage that fails.
-_RETRY_SECONDS = 1.0
+from forwarder.queue.upkeep import Upkeep, pause
 
 log = structlog.get_logger(__name__)
 
@@ -57,9 +50,9 @@ class SqliteQueue:
         self._changed: dict[str, asyncio.Event] = {}
         self._enough: dict[str, Limits] = {}
         self._space = asyncio.Event()
-        self._upkeep = asyncio.Event()
         self._closing = asyncio.Event()
-        self._settling: set[asyncio.Task[None]] = set()
+        self._upkeep = Upkeep(self._commit, lambda: (self._snapshot, self._failing is not None), self._closing)
+        self._settling: set[asyncio.Task[bool]] = set()
         self._failing: str | None = None
         self._upkeep_task: asyncio.Task[None] | None = None
 
@@ -79,6 +72,7 @@ class SqliteQueue:
         lock = InstanceLock(path)
         lock.acquire()
         try:
+            await refuse_newer(path)
             connection, store, reserve = await open_with_reserve(path, max_bytes, Accounts(names=names))
         except BaseException:
             lock.release()
@@ -95,7 +89,7 @@ class SqliteQueue:
 
     async def __aenter__(self) -> SqliteQueue:
         self._commit.start()
-        self._upkeep_task = asyncio.create_task(self._keep_up(), name="queue-upkeep")
+        self._upkeep_task = asyncio.create_task(self._upkeep.run(), name="queue-upkeep")
         return self
 
     async def __aexit__(
@@ -108,7 +102,7 @@ class SqliteQueue:
         if self._closing.is_set():
             return
         self._closing.set()
-        self._upkeep.set()
+        self._upkeep.look()
         if self._upkeep_task is not None:
             await self._upkeep_task
         if self._settling:
@@ -149,40 +143,7 @@ class SqliteQueue:
         elif snapshot.wrote and self._failing is not None:
             log.info("queue.storage_recovered")
             self._failing = None
-        if self._failing is not None or self._wants_vacuum:
-            self._upkeep.set()
-
-    @property
-    def _keep(self) -> int:
-        """Free bytes of the file that are kept for reuse."""
-        return 0 if self._snapshot.is_short else max(_KEEP_FREE_BYTES, self._snapshot.live_bytes // 2)
-
-    @property
-    def _wants_vacuum(self) -> bool:
-        return self._snapshot.free_bytes > self._keep
-
-    async def _keep_up(self) -> None:
-        """Try a failing storage again, and hand free space back, while there is something to do."""
-        while not self._closing.is_set():
-            await self._upkeep.wait()
-            self._upkeep.clear()
-            while not self._closing.is_set() and (self._failing is not None or self._wants_vacuum):
-                free = self._snapshot.free_bytes
-                try:
-                    if self._wants_vacuum:
-                        pages = _SHORT_VACUUM_PAGES if self._snapshot.is_short else _VACUUM_PAGES
-                        await self._commit.submit(partial(Store.vacuum, pages=pages, keep=self._keep), is_write=False)
-                    if self._snapshot.free_bytes >= free:
-                        await self._pause(_RETRY_SECONDS)
-                        if self._failing is not None:
-                            await self._commit.submit(Store.probe)
-                except (DiskFullError, StorageError):
-                    await self._pause(_RETRY_SECONDS)
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
+        self._upkeep.look()
 
     # --- the contract --------------------------------------------------------------------------
 
@@ -191,11 +152,11 @@ class SqliteQueue:
         others: Sequence[str] = await self._commit.submit(lambda store: store.configure(shares))
         return others
 
-    async def append(self, segments: Sequence[Segment]) -> None:
-        """Store all segments or none; durable on return."""
-        size = sum(len(segment.data) for segment in segments)
-        if segments:
-            await self._commit.submit(lambda store: admission.append(store, segments), size=size)
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+        """Store all segments or none; durable on return. What is `dead` is accepted and dies at once."""
+        size = sum([len(segment.data) for segment in segments]) + sum([len(died.data) for died in dead])
+        if segments or dead:
+            await self._commit.submit(lambda store: admission.append(store, segments, dead), size=size)
 
     async def next_batches(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
         """Take the oldest events that are not held: a batch as large as `limits` allow, and full ones behind it."""
@@ -232,8 +193,10 @@ class SqliteQueue:
             for batch in taken.result():
                 self.release(batch)
 
-    async def settle(self, batch: Batch, burial: Burial | None = None) -> None:
+    async def settle(self, batch: Batch, burial: Burial | None = None) -> bool:
         """Settle a held batch: delivered, or dead for the reason given. Durable on return.
+
+        Returns False where there is no room for dead letters; the batch is given back then.
 
         A caller that is cancelled does not cancel the settlement: what was answered is recorded, or
         tried until the queue is closed.
@@ -242,21 +205,29 @@ class SqliteQueue:
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
         try:
-            await asyncio.shield(settling)
+            return await asyncio.shield(settling)
         except asyncio.CancelledError:
             settling.add_done_callback(partial(_tell_unsettled, batch))
             raise
 
-    async def _settle(self, batch: Batch, burial: Burial | None) -> None:
+    async def _settle(self, batch: Batch, burial: Burial | None) -> bool:
         while True:
             try:
-                await self._commit.submit(lambda store: store.settle(batch, burial))
+                await self._commit.submit(
+                    lambda store: burying.bury_batch(store, batch, burial) if burial else store.settle(batch)
+                )
+            except QueueFullError as error:
+                _tell_unburied(batch.destination, error)
+                self.release(batch)
+                # It comes again soon, and there is no more room by then than there is now.
+                await pause(self._closing)
+                return False
             except (DiskFullError, StorageError):
                 if self._closing.is_set():
                     raise
-                await self._pause(_RETRY_SECONDS)
+                await pause(self._closing)
             else:
-                return
+                return True
 
     def release(self, batch: Batch) -> None:
         """Give a held batch back; its events are handed out again, in their old places."""
@@ -294,7 +265,15 @@ class SqliteQueue:
 
     async def expire(self, destination: str, accepted_before: float, burial: Burial) -> int:
         """Move what waits and was accepted before that time to the dead letters; return how many."""
-        return await self._all_steps(lambda store: waiting.expire(store, destination, accepted_before, burial))
+        total = 0
+        try:
+            while count := await self._commit.submit(
+                lambda store: burying.expire(store, destination, accepted_before, burial)
+            ):
+                total += count
+        except QueueFullError as error:
+            _tell_unburied(destination, error)
+        return total
 
     async def purge(self, destination: str) -> int:
         """Drop everything that waits for a destination, counted as dropped; return how many."""
@@ -306,16 +285,22 @@ class SqliteQueue:
 
     async def replay(self, wanted: DeadFilter) -> int:
         """Move dead letters to the end of their queues; return how many."""
-        total, after = 0, 0
-        while True:
-            moved, after = await self._commit.submit(partial(dead.replay, wanted=wanted, after=after))
-            if not after:
-                return total
-            total += moved
+        return await self._all_letters(dead.replay, wanted)
 
     async def purge_dead(self, wanted: DeadFilter) -> int:
         """Drop dead letters, counted as dropped; return how many."""
-        return await self._all_steps(lambda store: dead.purge(store, wanted))
+        return await self._all_letters(dead.purge, wanted)
+
+    async def _all_letters(self, step: Callable[..., tuple[int, int]], wanted: DeadFilter) -> int:
+        """Repeat a bounded write up to the last letter that there is now; what dies meanwhile is not concerned."""
+        wanted = await self._commit.submit(partial(dead.up_to_now, wanted=wanted), is_write=False)
+        total = after = 0
+        while True:
+            count: int
+            count, after = await self._commit.submit(partial(step, wanted=wanted, after=after))
+            total += count
+            if not after:
+                return total
 
     async def _all_steps(self, step: Callable[[Store], int]) -> int:
         """Repeat a write that does a bounded part of the work until it finds nothing more to do."""
@@ -340,17 +325,18 @@ class SqliteQueue:
 
     async def dead_letters(self, wanted: DeadFilter, limit: int | None = None) -> AsyncIterator[DeadLetter]:
         """Yield dead letters from the oldest on."""
+        wanted = await self._commit.submit(partial(dead.up_to_now, wanted=wanted), is_write=False)
         after, left = 0, limit
         while left is None or left > 0:
             step = dead.STEP_LETTERS if left is None else min(left, dead.STEP_LETTERS)
-            letters: list[DeadLetter] = await self._commit.submit(
+            letters: list[DeadLetter]
+            letters, after = await self._commit.submit(
                 partial(dead.find, wanted=wanted, after=after, limit=step), is_write=False
             )
             for letter in letters:
                 yield letter
-            if not letters:
+            if not after:
                 return
-            after = letters[-1].id
             left = None if left is None else left - len(letters)
 
     def trouble(self) -> str | None:
@@ -367,7 +353,17 @@ class SqliteQueue:
         return replace(stats, failing=self._failing)
 
 
-def _tell_unsettled(batch: Batch, settling: asyncio.Task[None]) -> None:
+def _tell_unburied(destination: str, error: QueueFullError) -> None:
+    """Say that events stay queued that should be dead letters."""
+    log.warning(
+        "queue.no_room_for_dead_letters",
+        destination=destination,
+        reason=error.message,
+        hint="what should die stays queued; purge or replay dead letters, or raise the limit",
+    )
+
+
+def _tell_unsettled(batch: Batch, settling: asyncio.Task[bool]) -> None:
     """Say that a settlement for which nobody waits any more could not be made."""
     if not settling.cancelled() and (error := settling.exception()) is not None:
         log.error(

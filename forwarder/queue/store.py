@@ -9,15 +9,14 @@ place after its commit; look-aheads follow then, too. A crash at any moment leav
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from time import monotonic, time
 from typing import Any
 
-from forwarder.envelope import event_id
-from forwarder.errors import DamagedError, TooLargeError, UnavailableError
-from forwarder.model import Batch, Burial, Segment, nth_line
+from forwarder.errors import DamagedError, QueueFullError, TooLargeError, UnavailableError
+from forwarder.model import Batch, Segment
 from forwarder.queue.base import Share
 from forwarder.queue.checksum import checksum
 from forwarder.queue.database import map_error
@@ -118,10 +117,10 @@ class Store:
         for ledger in self._changed.values():
             self._db.execute(
                 "UPDATE destination SET head = ?, tail = ?, accepted = ?, delivered = ?, dead = ?, dropped = ?,"
-                " bytes = ?, dead_bytes = ?, paused = ? WHERE id = ?",
+                " bytes = ?, dead_bytes = ?, paused = ?, purged = ? WHERE id = ?",
                 (
                     *(ledger.head, ledger.tail, ledger.accepted, ledger.delivered, ledger.dead, ledger.dropped),
-                    *(ledger.bytes, ledger.dead_bytes, ledger.paused, ledger.id),
+                    *(ledger.bytes, ledger.dead_bytes, ledger.paused, ledger.purged, ledger.id),
                 ),
             )
             if ledger.settled or self.lanes[ledger.name].ledger.settled:
@@ -141,6 +140,21 @@ class Store:
             lane.ledger.queued <= len(lane.held) for lane in lanes
         )
 
+    @contextmanager
+    def undone_when_full(self) -> Iterator[None]:
+        """Write: take back what is written in this context when it ends with QueueFullError."""
+        changed, acts = {name: ledger.copy() for name, ledger in self._changed.items()}, len(self.after)
+        self._db.execute("SAVEPOINT step")
+        try:
+            yield
+        except QueueFullError:
+            self._db.execute("ROLLBACK TO step")
+            self._db.execute("RELEASE step")
+            self._changed = changed
+            del self.after[acts:]
+            raise
+        self._db.execute("RELEASE step")
+
     def query(self, statement: str, values: Sequence[Any]) -> list[Any]:
         """Run a statement and return its rows."""
         return self._db.execute(statement, values).fetchall()
@@ -156,6 +170,14 @@ class Store:
             ledger = self._changed[name] = self.lanes[name].ledger.copy()
         return ledger
 
+    def name_of(self, number: int) -> str:
+        """Return the name of the destination with this number."""
+        return next(name for name, lane in self.lanes.items() if lane.ledger.id == number)
+
+    def waiting_bytes(self, name: str) -> int:
+        """Return how many bytes were appended for a destination that this transaction has not written yet."""
+        return sum(stored_bytes(len(segment.data)) for segment in self.appended.get(name, ()))
+
     def measure(self) -> None:
         """Read how much of the file is used and how much is free, in bytes."""
         pages = self._db.execute("PRAGMA page_count").fetchone()[0]
@@ -166,7 +188,7 @@ class Store:
     # --- lanes ---------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        columns = "id, name, head, tail, accepted, delivered, dead, dropped, bytes, dead_bytes, paused"
+        columns = "id, name, head, tail, accepted, delivered, dead, dropped, bytes, dead_bytes, paused, purged"
         for row in self._db.execute(f"SELECT {columns} FROM destination"):  # noqa: S608 - a constant
             ledger = Ledger(*row)
             runs = self.query("SELECT first, until FROM settled WHERE destination = ?", (ledger.id,))
@@ -256,36 +278,18 @@ class Store:
 
     # --- settle --------------------------------------------------------------------------------
 
-    def settle(self, batch: Batch, burial: Burial | None) -> None:
-        """Write: settle a held batch as delivered, or dead for a reason."""
+    def settle(self, batch: Batch) -> None:
+        """Write: settle a held batch as delivered."""
+        self.ledger(batch.destination).delivered += batch.events
+        self.take_out(batch)
+
+    def take_out(self, batch: Batch) -> None:
+        """Write: settle the positions of a held batch, of which its caller says what became of them."""
         ledger = self.ledger(batch.destination)
-        if burial is None:
-            ledger.delivered += batch.events
-        else:
-            offset = 0
-            for part in batch.slices:
-                end = offset + nth_line(batch.data[offset:], part.events)
-                self.bury(ledger, batch.data[offset:end], part.accepted_at, burial)
-                offset = end
         for first, until in batch.runs:
             self.mark_settled(ledger, first, until)
         lane = self.lanes[batch.destination]
         self.after.append(lambda: lane.let_go(batch))
-
-    def bury(self, ledger: Ledger, data: bytes, accepted_at: float, burial: Burial) -> None:
-        """Write: keep the events of `data` as dead letters."""
-        events = data.split(b"\n")[:-1]
-        now = time()
-        self._db.executemany(
-            "INSERT INTO dead (destination, event_id, reason, status, detail, accepted_at, died_at, event)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (ledger.id, event_id(event), burial.reason, burial.status, burial.detail, accepted_at, now, event)
-                for event in events
-            ],
-        )
-        ledger.dead += len(events)
-        ledger.dead_bytes += sum(stored_bytes(len(event)) for event in events)
 
     def mark_settled(self, ledger: Ledger, first: int, until: int) -> None:
         """Write: mark positions as settled and delete the rows that are settled altogether."""

@@ -1,4 +1,4 @@
-"""What waits in the queue, and ways out of it other than delivery: dropped, purged, expired.
+"""What waits in the queue, and how it is dropped: by a purge, or to make room for what comes.
 
 Each call is a part of a transaction and does a bounded part of the work; callers repeat it. What is
 held by a taker is left alone.
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from forwarder.model import Burial
 from forwarder.queue.lane import Entry, Lane
 from forwarder.queue.sizes import stored_bytes
 from forwarder.queue.store import Store
 
-# Rows that one step handles, and bytes of events that it reads.
+# Rows that one step handles.
 STEP_ROWS = 64
-STEP_BYTES = 4 * 1024 * 1024
 
 
 def rows_waiting(store: Store, name: str, limit: int, accepted_before: float | None = None) -> list[Entry]:
@@ -66,17 +64,3 @@ def purge(store: Store, name: str) -> int:
     for entry in entries:
         _forget(store, name, entry)
     return sum(entry.events for entry in entries)
-
-
-def expire(store: Store, name: str, accepted_before: float, burial: Burial) -> int:
-    """Write: bury some of what waits and is older; return how many events, 0 when nothing is left."""
-    ledger = store.ledger(name)
-    events = size = 0
-    for entry in rows_waiting(store, name, STEP_ROWS, accepted_before):
-        if size >= STEP_BYTES:
-            break
-        store.bury(ledger, store.lines_of(entry), entry.accepted_at, burial)
-        store.mark_settled(ledger, entry.position, entry.position + entry.events)
-        store.after.append(store.lanes[name].look_again)
-        events, size = events + entry.events, size + entry.size
-    return events

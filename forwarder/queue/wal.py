@@ -98,6 +98,30 @@ def mend_log(database: Path) -> Path | None:
     return aside
 
 
+def newest_first_page(database: Path) -> bytes | None:
+    """Return the first page of a database as the last commit in its log has left it, None where none has it.
+
+    Frames are believed unread, so that a long log costs little. Raises OSError.
+    """
+    try:
+        file = database.with_name(database.name + "-wal").open("rb")
+    except FileNotFoundError:
+        return None
+    with file:
+        header = file.read(_HEADER.size)
+        if len(header) < _HEADER.size:
+            return None
+        at, pending, found = _HEADER.size, 0, 0
+        while len(head := os.pread(file.fileno(), _FRAME.size, at)) == _FRAME.size:
+            page, commit, *salts = _FRAME.unpack(head)
+            if tuple(salts[:2]) != _HEADER.unpack(header)[4:6]:
+                break
+            pending = at if page == 1 else pending
+            found = pending if commit else found
+            at += _FRAME_BYTES
+        return os.pread(file.fileno(), PAGE_BYTES, found + _FRAME.size) if found else None
+
+
 def _frames(data: bytes) -> Iterator[_Frame]:
     view = memoryview(data)
     for start in range(_HEADER.size, len(data) - _FRAME_BYTES + 1, _FRAME_BYTES):

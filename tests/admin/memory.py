@@ -19,7 +19,19 @@ from forwarder.errors import ForwarderError
 from forwarder.ingest.access import Access
 from forwarder.ingest.protocol import Runner
 from forwarder.ingest.reach import Reach
-from forwarder.model import Address, Batch, Burial, Counters, DeadFilter, DeadLetter, Limits, QueueStats, Segment, State
+from forwarder.model import (
+    Address,
+    Batch,
+    Burial,
+    Counters,
+    DeadFilter,
+    DeadLetter,
+    DeadSegment,
+    Limits,
+    QueueStats,
+    Segment,
+    State,
+)
 from forwarder.queue.base import Pending, Share
 
 NOW = 1_700_000_000.0
@@ -45,7 +57,7 @@ class MemoryQueue:
         """After how many events a stream of them fails, or None."""
         self.error: ForwarderError | Exception | None = None
 
-    async def append(self, segments: Sequence[Segment]) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
         for segment in segments:
             lines = segment.data.split(b"\n")[:-1]
             self.kept.setdefault(segment.destination, Kept()).events.extend(lines)
@@ -59,7 +71,7 @@ class MemoryQueue:
     async def take_again(self, destination: str, positions: Sequence[int], max_bytes: int) -> list[Batch]:
         return []
 
-    async def settle(self, batch: Batch, burial: Burial | None = None) -> None:
+    async def settle(self, batch: Batch, burial: Burial | None = None) -> bool:
         raise AssertionError("no batch was handed out")
 
     def release(self, batch: Batch) -> None:

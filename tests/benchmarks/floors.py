@@ -73,7 +73,7 @@ async def storing(folder: Path, *, events: int) -> tuple[float, float]:
             store.transact([lambda s: admission.append(s, [segment])])
             commits.append(time.perf_counter() - began)
             [batch] = take(store, "main", Limits(events, 1 << 30))
-            store.transact([lambda s: s.settle(batch, None)])
+            store.transact([lambda s: s.settle(batch)])
 
         return _rate(cycle, events), statistics.median(commits)
 

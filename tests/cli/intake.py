@@ -20,7 +20,7 @@ from forwarder.ingest.http import HttpIntake
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.listening import listen
 from forwarder.ingest.stream import StreamIntake
-from forwarder.model import Address, Segment
+from forwarder.model import Address, DeadSegment, Segment
 from tests.admin.memory import Kept, MemoryQueue
 
 
@@ -32,7 +32,7 @@ class FillingQueue(MemoryQueue):
         self.refusals: list[ForwarderError] = []
         self.appends: list[int] = []
 
-    async def append(self, segments: Sequence[Segment]) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
         if self.refusals:
             raise self.refusals.pop()
         self.appends.append(sum(segment.events for segment in segments))

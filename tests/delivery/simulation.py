@@ -22,8 +22,9 @@ from typing import Any, TypeVar, cast
 import pytest
 import structlog
 
-from forwarder.queue.database import Connection, InstanceLock
+from forwarder.queue.database import Connection
 from forwarder.queue.jobs import Jobs
+from forwarder.queue.lock import InstanceLock
 from forwarder.queue.reserve import Reserve
 from forwarder.queue.sqlite import SqliteQueue
 from forwarder.queue.store import Store

@@ -246,7 +246,7 @@ async def test_a_time_that_cannot_be(tmp_path: Path, value: float) -> None:
             await trial.forwarder.stop()
         with sqlite3.connect(trial.forwarder.config["queue"]["path"]) as db:
             assert db.execute("UPDATE segment SET accepted_at = ?", (value,)).rowcount == 1
-            assert db.execute("UPDATE dead SET accepted_at = ?, died_at = ?", (value, value)).rowcount == 1
+            assert db.execute("UPDATE dead_segment SET died_at = ?", (value,)).rowcount == 1
         db.close()
         async with trial.forwarder:
             account = await sane(trial)

@@ -19,7 +19,7 @@ from forwarder.ingest.http import HttpIntake
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.listening import Listener, listen
 from forwarder.ingest.stream import StreamIntake
-from forwarder.model import Address, Segment
+from forwarder.model import Address, DeadSegment, Segment
 from forwarder.queue.base import Queue, Share
 from forwarder.queue.sqlite import SqliteQueue
 from tests.admin.memory import MemoryQueue
@@ -60,7 +60,7 @@ class StubbornQueue(MemoryQueue):
         self.attempts = 0
         self._space = asyncio.Event()
 
-    async def append(self, segments: Sequence[Segment]) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
         self.attempts += 1
         if self.refusal is not None:
             raise self.refusal

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from forwarder.envelope import Checked, Envelope
 from forwarder.errors import DiskFullError, QueueFullError, ShuttingDownError, StorageError, TooLargeError
 from forwarder.ingest.express import Connection, read_head
-from forwarder.model import Segment
+from forwarder.model import DeadSegment, Segment
 from tests.admin.memory import MemoryQueue
 from tests.ingest.conftest import Logs
 from tests.ingest.serving import MAX_EVENT, Serving, StubbornQueue, connect, event, line, serving
@@ -379,7 +379,7 @@ class Choosy(MemoryQueue):
         self.ids: list[str] = []
         """Those of the events that it refused, and of those that it took at once."""
 
-    async def append(self, segments: Sequence[Segment]) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
         found = [json.loads(line)["eventId"] for segment in segments for line in segment.data.splitlines()]
         self.ids += [found_id for found_id in found if found_id not in self.ids]
         if sum(segment.events for segment in segments) > 1:
@@ -396,7 +396,7 @@ class Forgetful(MemoryQueue):
         self.fault = error
         self.failures = 0
 
-    async def append(self, segments: Sequence[Segment]) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
         await super().append(segments)
         self.failures += 1
         raise self.fault
@@ -498,7 +498,7 @@ class SlowQueue(MemoryQueue):
         super().__init__()
         self.may_go = asyncio.Event()
 
-    async def append(self, segments: Sequence[Segment]) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
         await self.may_go.wait()
         await super().append(segments)
 

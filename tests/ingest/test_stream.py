@@ -18,7 +18,7 @@ import pytest
 
 from forwarder.envelope import Checked, Envelope
 from forwarder.errors import QueueFullError, TooLargeError
-from forwarder.model import Segment
+from forwarder.model import DeadSegment, Segment
 from tests.ingest.conftest import Logs
 from tests.ingest.serving import MAX_EVENT, Serving, StubbornQueue, connect, event, line, lines, serving
 from tests.ingest.serving import sqlite as open_queue
@@ -117,7 +117,7 @@ class SinkQueue(StubbornQueue):
         super().__init__()
         self.events = 0
 
-    async def append(self, segments: Sequence[Segment]) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
         if self.refusal is not None:
             raise self.refusal
         self.events += sum(segment.events for segment in segments)
@@ -260,7 +260,7 @@ class TestLimits:
         """Events that together never fit into the queue are stored apart; one that never fits alone is refused."""
 
         class SmallQueue(StubbornQueue):
-            async def append(self, segments: Sequence[Segment]) -> None:
+            async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
                 if sum(len(segment.data) for segment in segments) > 2000:
                     raise TooLargeError("can never fit into the queue")
                 await super().append(segments)
@@ -301,7 +301,7 @@ class TestClientsThatMisbehave:
                 super().__init__()
                 self.go = asyncio.Event()
 
-            async def append(self, segments: Sequence[Segment]) -> None:
+            async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
                 await self.go.wait()
                 await super().append(segments)
 

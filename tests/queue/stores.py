@@ -8,14 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from forwarder.model import Batch, Burial, DeadFilter, Limits, Segment
-from forwarder.queue import admission, dead, waiting
+from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, Segment
+from forwarder.queue import admission, burying, dead, waiting
 from forwarder.queue.base import Queue, Share
-from forwarder.queue.database import schema_sql
+from forwarder.queue.migration import schema_sql
 from forwarder.queue.sizes import PAGE_BYTES
 from forwarder.queue.store import Store
 from forwarder.queue.take import take
 
+ALL = DeadFilter()
 PLENTY = Limits(100_000, 1 << 30)
 
 
@@ -63,7 +64,7 @@ class Desk:
         return next(iter(take(self.store, name, limits)), None)
 
     def settle(self, batch: Batch, burial: Burial | None = None) -> None:
-        self.write(lambda store: store.settle(batch, burial))
+        self.write(lambda store: burying.bury_batch(store, batch, burial) if burial else store.settle(batch))
 
     def release(self, batch: Batch) -> None:
         lane = self.store.lanes[batch.destination]
@@ -74,18 +75,32 @@ class Desk:
         return self.all_steps(lambda store: waiting.purge(store, name))
 
     def expire(self, before: float, burial: Burial, name: str = "main") -> int:
-        return self.all_steps(lambda store: waiting.expire(store, name, before, burial))
+        return self.all_steps(lambda store: burying.expire(store, name, before, burial))
 
     def replay(self, wanted: DeadFilter) -> int:
-        total, after = 0, 0
-        while True:
-            moved, after = self.write(partial(dead.replay, wanted=wanted, after=after))
-            if not after:
-                return total
-            total += moved
+        return self.all_letters(dead.replay, wanted)
 
     def purge_dead(self, wanted: DeadFilter) -> int:
-        return self.all_steps(lambda store: dead.purge(store, wanted))
+        return self.all_letters(dead.purge, wanted)
+
+    def all_letters(self, step: Callable[..., tuple[int, int]], wanted: DeadFilter) -> int:
+        """Repeat a bounded write on dead letters up to the last of them."""
+        wanted = dead.up_to_now(self.store, wanted)
+        total = after = 0
+        while True:
+            count: int
+            count, after = self.write(partial(step, wanted=wanted, after=after))
+            total += count
+            if not after:
+                return total
+
+    def letters(self, wanted: DeadFilter = ALL) -> list[DeadLetter]:
+        """Return dead letters from the oldest on."""
+        found, after = dead.find(self.store, wanted, 0, 100)
+        while after:
+            more, after = dead.find(self.store, wanted, after, 100)
+            found += more
+        return found
 
     def column(self, statement: str, *values: object) -> list[Any]:
         """Return the first column of what a statement finds."""

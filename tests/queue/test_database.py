@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from forwarder.errors import DiskFullError, QueueLockedError, StorageError
-from forwarder.queue import database
-from forwarder.queue.database import Connection, InstanceLock, map_error, open_database, schema_sql, set_aside
+from forwarder.queue import migration
+from forwarder.queue.database import Connection, map_error, open_database, set_aside
+from forwarder.queue.lock import InstanceLock
+from forwarder.queue.migration import SCHEMA_VERSION, schema_sql
 from forwarder.queue.sizes import PAGE_BYTES
 
 WAL_BYTES = 32 << 20
@@ -44,7 +46,7 @@ class TestLock:
     def test_ends_with_its_process(self, tmp_path: Path) -> None:
         """A process that was killed holds nothing, though its file is still there."""
         script = (
-            "import sys, time; from pathlib import Path; from forwarder.queue.database import InstanceLock;"
+            "import sys, time; from pathlib import Path; from forwarder.queue.lock import InstanceLock;"
             "InstanceLock(Path(sys.argv[1])).acquire(); print('held', flush=True); time.sleep(100)"
         )
         path = tmp_path / "queue.db"
@@ -122,13 +124,15 @@ class TestOpen:
         connection = await open_database(path, wal_bytes=WAL_BYTES)
         await connection.run(lambda db: db.execute("INSERT INTO destination (name) VALUES ('main')"))
         await connection.close()
-        monkeypatch.setattr(database, "SCHEMA_VERSION", 3)
+        monkeypatch.setattr(migration, "SCHEMA_VERSION", SCHEMA_VERSION + 2)
         first = "ALTER TABLE destination ADD COLUMN note TEXT NOT NULL DEFAULT 'old'"
-        monkeypatch.setattr(database, "MIGRATIONS", {2: first, 3: "UPDATE destination SET note = note || '!'"})
+        scripts = {SCHEMA_VERSION + 1: first, SCHEMA_VERSION + 2: "UPDATE destination SET note = note || '!'"}
+        monkeypatch.setattr(migration, "MIGRATIONS", scripts)
+        monkeypatch.setattr("forwarder.queue.database.SCHEMA_VERSION", SCHEMA_VERSION + 2)
         for _ in range(2):
             connection = await open_database(path, wal_bytes=WAL_BYTES)
             assert await connection.run(lambda db: value(db, "SELECT note FROM destination")) == "old!"
-            assert await connection.run(lambda db: value(db, "PRAGMA user_version")) == 3
+            assert await connection.run(lambda db: value(db, "PRAGMA user_version")) == SCHEMA_VERSION + 2
             await connection.close()
 
     async def test_a_migration_that_fails_changes_nothing(
@@ -137,12 +141,13 @@ class TestOpen:
         """A script that fails is undone as a whole, and the queue stays at its version."""
         path = tmp_path / "queue.db"
         await (await open_database(path, wal_bytes=WAL_BYTES)).close()
-        monkeypatch.setattr(database, "SCHEMA_VERSION", 2)
-        monkeypatch.setattr(database, "MIGRATIONS", {2: "CREATE TABLE more (x); INSERT INTO nowhere VALUES (1)"})
+        monkeypatch.setattr(migration, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+        fails = {SCHEMA_VERSION + 1: "CREATE TABLE more (x); INSERT INTO nowhere VALUES (1)"}
+        monkeypatch.setattr(migration, "MIGRATIONS", fails)
         with pytest.raises(StorageError, match="nowhere"):
             await open_database(path, wal_bytes=WAL_BYTES)
         with sqlite3.connect(path) as db:
-            assert value(db, "PRAGMA user_version") == 1
+            assert value(db, "PRAGMA user_version") == SCHEMA_VERSION
             assert value(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'more'") == 0
         db.close()
 

@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from forwarder.errors import StorageError
 from forwarder.model import Batch, Burial, DeadFilter, Limits
-from forwarder.queue import views
+from forwarder.queue import burying, views
 from forwarder.queue.base import Share
+from forwarder.queue.letters import COLUMNS, read_row
 from forwarder.queue.sizes import stored_bytes
 from forwarder.queue.store import Store
 from tests.queue.stores import Desk, lines, segment_of
@@ -52,7 +53,7 @@ class Books:
     """What the model knows of one destination."""
 
     queued: list[Event] = field(default_factory=list)
-    dead: list[tuple[bytes, Burial]] = field(default_factory=list)
+    dead: list[tuple[Event, Burial]] = field(default_factory=list)
     accepted: int = 0
     delivered: int = 0
     dropped: int = 0
@@ -164,7 +165,7 @@ class StoreMachine(RuleBasedStateMachine):
         if burial is None:
             books.delivered += len(found)
         else:
-            books.dead += [(event.line, burial) for event in found]
+            books.dead += [(event, burial) for event in found]
 
     @precondition(lambda self: self.held)
     @rule(which=numbers)
@@ -205,7 +206,7 @@ class StoreMachine(RuleBasedStateMachine):
         old = [event for event in self.books[name].waiting() if event.at < before]
         assert self.desk.expire(before, EXPIRED, name) == len(old)
         self.gone(name, old)
-        self.books[name].dead += [(event.line, EXPIRED) for event in old]
+        self.books[name].dead += [(event, EXPIRED) for event in old]
 
     def purge(self, name: str) -> None:
         found = self.books[name].waiting()
@@ -215,14 +216,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     def replay(self, name: str, reason: str | None) -> None:
         books = self.books[name]
-        found = [line for line, burial in books.dead if reason in {None, burial.reason}]
+        found = [event for event, burial in books.dead if reason in {None, burial.reason}]
         assert self.desk.replay(DeadFilter(destination=name, reason=reason)) == len(found)
-        books.dead = [(line, burial) for line, burial in books.dead if reason not in {None, burial.reason}]
-        books.queued += [Event(line, self.now) for line in found]
+        books.dead = [(event, burial) for event, burial in books.dead if reason not in {None, burial.reason}]
+        books.queued += [Event(event.line, self.now) for event in found]
 
     def purge_dead(self, name: str, reason: str | None) -> None:
         books = self.books[name]
-        left = [(line, burial) for line, burial in books.dead if reason not in {None, burial.reason}]
+        left = [(event, burial) for event, burial in books.dead if reason not in {None, burial.reason}]
         count = len(books.dead) - len(left)
         assert self.desk.purge_dead(DeadFilter(destination=name, reason=reason)) == count
         books.dead, books.dropped = left, books.dropped + count
@@ -239,7 +240,7 @@ class StoreMachine(RuleBasedStateMachine):
         def act(store: Store) -> None:
             store.append([segment_of([b"{}"] * len(fillers), name)])
             if self.held:
-                store.settle(self.held[0][0], REJECTED)
+                burying.bury_batch(store, self.held[0][0], REJECTED)
 
         with pytest.raises(StorageError):
             self.desk.store.transact([act, broken])
@@ -271,8 +272,10 @@ class StoreMachine(RuleBasedStateMachine):
             ledger = lane.ledger
             rows = self.desk.column("SELECT size FROM segment WHERE id >> 48 = ?", ledger.id)
             assert ledger.bytes == sum(map(stored_bytes, rows))
-            letters = self.desk.column("SELECT length(event) FROM dead WHERE destination = ?", ledger.id)
-            assert ledger.dead_bytes == sum(map(stored_bytes, letters))
+            dead = self.desk.db.execute(f"SELECT {COLUMNS} FROM dead_segment WHERE destination = ?", (ledger.id,))
+            letters = [row for row in map(read_row, dead) if row is not None and row.is_whole]
+            assert ledger.dead_bytes == sum(row.disk_bytes for row in letters)
+            assert ledger.dead == sum(row.events for row in letters)
             if not self.books[name].queued:
                 assert not rows
 
@@ -284,10 +287,10 @@ class StoreMachine(RuleBasedStateMachine):
                 found += step[0]
                 position = step[1]
             assert found == [event.line for event in books.queued]
-            letters = self.desk.column(
-                "SELECT event FROM dead WHERE destination = ? ORDER BY id", self.desk.store.lanes[name].ledger.id
-            )
-            assert letters == [line for line, _ in books.dead]
+            letters = self.desk.letters(DeadFilter(destination=name))
+            assert [letter.event for letter in letters] == [event.line for event, _ in books.dead]
+            assert [letter.accepted_at for letter in letters] == [event.at for event, _ in books.dead]
+            assert [letter.reason for letter in letters] == [burial.reason for _, burial in books.dead]
 
     @invariant()
     def what_waits_is_known(self) -> None:

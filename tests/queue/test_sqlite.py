@@ -13,7 +13,7 @@ import pytest
 from forwarder.delivery.batching import seconds_until_due
 from forwarder.errors import QueueLockedError, ShuttingDownError, StorageError
 from forwarder.model import Burial, DeadFilter, Limits
-from forwarder.queue import sqlite
+from forwarder.queue import upkeep
 from forwarder.queue.base import Share
 from forwarder.queue.database import Connection
 from forwarder.queue.jobs import Jobs
@@ -37,7 +37,7 @@ async def queue(tmp_path: Path) -> AsyncIterator[SqliteQueue]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try a failing storage again after a moment."""
-    monkeypatch.setattr(sqlite, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "RETRY_SECONDS", 0.01)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -333,8 +333,8 @@ class TestUpkeep:
         self, queue: SqliteQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """After a long outage the file becomes small again, by itself, and in as few steps as it takes."""
-        monkeypatch.setattr(sqlite, "_KEEP_FREE_BYTES", 256 * 1024)
-        monkeypatch.setattr(sqlite, "_VACUUM_PAGES", 16)
+        monkeypatch.setattr(upkeep, "_KEEP_FREE_BYTES", 256 * 1024)
+        monkeypatch.setattr(upkeep, "_VACUUM_PAGES", 16)
         steps, vacuum = 0, Store.vacuum
 
         def counted(store: Store, pages: int, keep: int) -> None:

@@ -115,7 +115,7 @@ class TestDamage:
         assert numbers(batch.data) == [0, 1, 2, 3, 6, 7, 8, 9]
         counters = views.counters(desk.store, "main")
         assert (counters.dead, counters.queued) == (2, 8)
-        assert desk.column("SELECT reason FROM dead") == ["damaged", "damaged"]
+        assert [letter.reason for letter in desk.letters()] == ["damaged", "damaged"]
         desk.settle(batch)
         assert views.counters(desk.store, "main").queued == 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.model import Address
-from forwarder.queue.database import SCHEMA_VERSION
+from forwarder.queue.migration import SCHEMA_VERSION
 from forwarder.receiver import Receiver
 from tests.integration.process import Forwarder, events, numbers
 

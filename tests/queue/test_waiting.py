@@ -1,4 +1,4 @@
-"""Ways out of the queue other than delivery: dropped, purged, expired."""
+"""What waits in the queue is dropped: by a purge, or to make room."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from itertools import count
 
 import pytest
 
-from forwarder.model import Burial, Limits
+from forwarder.model import Limits
 from forwarder.queue import views, waiting
 from forwarder.queue.base import Share
 from tests.queue.stores import Desk
 from tests.queue.test_conformance import numbers, segment
-
-EXPIRED = Burial("expired", 503, "busy")
 
 
 @pytest.fixture(autouse=True)
@@ -62,41 +60,6 @@ class TestPurge:
         desk.append(segment(0, 3, destination="a"), segment(0, 4, destination="b"))
         assert desk.purge("a") == 3
         assert views.counters(desk.store, "b").queued == 4
-
-
-class TestExpire:
-    def test_only_the_old(self) -> None:
-        """What was accepted before the time dies, with its reason; the rest stays in order."""
-        desk = fill(10)
-        assert desk.expire(4.0, EXPIRED) == 40
-        assert left(desk) == list(range(40, 100))
-        assert set(desk.column("SELECT reason || status || detail FROM dead")) == {"expired503busy"}
-        assert desk.column("SELECT accepted_at FROM dead GROUP BY accepted_at") == [0.0, 1.0, 2.0, 3.0]
-
-    def test_spares_what_is_held(self) -> None:
-        """Held events do not expire, those around them do."""
-        desk = fill(3)
-        batches = [desk.take(Limits(4, 1 << 20)) for _ in range(3)]
-        assert batches[1] is not None
-        desk.release(batches[1])
-        assert desk.expire(2.0, EXPIRED) == 12
-        assert left(desk) == list(range(20, 30))
-
-    def test_a_step_is_bounded_by_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A step reads no more than so many bytes of events, but at least one row."""
-        monkeypatch.setattr(waiting, "STEP_BYTES", 30_000)
-        desk = fill(20, filler=1000)
-        assert desk.write(lambda store: waiting.expire(store, "main", 100.0, EXPIRED)) == 30
-        assert desk.expire(100.0, EXPIRED) == 170
-
-    @pytest.mark.parametrize("data", [b"", b"one\n", b"\n" * 50])
-    def test_a_damaged_row_is_accounted_for(self, data: bytes) -> None:
-        """A row whose lines cannot be told apart expires as as many events as it had."""
-        desk = fill(3)
-        desk.db.execute("UPDATE segment SET data = ? WHERE id = (SELECT min(id) FROM segment)", (data,))
-        assert desk.expire(100.0, EXPIRED) == 30
-        counters = views.counters(desk.store, "main")
-        assert (counters.accepted, counters.dead, counters.queued) == (30, 30, 0)
 
 
 class TestDrop:

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from forwarder.model import Counters
-from forwarder.queue.database import InstanceLock
+from forwarder.queue.lock import InstanceLock
 from forwarder.queue.wal import mend_log
 from tests.queue.test_conformance import account, drain, segment
 from tests.queue.test_salvage import found_in, opened, restore

@@ -14,3 +14,8 @@ def raise_limit() -> int:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def open_files() -> int:
+    """Return how many files may be open at once."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

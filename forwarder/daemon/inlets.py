@@ -18,9 +18,11 @@ from aiohttp import web
 
 from forwarder.admin.api import AdminApi
 from forwarder.config import open_to_all
+from forwarder.daemon.descriptors import open_files
 from forwarder.daemon.parts import Parts
 from forwarder.errors import ListenError
 from forwarder.ingest.access import Access
+from forwarder.ingest.headroom import Headroom, kept_back
 from forwarder.ingest.http import HttpIntake
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.listening import BACKLOG, Listener, adopt, listen
@@ -77,6 +79,7 @@ class Inlets:
         self._admin = admin
         self.http = HttpIntake(intake, max_request_bytes=parts.config.ingest.max_request_bytes)
         self.stream = StreamIntake(intake, max_event_bytes=parts.config.ingest.max_event_bytes)
+        self._headroom = Headroom("admin")
         self._passed: dict[Key, Listener] = {}
         for name, sock in passed:
             if name not in _KINDS:
@@ -99,6 +102,7 @@ class Inlets:
         except BaseException:
             _close(opened)
             raise
+        self._keep_back(parts)
         self.http.limit(parts.config.ingest.max_request_bytes)
         self.stream.max_event_bytes = parts.config.ingest.max_event_bytes
         for key in [key for key in self._open if key not in wanted]:
@@ -116,6 +120,19 @@ class Inlets:
         for key, listener in opened.items():
             self._open[key] = await self._serve(key[0], listener, wanted[key])
             log.info("listener.opened", kind=key[0], address=str(listener.address))
+
+    def _keep_back(self, parts: Parts) -> None:
+        """Leave open files to deliveries, the queue and the admin API, whatever clients do."""
+        files = open_files()
+        intake, admin = kept_back(files, [found.in_flight for found in parts.config.destinations.values()])
+        self._headroom.limit = files - admin
+        self.http.headroom.limit = self.stream.headroom.limit = files - intake
+
+    @property
+    def refused_connections(self) -> dict[str, int]:
+        """How many connections were closed for want of open files, by the kind of listener."""
+        rooms = (("http", self.http.headroom), ("stream", self.stream.headroom), ("admin", self._headroom))
+        return {kind: room.refused for kind, room in rooms}
 
     def _wanted(self, parts: Parts) -> dict[Key, _Rule]:
         config, gids = parts.config, parts.socket_gids
@@ -185,7 +202,12 @@ class Inlets:
         if kind == "http":
             runner = web.ServerRunner(self.http.server(access), shutdown_timeout=_INTAKE_SECONDS)
         else:
-            runner = Runner(self._admin.application(access), access_log=None, shutdown_timeout=_ADMIN_SECONDS)
+            runner = Runner(
+                self._admin.application(access),
+                access_log=None,
+                headroom=self._headroom,
+                shutdown_timeout=_ADMIN_SECONDS,
+            )
         await runner.setup()
         await web.SockSite(runner, listener.socket, backlog=BACKLOG).start()
 

@@ -28,6 +28,7 @@ from forwarder.ingest.access import Access
 from forwarder.ingest.answers import Answers
 from forwarder.ingest.framing import Framer, Overlong
 from forwarder.ingest.greeting import Greeting
+from forwarder.ingest.headroom import Headroom
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.peer import has_ended, has_more, is_hung_up, keep_alive, take_no_more
 from forwarder.ingest.storing import Piece, Storing
@@ -66,6 +67,7 @@ class Server(Protocol):
     """What a connection knows of the server it belongs to."""
 
     intake: Intake
+    headroom: Headroom
     max_event_bytes: int
 
     @property
@@ -108,6 +110,8 @@ class Connection(asyncio.Protocol):
     # --- called by the transport ---------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not self._server.headroom.admits(transport):
+            return
         self._transport = cast("asyncio.Transport", transport)
         self._answers = Answers(self._transport)
         self._storing = Storing(self._intake, self._answers, self._patience)

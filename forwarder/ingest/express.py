@@ -28,6 +28,7 @@ from aiohttp import hdrs, web
 from forwarder.envelope import Checked
 from forwarder.errors import IntakeError, QueueFullError, TooLargeError
 from forwarder.ingest.access import Access
+from forwarder.ingest.headroom import Headroom
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.media import Kind, check
 from forwarder.ingest.problems import internal_problem, problem_of
@@ -247,6 +248,8 @@ class Connection(asyncio.Protocol):
     # --- called by the transport ---------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not self._server.clients.admits(transport):
+            return
         self._transport = cast("asyncio.Transport", transport)
         peer = self._transport.get_extra_info("socket")
         if peer.family != socket.AF_UNIX:
@@ -380,12 +383,14 @@ class ExpressServer(Server):
         self,
         lane: Lane,
         access: Access,
+        clients: Headroom,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         **how: Any,
     ) -> None:
         super().__init__(handler, keepalive_timeout=_IDLE_SECONDS, **how)
         self._lane = lane
         self._access = access
+        self.clients = clients
         self.fresh: set[Connection] = set()
 
     def __call__(self) -> Connection:  # type: ignore[override]

@@ -23,6 +23,7 @@ from forwarder.ingest.access import Access
 from forwarder.ingest.body import Body
 from forwarder.ingest.description import description_response
 from forwarder.ingest.express import GRACE_SECONDS, ExpressServer, Lane
+from forwarder.ingest.headroom import Headroom
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.media import Kind, check, kind_of
 from forwarder.ingest.problems import internal_problem, problem_of, problem_response
@@ -56,6 +57,7 @@ class HttpIntake:
 
     def __init__(self, intake: Intake, *, max_request_bytes: int) -> None:
         self._intake = intake
+        self.headroom = Headroom("http")
         self._room = Room()
         self._lane = Lane(intake, self._room)
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
@@ -72,6 +74,7 @@ class HttpIntake:
         return ExpressServer(
             self._lane,
             access,
+            self.headroom,
             self._handler(access),
             access_log=None,
             auto_decompress=False,

@@ -20,6 +20,7 @@ from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
 
 from forwarder.errors import IntakeError
+from forwarder.ingest.headroom import Headroom
 from forwarder.ingest.problems import internal_problem, problem_of, problem_response
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -68,12 +69,17 @@ class Protocol(web.RequestHandler):
 
     def __init__(self, server: Server, **how: Any) -> None:
         super().__init__(server, **how)
+        self._headroom = server.headroom
         self.has_ended = False
         """Whether the client sends nothing more."""
         self.under_way: StreamReader | None = None
         """The body of the request that is being answered."""
         self.begun = 0
         """Requests so far, without those that wait."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._headroom is None or self._headroom.admits(transport):
+            super().connection_made(transport)
 
     # --- the client's end of its side ----------------------------------------------------------
 
@@ -155,6 +161,9 @@ def _refusal(status: int, error: BaseException | None, message: str) -> web.Resp
 class Server(web.Server):
     """aiohttp's server with our own connections; `how` is what its handlers are made with."""
 
+    headroom: Headroom | None = None
+    """Whether there is room for a connection; None where that was asked before it came here."""
+
     def __init__(self, handler: Handler, *, request_factory: Callable[..., web.BaseRequest] | None = None, **how: Any):
         # One place for the limits: the errors are told by them.
         limits = {"max_line_size": _MAX_LINE, "max_field_size": _MAX_FIELD, "max_headers": _MAX_FIELDS}
@@ -176,12 +185,19 @@ class Server(web.Server):
 class Runner(web.ServerRunner):
     """Runs an application on such connections."""
 
-    def __init__(self, app: web.Application, *, shutdown_timeout: float = 60.0, **how: Any) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        shutdown_timeout: float = 60.0,
+        headroom: Headroom | None = None,
+        **how: Any,
+    ) -> None:
         # It makes an application ready, and knows how one answers; nobody listens to its own server.
         self.application = web.AppRunner(app)
-        super().__init__(
-            Server(self._answer, request_factory=self._make_request, **how), shutdown_timeout=shutdown_timeout
-        )
+        server = Server(self._answer, request_factory=self._make_request, **how)
+        server.headroom = headroom
+        super().__init__(server, shutdown_timeout=shutdown_timeout)
 
     async def setup(self) -> None:
         await self.application.setup()

@@ -20,6 +20,7 @@ from contextlib import suppress
 
 from forwarder.ingest.access import Access
 from forwarder.ingest.connection import Connection, Stop
+from forwarder.ingest.headroom import Headroom
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.listening import BACKLOG, Listener
 
@@ -36,6 +37,7 @@ class StreamIntake:
     def __init__(self, intake: Intake, *, max_event_bytes: int) -> None:
         self.intake = intake
         self.max_event_bytes = max_event_bytes
+        self.headroom = Headroom("stream")
         self.stopping: Stop | None = None
         """Set from the moment on in which the stop begins."""
         self._running: dict[Connection, asyncio.Task[None]] = {}

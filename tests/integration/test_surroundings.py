@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -13,6 +15,8 @@ from typing import BinaryIO, cast
 
 import pytest
 
+from forwarder.model import Address
+from forwarder.receiver import Receiver
 from tests.integration.process import PATIENCE, Forwarder, events
 
 
@@ -61,6 +65,45 @@ async def test_the_last_lines_of_a_log_come_out(tmp_path: Path) -> None:
         lines = (await asyncio.to_thread(log.read)).splitlines()
         assert await ended == 0
         assert json.loads(lines[-1])["event"] == "forwarder.stopped"
+
+
+@pytest.mark.parametrize("kind", ["http", "stream", "admin"])
+async def test_out_of_open_files(tmp_path: Path, kind: str) -> None:
+    """With 64 files and 100 idle clients of any kind, events are delivered, and nobody loses sight of the daemon."""
+    forwarder = Forwarder(tmp_path / "f", "http://127.0.0.1:1/put")
+    with contextlib.ExitStack() as idle:
+        async with Receiver(
+            Address(host="127.0.0.1", port=0), public_keys=[forwarder.signer.public("pem")]
+        ) as receiver:
+            forwarder.config["destinations"]["main"]["url"] = receiver.url
+            forwarder.write_config()
+            command = f"ulimit -n 64; exec {sys.executable} -m forwarder run -c {forwarder.config_file}"
+            with forwarder.log_file.open("wb") as log:
+                forwarder.process = subprocess.Popen(["/bin/sh", "-c", command], stderr=log)
+            try:
+                await forwarder.until(forwarder.answers)
+                first = forwarder.stream()
+                idle.callback(first.close)
+                for _ in range(100):
+                    client = socket.socket(socket.AF_UNIX)
+                    idle.callback(client.close)
+                    client.connect(str(forwarder.folder / f"{kind}.sock"))
+                await forwarder.until(lambda: forwarder.logged("connections.refused"))
+                assert forwarder.logged("connections.refused")[0]["kind"] == kind
+                # Who was there before goes on, and what it sends is delivered over a new connection.
+                first.sendall(b"".join(json.dumps(event).encode() + b"\n" for event in events(0, 3)))
+                assert await asyncio.to_thread(first.recv, 100) == b'{"ack": 3}\n'
+                await forwarder.until(lambda: receiver.stats.stored == 3)
+                if kind != "admin":
+                    assert await forwarder.admin("GET", "/readyz") == (200, "ready\n")
+                    assert (await forwarder.account())["delivered"] == 3
+                idle.close()
+                # Where there is room again, clients come in again.
+                await forwarder.until(forwarder.answers)
+                assert (await forwarder.post(events(3, 1)))[0] == 202
+                assert await forwarder.stop() == 0
+            finally:
+                await forwarder.kill()
 
 
 async def test_a_typo_in_the_file_of_a_running_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ can be given another outcome under `destinations.*.responses`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -24,6 +25,7 @@ _SPECIAL = {
     425: Outcome.DEFERRED,
     429: Outcome.DEFERRED,
 }
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?(\s*,\s*[0-9]+(\.[0-9]*)?)*", re.ASCII)
 # Thirty years: longer than any wait that is meant, and still a sum that dates can be computed with.
 _LONGEST = 1e9
 _CLASSES = {2: Outcome.DELIVERED, 3: Outcome.HELD, 4: Outcome.REJECTED, 5: Outcome.DEFERRED}
@@ -41,16 +43,18 @@ def outcome_of(status: int | None, overrides: Mapping[int, Outcome]) -> Outcome:
 def parse_retry_after(value: str | None, now: float) -> float | None:
     """Return the seconds that a Retry-After asks for (RFC 9110 §10.2.3), None where it says nothing usable.
 
-    `now` is in seconds since the epoch, for the form that is a date. The value is untrusted: the
-    caller caps it.
+    `now` is in seconds since the epoch, for the form that is a date. A fraction is allowed, and of several
+    values, as several fields with that name give them, the longest wait counts. The value is untrusted:
+    the caller caps it.
     """
     if value is None:
         return None
     value = value.strip()
-    if value.isascii() and value.isdigit():
-        return min(float(value), _LONGEST)
+    if _SECONDS.fullmatch(value):
+        return min(max(float(part) for part in value.split(",")), _LONGEST)
     try:
-        date = parsedate_to_datetime(value)
+        # Where a date stands twice, the first one.
+        date = parsedate_to_datetime("".join(value.partition("GMT")[:2]))
         if date.tzinfo is None:
             date = date.replace(tzinfo=UTC)
         return min(max(0.0, date.timestamp() - now), _LONGEST)

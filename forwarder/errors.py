@@ -82,6 +82,13 @@ class VerificationError(ForwarderError):
         self.malformed = malformed
 
 
+# --- delivery ----------------------------------------------------------------------------------
+
+
+class UnreachableError(ForwarderError):
+    """No connection to a destination could be made; the message says where it ended, and why."""
+
+
 # --- intake ------------------------------------------------------------------------------------
 
 

@@ -6,8 +6,8 @@ import asyncio
 import os
 import shutil
 import socket
-import ssl
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,7 +18,8 @@ from forwarder.cli.options import config_option
 from forwarder.cli.whereabouts import CREDENTIALS
 from forwarder.config import Config, DestinationConfig, format_size, load, token
 from forwarder.daemon.parts import load_signer
-from forwarder.delivery.attempt import tls_context
+from forwarder.delivery.attempt import Client
+from forwarder.delivery.tls import tls_context
 from forwarder.errors import ConfigError, ForwarderError
 from forwarder.model import Address
 from forwarder.queue.first_page import begins_as_queue
@@ -158,29 +159,8 @@ class CheckError(ForwarderError):
 
 
 def _connection(name: str, config: DestinationConfig) -> str:
-    return asyncio.run(_connect(name, config))
-
-
-async def _connect(name: str, config: DestinationConfig) -> str:
-    """Connect, TLS included, and hang up; behind a proxy, connect to the proxy."""
-    url = urlsplit(config.proxy or config.url)
-    port = url.port or (443 if url.scheme == "https" else 80)
-    context = tls_context(config.tls, f"destinations.{name}.tls") if url.scheme == "https" else None
-    where = f"{'proxy ' if config.proxy else ''}{url.hostname}:{port}"
-    try:
-        async with asyncio.timeout(min(config.timeout, _PATIENCE)):
-            _reader, writer = await asyncio.open_connection(url.hostname, port, ssl=context)
-            tls = writer.get_extra_info("ssl_object")
-            writer.transport.abort()
-    except TimeoutError:
-        raise CheckError(f"{where} does not answer", hint="Check the network, a firewall, the proxy") from None
-    except socket.gaierror as error:
-        raise CheckError(f"{where} cannot be resolved: {error.strerror}", hint="Correct the host of the url") from None
-    except ssl.SSLCertVerificationError as error:
-        raise CheckError(f"{where}: {error.verify_message}", hint="Check url and tls.ca_file") from None
-    except OSError as error:
-        raise CheckError(f"{where}: {error.strerror or error}", hint="Check url, tls and proxy") from None
-    return f"{where} connects" + (f" ({tls.version()})" if tls else "")
+    """Connect as the daemon does, and send nothing."""
+    return asyncio.run(Client(name, replace(config, timeout=min(config.timeout, _PATIENCE))).probe())
 
 
 def _count(number: int, noun: str) -> str:

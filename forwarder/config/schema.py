@@ -254,6 +254,11 @@ class DestinationConfig:
     timeout: Annotated[
         float, Duration(at_least=_MOMENT), "The longest that one attempt may take, from connecting to the answer."
     ] = 30.0
+    max_connection_age: Annotated[
+        float,
+        Duration(at_least=_MOMENT, example="5min"),
+        "How long a connection is used; then a new one goes to the address that the name has now.",
+    ] = 300.0
     in_flight: Annotated[
         int, Whole(at_least=1, at_most=64), "Batches under way at the same time; only 1 keeps the order of events."
     ] = 1

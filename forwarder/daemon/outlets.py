@@ -61,6 +61,8 @@ class Outlets:
         for name, outlet in outlets.items():
             before = self._running.get(name)
             if before is not None and before.outlet.is_same(outlet):
+                # A reload is also how somebody says that an address has changed.
+                before.outlet.client.renew()
                 continue
             if before is not None:
                 before.pump.retire()
@@ -126,7 +128,8 @@ class Outlets:
         return "the forwarder is shutting down" if self._is_stopping.is_set() else self._queue.trouble()
 
     async def flush(self, name: str) -> None:
-        """Attempt a delivery now: wait neither for a fuller batch nor for the back-off."""
+        """Attempt a delivery now, over a new connection: wait neither for a fuller batch nor for the back-off."""
+        self._running[name].outlet.client.renew()
         self._running[name].pump.flush()
 
     async def pause(self, name: str) -> None:
@@ -137,6 +140,7 @@ class Outlets:
     async def resume(self, name: str) -> None:
         """Deliver again after a pause, and at once where the destination is held."""
         await self._queue.set_paused(name, False)
+        self._running[name].outlet.client.renew()
         self._running[name].pump.resume()
 
     async def purge(self, name: str) -> int:

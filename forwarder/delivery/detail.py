@@ -7,14 +7,9 @@ they were sent.
 
 from __future__ import annotations
 
-import os
 import re
-import ssl
 from collections.abc import Iterator
 from urllib.parse import urlsplit
-
-import aiohttp
-from aiohttp.http import HttpProcessingError
 
 from forwarder.config import DestinationConfig
 
@@ -41,9 +36,9 @@ class Details:
         text = start[:_SEARCHED_BYTES].decode(errors="replace")
         return self._line(f"{status} {reason or ''}".strip() + (f": {text}" if text.strip() else ""))
 
-    def of_error(self, error: Exception) -> str:
-        """Say what went wrong on the way to an answer."""
-        return self._line(_words(error))
+    def of_failure(self, words: str) -> str:
+        """Return why there was no answer, which may repeat what was sent."""
+        return self._line(words)
 
     def _line(self, text: str) -> str:
         if self._secret is not None:
@@ -68,34 +63,3 @@ def _secrets(config: DestinationConfig) -> Iterator[str]:
     if config.proxy is not None:
         credentials = urlsplit(config.proxy).netloc.rpartition("@")[0]
         yield from (part for part in (config.proxy, credentials, credentials.partition(":")[2]) if part)
-
-
-def _words(error: Exception) -> str:
-    """Return words of our own where those of aiohttp carry URLs or addresses of objects, or are missing."""
-    match error:
-        case aiohttp.ClientHttpProxyError():
-            return f"the proxy answered {error.status} {error.message}"
-        case aiohttp.ClientResponseError() | HttpProcessingError():
-            return f"the answer is not HTTP: {error.message}"
-        case aiohttp.ClientConnectorCertificateError():
-            return f"the certificate of {error.host}:{error.port} is not trusted: {_cause(error.certificate_error)}"
-        case aiohttp.ClientConnectorDNSError():
-            return f"{error.host} cannot be resolved: {_cause(error.os_error)}"
-        case aiohttp.ClientConnectorError():
-            return f"cannot connect to {error.host}:{error.port}: {_cause(error.os_error)}"
-        case aiohttp.ServerDisconnectedError():
-            return "the connection was closed without an answer"
-        case aiohttp.ClientOSError():
-            return f"the connection broke: {_cause(error)}"
-        case aiohttp.ClientConnectionError():
-            return "the connection broke"
-    return str(error) or type(error).__name__
-
-
-def _cause(error: Exception) -> str:
-    """Return the system's or the TLS library's own words."""
-    # The number of a TLS error is none of the system's.
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno and error.errno > 0:
-        return os.strerror(error.errno)
-    words = getattr(error, "verify_message", None) or getattr(error, "strerror", None)
-    return words or str(error) or type(error).__name__

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from forwarder.config import BatchConfig, DestinationConfig, RetryConfig
 from forwarder.config.schema import SigningConfig
@@ -28,7 +29,16 @@ QUICK = RetryConfig(initial=0.002, max=0.01)
 # For what must not be tried again by itself before the test is over.
 SLOW = RetryConfig(initial=1000.0, max=1000.0)
 
+# What speaks to the network itself is tried on the daemon's event loop and on the standard one.
+_ON_BOTH_LOOPS = {"test_attempt", "test_connection", "test_dialing", "test_pool", "test_resolver", "test_route"}
+
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Choose the event loops on which a test runs."""
+    loops = {"asyncio": asyncio.new_event_loop}
+    return {"uvloop": uvloop.new_event_loop, **loops} if item.path.stem in _ON_BOTH_LOOPS else loops
 
 
 def destination(url: str = "http://127.0.0.1:1/put", **settings: Any) -> DestinationConfig:

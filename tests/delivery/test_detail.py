@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
-from types import SimpleNamespace
-from typing import Any, cast
-
-import aiohttp
 import pytest
-from aiohttp.client_reqrep import ConnectionKey
 from hypothesis import given
 from hypothesis import strategies as st
-from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
 
 from forwarder.delivery.detail import DETAIL_BYTES, Details
 from tests.delivery.conftest import destination
@@ -74,73 +66,6 @@ class TestAnswer:
         assert DETAILS.of_answer(400, "Bad", b"no tenant blue") == "400 Bad: no tenant blue"
 
 
-def key(host: str = "api.example", port: int = 443) -> ConnectionKey:
-    return ConnectionKey(host, port, True, True, None, None, None)
-
-
-def info() -> Any:
-    url = URL(SECRETS[0])
-    return aiohttp.RequestInfo(url, "POST", CIMultiDictProxy(CIMultiDict()), url)
-
-
-def untrusted() -> ssl.SSLCertVerificationError:
-    error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
-    error.verify_message = "unable to get local issuer certificate"
-    return error
-
-
-class TestError:
-    @pytest.mark.parametrize(
-        ("error", "detail"),
-        [
-            (
-                aiohttp.ClientConnectorError(key(), OSError(111, "Connect call failed ('10.0.0.1', 443)")),
-                "cannot connect to api.example:443: Connection refused",
-            ),
-            (
-                aiohttp.ClientConnectorError(key(), OSError("Multiple exceptions: one, two")),
-                "cannot connect to api.example:443: Multiple exceptions: one, two",
-            ),
-            (
-                aiohttp.ClientConnectorDNSError(key(), OSError(-2, "Name or service not known")),
-                "api.example cannot be resolved: Name or service not known",
-            ),
-            (
-                aiohttp.ClientConnectorCertificateError(key(), untrusted()),
-                "the certificate of api.example:443 is not trusted: unable to get local issuer certificate",
-            ),
-            (
-                aiohttp.ClientConnectorSSLError(key(), ssl.SSLError(1, "[SSL] record layer failure (_ssl.c:1006)")),
-                "cannot connect to api.example:443: [SSL] record layer failure (_ssl.c:1006)",
-            ),
-            (
-                aiohttp.ClientProxyConnectionError(key("proxy.example", 3128), OSError(111, "refused")),
-                "cannot connect to proxy.example:3128: Connection refused",
-            ),
-            (
-                aiohttp.ClientHttpProxyError(info(), (), status=407, message="Proxy Authentication Required"),
-                "the proxy answered 407 Proxy Authentication Required",
-            ),
-            (
-                aiohttp.ClientResponseError(info(), (), status=400, message="Bad status line:\n\n  b'x'\n   ^"),
-                "the answer is not HTTP: Bad status line: b'x' ^",
-            ),
-            (aiohttp.ServerDisconnectedError(), "the connection was closed without an answer"),
-            (
-                aiohttp.ClientOSError(32, f"Can not write request body for {SECRETS[0]}"),
-                "the connection broke: Broken pipe",
-            ),
-            (aiohttp.ClientConnectionError(f"Failed to send to {SECRETS[0]}"), "the connection broke"),
-            (ValueError(f"{SECRETS[0]} is odd"), "*** is odd"),
-            (ValueError(), "ValueError"),
-        ],
-        ids=lambda value: type(value).__name__,
-    )
-    def test_is_in_our_words(self, error: Exception, detail: str) -> None:
-        """Host, port and the system's words are told; the URL and what else could be secret are not."""
-        assert DETAILS.of_error(error) == detail
-
-    def test_an_error_without_text(self) -> None:
-        """An error that says nothing is told by its name."""
-        error = aiohttp.ClientConnectorError(key(), cast("OSError", SimpleNamespace(errno=None, strerror=None)))
-        assert PLAIN.of_error(error).startswith("cannot connect to api.example:443: ")
+def test_a_failure_is_masked() -> None:
+    """Why there was no answer may repeat what was sent; secrets in it are masked."""
+    assert DETAILS.of_failure(f"the answer is not HTTP: {SECRETS[0]}\n") == "the answer is not HTTP: ***"

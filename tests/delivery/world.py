@@ -152,6 +152,9 @@ class _Client:
     ) -> None:
         """There is no connection to close."""
 
+    def renew(self) -> None:
+        """There is no connection to renew."""
+
     async def send(self, body: bytes) -> Answer:
         return await self._destination.send(self._process, body)
 

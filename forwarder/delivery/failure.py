@@ -1,0 +1,92 @@
+"""Why there was no answer: the cause in words that an operator can act on.
+
+What goes wrong below HTTP is told where it happens and in the words of whoever found it: the
+system, the resolver, the TLS library, or the other side in a TLS alert. Nothing here holds a
+secret; what the other side sent is masked where it is shown.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+
+# Names of alerts as OpenSSL gives them, such as TLSV13_ALERT_CERTIFICATE_REQUIRED, TLSV1_UNRECOGNIZED_NAME.
+_ALERT = re.compile(r"(?:SSLV3|TLSV1|TLSV13)_(?:ALERT_)?(?P<name>[A-Z_]+)")
+# What OpenSSL says of bytes that are no TLS; which of them depends on the bytes and on its version.
+_NOT_TLS = frozenset(
+    {"HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "WRONG_VERSION_NUMBER"}
+)
+# What the other side says of a client certificate, or of the lack of one.
+_ABOUT_THE_CLIENT = frozenset(
+    {
+        "access denied",
+        "bad certificate",
+        "certificate expired",
+        "certificate required",
+        "certificate revoked",
+        "certificate unknown",
+        "handshake failure",
+        "unknown ca",
+        "unsupported certificate",
+    }
+)
+
+_NETWORK = "Look at the network, a firewall, the port"
+_TRUST = "Look at the host in the url, and at tls.ca_file"
+
+
+class NoAnswerError(Exception):
+    """An attempt brought no answer; the text says why, and `hint` what to look at.
+
+    `reached` says whether any of the request was sent. `unanswered` says that the connection ended
+    before a single byte came back.
+    """
+
+    def __init__(self, words: str, *, hint: str = "", reached: bool = False, unanswered: bool = False) -> None:
+        super().__init__(words)
+        self.hint = hint
+        self.reached = reached
+        self.unanswered = unanswered
+
+
+def not_resolved(host: str, error: OSError) -> NoAnswerError:
+    """Return the failure of a name that has no address."""
+    words = f"{host} cannot be resolved: {error.strerror or cause(error)}"
+    return NoAnswerError(words, hint="Correct the host, or look at the name server")
+
+
+def not_connected(where: str, errors: list[OSError]) -> NoAnswerError:
+    """Return the failure of a place that took no connection, with each cause once."""
+    causes = dict.fromkeys(cause(error) for error in errors)
+    return NoAnswerError(f"cannot connect to {where}: {', '.join(causes) or 'it has no address'}", hint=_NETWORK)
+
+
+def not_secured(where: str, error: Exception | None) -> NoAnswerError:
+    """Return the failure of a TLS handshake, or of a connection that an alert has ended."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return NoAnswerError(f"the certificate of {where} is not trusted: {error.verify_message}", hint=_TRUST)
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | None:
+            return NoAnswerError(f"{where} ended the connection during the TLS handshake")
+        case ssl.SSLError(reason=str() as reason):
+            if reason in _NOT_TLS:
+                return NoAnswerError(f"{where} does not speak TLS: use http://, or the port is wrong")
+            if (alert := _ALERT.fullmatch(reason)) is not None:
+                return NoAnswerError(f"{where} refused TLS: {_alert(alert['name'])}")
+            return NoAnswerError(f"TLS with {where} failed: {reason.replace('_', ' ').lower()}")
+    return NoAnswerError(f"TLS with {where} failed: {cause(error)}")
+
+
+def _alert(name: str) -> str:
+    words = name.replace("_", " ").lower()
+    return words + (" (look at tls.cert_file)" if words in _ABOUT_THE_CLIENT else "")
+
+
+def cause(error: Exception) -> str:
+    """Return the system's own words for an error."""
+    # The numbers of a resolver's and of a TLS library's errors are none of the system's.
+    if isinstance(error, OSError) and not isinstance(error, (ssl.SSLError, socket.gaierror)) and error.errno:
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,128 @@
+"""Servers for the tests of the client: they answer byte for byte, speak TLS, or are a proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+from forwarder.config import DestinationConfig
+from forwarder.delivery.attempt import Answer, Client
+from tests.delivery.certificates import Authority
+from tests.delivery.conftest import PATIENCE, Handler, destination, raw_server, read_request
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+def at(port: int, **settings: Any) -> DestinationConfig:
+    """Return the configuration of a destination on this machine."""
+    return destination(f"http://127.0.0.1:{port}/put", **settings)
+
+
+async def send(config: DestinationConfig, body: bytes = b"a.b.c") -> Answer:
+    """Make the first attempt of a client; return what came of it."""
+    async with Client("main", config) as client, asyncio.timeout(PATIENCE):
+        return await client.send(body)
+
+
+def answering(*pieces: bytes, forever: bool = False) -> Handler:
+    """Return a server that answers with these bytes, a piece at a time, and then closes or waits."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            # Long enough for the piece to travel alone; that it does is no condition of any test.
+            await asyncio.sleep(0.01)
+        if forever:
+            await reader.read()
+
+    return handle
+
+
+async def answer_to(*pieces: bytes, forever: bool = False, **settings: Any) -> Answer:
+    """Return what one attempt makes of these bytes."""
+    async with raw_server(answering(*pieces, forever=forever)) as port:
+        return await send(at(port, **settings))
+
+
+@asynccontextmanager
+async def tls_server(
+    authority: Authority,
+    handler: Handler = answering(OK),  # noqa: B008 - a function
+    *,
+    wants_clients: bool = False,
+    host: str = "localhost",
+    version: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+) -> AsyncIterator[int]:
+    """Serve over TLS, 200 where nothing else is wanted."""
+    certificate, key = authority.issue(host)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.file)
+    context.maximum_version = version
+    context.load_cert_chain(certificate, key)
+    if wants_clients:
+        context.verify_mode = ssl.CERT_REQUIRED
+    async with raw_server(handler, ssl=context) as port:
+        yield port
+
+
+@contextmanager
+def alerting_server(authority: Authority, version: ssl.TLSVersion) -> Iterator[int]:
+    """Serve over TLS to those with a certificate; others get an alert, which asyncio's own servers do not send."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.file)
+    context.maximum_version = version
+    context.load_cert_chain(*authority.issue("localhost"))
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def serve() -> None:
+        while not is_done.is_set():
+            sock, _ = listener.accept()
+            with suppress(OSError), sock, context.wrap_socket(sock, server_side=True) as connection:
+                connection.recv(65536)
+
+    is_done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        is_done.set()
+        socket.create_connection(listener.getsockname()).close()
+        thread.join(PATIENCE)
+
+
+@asynccontextmanager
+async def proxy(seen: list[bytes], *, refuses: bool = False, **settings: Any) -> AsyncIterator[int]:
+    """Serve as an HTTP proxy: CONNECT is tunnelled, anything else is answered with 200."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        seen.append(head)
+        if refuses:
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        elif head.startswith(b"CONNECT "):
+            host, port = head.split()[1].decode().rsplit(":", 1)
+            there = await asyncio.open_connection(host, int(port))
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            try:
+                await asyncio.gather(pass_on(reader, there[1]), pass_on(there[0], writer))
+            finally:
+                there[1].close()
+        else:
+            writer.write(OK)
+
+    async with raw_server(handle, **settings) as port:
+        yield port
+
+
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy one direction of a tunnel."""
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()

@@ -106,7 +106,10 @@ class Queue(Protocol):
         """
 
     async def purge(self, destination: str) -> int:
-        """Drop everything that waits for a destination, counted as dropped; return how many."""
+        """Drop what waits for a destination at this moment, counted as dropped; return how many.
+
+        What is accepted from now on is not concerned, nor what is held.
+        """
 
     async def set_paused(self, destination: str, paused: bool) -> None:
         """Remember, across restarts, whether a destination is paused."""

@@ -276,8 +276,12 @@ class SqliteQueue:
         return total
 
     async def purge(self, destination: str) -> int:
-        """Drop everything that waits for a destination, counted as dropped; return how many."""
-        return await self._all_steps(lambda store: waiting.purge(store, destination))
+        """Drop what waits for a destination at this moment, counted as dropped; return how many."""
+        until = await self._commit.submit(lambda store: store.lanes[destination].ledger.tail, is_write=False)
+        total = 0
+        while count := await self._commit.submit(lambda store: waiting.purge(store, destination, until)):
+            total += count
+        return total
 
     async def set_paused(self, destination: str, paused: bool) -> None:
         """Remember, across restarts, whether a destination is paused."""
@@ -301,13 +305,6 @@ class SqliteQueue:
             total += count
             if not after:
                 return total
-
-    async def _all_steps(self, step: Callable[[Store], int]) -> int:
-        """Repeat a write that does a bounded part of the work until it finds nothing more to do."""
-        total = 0
-        while count := await self._commit.submit(step):
-            total += count
-        return total
 
     async def peek(self, destination: str, limit: int | None) -> AsyncIterator[bytes]:
         """Yield queued events (held ones too) from the oldest on, without taking them."""

@@ -6,6 +6,7 @@ held by a taker is left alone.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 
 from forwarder.queue.lane import Entry, Lane
@@ -16,15 +17,18 @@ from forwarder.queue.store import Store
 STEP_ROWS = 64
 
 
-def rows_waiting(store: Store, name: str, limit: int, accepted_before: float | None = None) -> list[Entry]:
-    """Return up to `limit` waiting entries from the oldest on, read from the file."""
+def rows_waiting(
+    store: Store, name: str, limit: int, accepted_before: float | None = None, until: int | None = None
+) -> list[Entry]:
+    """Return up to `limit` waiting entries from the oldest on, read from the file; `until` is a position."""
     ledger, lane = store.ledger(name), Lane(store.ledger(name))
     lane.held = store.lanes[name].held
+    end = ledger.base + (ledger.tail if until is None else until)
     at = ledger.base + ledger.head
     while lane.ahead_events < lane.waiting() and len(lane.ahead) < limit:
         rows = store.rows_from(ledger, at - ledger.base, STEP_ROWS)
         for row in rows:
-            if accepted_before is not None and row[3] >= accepted_before:
+            if row[0] >= end or (accepted_before is not None and row[3] >= accepted_before):
                 return list(lane.ahead)
             lane.see(*row)
         if not rows or rows[-1][0] + rows[-1][1] <= at:
@@ -34,15 +38,15 @@ def rows_waiting(store: Store, name: str, limit: int, accepted_before: float | N
 
 
 def drop(store: Store, names: Iterable[str], size: int) -> int:
-    """Drop the oldest waiting segments of these destinations until `size` bytes are free; return how many."""
-    oldest = sorted(
-        ((entry, name) for name in names for entry in rows_waiting(store, name, STEP_ROWS)),
-        key=lambda found: found[0].accepted_at,
-    )
+    """Drop the oldest waiting segments of these destinations until `size` bytes are free; return how many.
+
+    Of each destination they go in their order. A clock that was set back makes what comes later look older; it
+    only decides between destinations.
+    """
+    queues = [deque((entry, name) for entry in rows_waiting(store, name, STEP_ROWS)) for name in names]
     dropped = freed = 0
-    for entry, name in oldest:
-        if freed >= size:
-            break
+    while freed < size and (waiting := [queue for queue in queues if queue]):
+        entry, name = min(waiting, key=lambda queue: queue[0][0].accepted_at).popleft()
         _forget(store, name, entry)
         freed += stored_bytes(entry.size)
         dropped += 1
@@ -58,9 +62,9 @@ def _forget(store: Store, name: str, entry: Entry) -> None:
     store.after.append(store.lanes[name].look_again)
 
 
-def purge(store: Store, name: str) -> int:
-    """Write: drop some of what waits for a destination; return how many events, 0 when nothing is left."""
-    entries = rows_waiting(store, name, STEP_ROWS)
+def purge(store: Store, name: str, until: int) -> int:
+    """Write: drop some of what waits before a position; return how many events, 0 when nothing is left."""
+    entries = rows_waiting(store, name, STEP_ROWS, until=until)
     for entry in entries:
         _forget(store, name, entry)
     return sum(entry.events for entry in entries)

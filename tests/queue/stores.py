@@ -72,7 +72,8 @@ class Desk:
         lane.look_again()
 
     def purge(self, name: str = "main") -> int:
-        return self.all_steps(lambda store: waiting.purge(store, name))
+        until = self.store.lanes[name].ledger.tail
+        return self.all_steps(lambda store: waiting.purge(store, name, until))
 
     def expire(self, before: float, burial: Burial, name: str = "main") -> int:
         return self.all_steps(lambda store: burying.expire(store, name, before, burial))

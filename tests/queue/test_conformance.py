@@ -372,6 +372,26 @@ class TestLeavingTheQueue:
         assert await drain(queue) == list(range(15))
         assert (await account(queue)).dropped == 985
 
+    async def test_purge_ends_with_what_waits_now(self, open_queue: OpenQueue) -> None:
+        """However fast events come while a purge goes on, it drops those that waited when it began."""
+        queue = await open_queue()
+        for first in range(0, 3000, 10):
+            await queue.append([segment(first, 10)])
+
+        async def produce() -> int:
+            for first in range(3000, 9000, 10):
+                await queue.append([segment(first, 10)])
+                if purging.done():
+                    return first + 10
+            return 9000
+
+        purging = asyncio.ensure_future(queue.purge("main"))
+        # What is asked for first is looked at first.
+        await asyncio.sleep(0)
+        accepted = await produce()
+        assert await purging <= 3010
+        assert await drain(queue) == list(range(await purging, accepted))
+
     async def test_peek_takes_nothing(self, open_queue: OpenQueue) -> None:
         """Peeking shows queued events, held ones too, and changes nothing."""
         queue = await open_queue()

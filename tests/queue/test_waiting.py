@@ -37,7 +37,7 @@ class TestPurge:
     def test_drops_all_that_waits_in_bounded_steps(self) -> None:
         """However much waits, each step is bounded, and in the end nothing is left."""
         desk = fill(200)
-        assert desk.write(lambda store: waiting.purge(store, "main")) < 2000
+        assert desk.write(lambda store: waiting.purge(store, "main", 2000)) < 2000
         assert desk.purge() > 0
         assert left(desk) == []
         counters = views.counters(desk.store, "main")
@@ -61,8 +61,24 @@ class TestPurge:
         assert desk.purge("a") == 3
         assert views.counters(desk.store, "b").queued == 4
 
+    def test_ends_where_it_was_told(self) -> None:
+        """What was appended behind the position stays, also while steps are left to do."""
+        desk = fill(200)
+        while desk.write(lambda store: waiting.purge(store, "main", 2000)):
+            desk.append(segment(5000, 10))
+        assert set(left(desk)) == set(range(5000, 5010))
+        assert views.counters(desk.store, "main").dropped == 2000
+
 
 class TestDrop:
+    def test_by_position(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """After the clock was set back the oldest go first all the same, not those that look old."""
+        times = iter([100.0, 101.0, 1.0, 2.0])
+        monkeypatch.setattr("forwarder.queue.store.time", lambda: next(times))
+        desk = fill(4)
+        assert desk.write(lambda store: waiting.drop(store, ["main"], 1)) == 1
+        assert left(desk) == list(range(10, 40))
+
     def test_the_oldest_of_all(self) -> None:
         """Of several destinations, the oldest segments go first, as many as are needed."""
         desk = Desk(shares={"a": Share(), "b": Share()})

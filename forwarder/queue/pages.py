@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from forwarder.queue.checksum import checksum
+from forwarder.queue.checksum import is_whole
 from forwarder.queue.letters import DeadRow, read_row
 from forwarder.queue.sizes import PAGE_BYTES
 
@@ -107,7 +107,7 @@ def _segment(descriptor: int, page: bytes, cell: int) -> Segment | DeadRow | Non
         found = read_row(values)
         return found if found is not None and found.is_whole else None
     _row, events, length, accepted_at, expected, data = values
-    if checksum(row, int(events), data) != expected:
+    if not is_whole(row, int(events), data, expected):
         return None
     return row, int(events), int(length), float(accepted_at), int(expected), data
 

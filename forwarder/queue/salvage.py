@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forwarder.queue.checksum import checksum
+from forwarder.queue.checksum import is_whole
 from forwarder.queue.letters import COLUMNS, DeadRow, read_row
 from forwarder.queue.migration import OLD_COLUMNS, as_rows
 from forwarder.queue.pages import segments
@@ -139,7 +139,7 @@ class _Rescue:
             if not isinstance(data, bytes):
                 continue
             row = (number, events, size, accepted_at, expected, data)
-            if isinstance(events, int) and checksum(number, events, data) == expected:
+            if isinstance(events, int) and is_whole(number, events, data, expected):
                 self._keep(row)
             else:
                 self._spoiled.append(row)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from forwarder.model import Batch, Limits, Slice, nth_line
 from forwarder.queue.ahead import give_up, look_ahead
-from forwarder.queue.checksum import checksum
+from forwarder.queue.checksum import is_whole
 from forwarder.queue.lane import Entry, Lane
 from forwarder.queue.store import Store
 
@@ -105,7 +105,7 @@ def _read(store: Store, group: list[Entry]) -> None:
     spans = [(row, row) for row in rows] if len(rows) <= _SINGLE_READS else [(rows[0], rows[-1])]
     for span in spans:
         for row, events, expected, data in store.rows_of(*span):
-            if row in wanted and checksum(row, events, data) == expected:
+            if row in wanted and is_whole(row, events, data, expected):
                 for entry in wanted[row]:
                     entry.data = data if entry.events == events else _part(data, entry)
 

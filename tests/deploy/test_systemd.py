@@ -130,16 +130,19 @@ def test_groups_for_sending_and_for_acting(site: Site) -> None:
     (site.root / "home/sender/event.json").write_text(json.dumps(event(3)), encoding="utf-8")
     (site.root / "home/keeper/event.json").write_text(json.dumps(event(4)), encoding="utf-8")
     send = "forwarder send --to unix:/run/forwarder/stream.sock event.json"
-    settings = {"ingest": {"socket_group": "senders"}}
-    with configured(site, **settings, admin={"socket_group": "operators", "socket_mode": "0660"}):
+    groups = {
+        "ingest": {"socket_group": "senders"},
+        "admin": {"socket_group": "operators", "socket_mode": "0660"},
+    }
+    with configured(site, **groups):
         assert site.run("systemctl reload forwarder", check=False).returncode != 0
         assert "SupplementaryGroups=" in site.show("forwarder", "StatusText")
-        with site.drop_in("[Service]\nSupplementaryGroups=senders operators\n"):
-            site.until_status("listening at")
-            site.run(send, user="sender")
-            assert "main" in site.run("forwarder status", user="keeper").stdout
-            assert site.run("forwarder status", user="sender", check=False).returncode == 69
-            assert site.run(send, user="keeper", check=False).returncode == 69
+    with site.drop_in("[Service]\nSupplementaryGroups=senders operators\n"), configured(site, **groups):
+        site.run("systemctl reload forwarder")
+        site.run(send, user="sender")
+        assert "main" in site.run("forwarder status", user="keeper").stdout
+        assert site.run("forwarder status", user="sender", check=False).returncode == 69
+        assert site.run(send, user="keeper", check=False).returncode == 69
 
 
 def test_journal(site: Site) -> None:

@@ -14,7 +14,9 @@ import structlog
 
 # Files that the queue opens now and then, and whatever else is not counted one by one.
 _QUEUE_FILES: Final = 8
-# A delivery has a connection; beyond them, each destination looks its name up and tries several addresses.
+# A delivery has a connection, of which a second descriptor is kept (see `delivery.connection`).
+_PER_DELIVERY: Final = 2
+# Beyond them, each destination looks its name up and tries several addresses.
 _MORE_PER_DESTINATION: Final = 2
 # Connections of the admin API that are possible when those of the intake are no more.
 _ADMIN_FILES: Final = 8
@@ -29,7 +31,7 @@ _nobody = asyncio.Protocol()
 
 def kept_back(files: int, in_flight: list[int]) -> tuple[int, int]:
     """Return how many of so many open files intake and admin API leave to others; `in_flight` is by destination."""
-    deliveries = sum(at_once + _MORE_PER_DESTINATION for at_once in in_flight)
+    deliveries = sum(at_once * _PER_DELIVERY + _MORE_PER_DESTINATION for at_once in in_flight)
     # Whatever a configuration wants, most files are there for clients.
     admin = min(deliveries + _QUEUE_FILES, files // 4)
     return admin + min(_ADMIN_FILES, files // 8), admin

@@ -135,7 +135,7 @@ def test_what_is_overridden_is_found() -> None:
             return self._tx
 
     class Overrides(aiosqlite.Connection):
-        _tx = None
+        _tx = None  # type: ignore[assignment]
 
     assert set(inherited(Reads)) == {"_tx"}
     assert set(inherited(Overrides)) == {"_tx"}

@@ -30,7 +30,7 @@ from forwarder.errors import IntakeError, QueueFullError, TooLargeError
 from forwarder.ingest.access import Access
 from forwarder.ingest.headroom import Headroom
 from forwarder.ingest.intake import Intake
-from forwarder.ingest.media import Kind, check
+from forwarder.ingest.media import Kind, check, takes_long
 from forwarder.ingest.problems import internal_problem, problem_of
 from forwarder.ingest.protocol import Server
 from forwarder.ingest.room import Room
@@ -111,6 +111,8 @@ class Lane:
         self._room = room
         self._gathered: list[Request] = []
         self._storing: set[asyncio.Task[None]] = set()
+        # One thread: what takes long is not made to take all of the machine.
+        self._working = asyncio.Semaphore(1)
         self.max_body = _MAX_BODY
         """The longest body in bytes."""
 
@@ -189,7 +191,11 @@ class Lane:
     async def _store_alone(self, request: Request) -> None:
         try:
             with self._room.taken(len(request.body)):
-                checked = check(self._intake.envelope, Kind.JSON, request.body)
+                if takes_long(Kind.JSON, request.body):
+                    async with self._working:
+                        checked = await asyncio.to_thread(check, self._intake.envelope, Kind.JSON, request.body)
+                else:
+                    checked = check(self._intake.envelope, Kind.JSON, request.body)
                 await self._intake.accept(checked)
         except Exception as error:
             answer = _failure(error)

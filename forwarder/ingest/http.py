@@ -25,13 +25,13 @@ from forwarder.ingest.description import description_response
 from forwarder.ingest.express import GRACE_SECONDS, ExpressServer, Lane
 from forwarder.ingest.headroom import Headroom
 from forwarder.ingest.intake import Intake
-from forwarder.ingest.media import Kind, check, kind_of
+from forwarder.ingest.media import Kind, check, kind_of, takes_long
 from forwarder.ingest.problems import internal_problem, problem_of, problem_response
 from forwarder.ingest.protocol import ExpectationError, first_line
 from forwarder.ingest.room import LARGE_BYTES, Room
 
 # Large bodies are checked in a thread, so that one of them does not hold up the others; and only so
-# many at once, as each takes several times its size meanwhile. The same goes for decompressing them.
+# many at once, as each takes several times its size meanwhile. So is whatever else takes long.
 _LARGE_AT_ONCE = 2
 _READ_BUFFER = 256 * 1024
 # Seconds without a byte after which the rest of a body is not waited for: what was received of it
@@ -61,7 +61,7 @@ class HttpIntake:
         self._room = Room()
         self._lane = Lane(intake, self._room)
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
-        self._unpacking = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._working = asyncio.Semaphore(_LARGE_AT_ONCE)
         self.limit(max_request_bytes)
 
     def limit(self, max_request_bytes: int) -> None:
@@ -143,14 +143,18 @@ class HttpIntake:
             # what the stack still has room for. Whatever fails has to fail before it is stored.
             return checked, checked.event_ids() if wants_ids else []
 
-        if len(body) <= LARGE_BYTES:
+        if len(body) > LARGE_BYTES:
+            async with self._large:
+                found = await asyncio.to_thread(look)
+                await self._intake.accept(found[0])
+                return found
+        if takes_long(kind, body):
+            async with self._working:
+                found = await asyncio.to_thread(look)
+        else:
             found = look()
-            await self._intake.accept(found[0])
-            return found
-        async with self._large:
-            found = await asyncio.to_thread(look)
-            await self._intake.accept(found[0])
-            return found
+        await self._intake.accept(found[0])
+        return found
 
     async def _receive(self, request: web.BaseRequest) -> bytes:
         """Read the body up to the limit; it stays counted as being received."""
@@ -168,7 +172,7 @@ class HttpIntake:
                 body.feed(chunk)
                 counted = self._room.count(counted, body.size)
                 while body.is_behind:
-                    async with self._unpacking:
+                    async with self._working:
                         await asyncio.to_thread(body.catch_up)
                     counted = self._room.count(counted, body.size)
             data = body.finish()

@@ -539,6 +539,49 @@ class TestConnections:
         writer.close()
 
 
+class TestHoldsUpNobody:
+    @pytest.mark.parametrize(
+        ("body", "headers", "status"),
+        [
+            # Each line has a key twice that is none of the envelope, so that each is read member by member.
+            (b'{"a":1,"a":2,"eventSourceId":"s","eventType":"t"}\n' * 8000, NDJSON, 202),
+            (b"[" + b'{"a":1,"a":2,"eventSourceId":"s","eventType":"t"},' * 8000 + b"{}]", JSON, 422),
+            (b"[" + b'{"a":1,"a":2,"eventSourceId":"s","eventType":"t"},' * 1200 + b"{}]", JSON, 422),
+            (b"{}\n" * 150_000, NDJSON, 422),
+            (zstd.compress(b"") * 200_000, {**NDJSON, "Content-Encoding": "zstd"}, 413),
+            (gzip.compress(b"") * 90_000, {**NDJSON, "Content-Encoding": "gzip"}, 413),
+        ],
+        ids=["lines", "array", "small array", "bad lines", "zstd frames", "gzip members"],
+    )
+    async def test_what_takes_long(
+        self, served: Serving, body: bytes, headers: dict[str, str], status: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While a body is looked at that takes long, the loop goes on: others are served in between."""
+        turns = 0
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        real = asyncio.to_thread
+        seen: list[int] = []
+
+        async def to_thread(*args: Any) -> Any:
+            before = turns
+            try:
+                return await real(*args)
+            finally:
+                seen.append(turns - before)
+
+        monkeypatch.setattr(asyncio, "to_thread", to_thread)
+        turning = asyncio.create_task(turn())
+        assert (await post(served, io.BytesIO(body), headers))[0] == status
+        turning.cancel()
+        assert max(seen) > 1
+
+
 class TestUnavailable:
     @pytest.mark.parametrize(
         ("refusal", "status", "type_", "retry_after"),

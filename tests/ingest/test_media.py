@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from forwarder.envelope import Envelope
 from forwarder.errors import MalformedError
-from forwarder.ingest.media import Kind, check
+from forwarder.ingest.media import Kind, check, takes_long
 
 RULES = Envelope(routes={"main": {}})
 EVENT = b'{"eventSourceId":"s","eventType":"t"}'
@@ -40,6 +40,15 @@ def test_what_is_no_json(body: bytes, words: str) -> None:
     with pytest.raises(MalformedError, match=words) as caught:
         check(RULES, Kind.JSON, body)
     assert ("application/x-ndjson" in caught.value.hint) == (words in {LINES, SEVERAL})
+
+
+def test_what_takes_long() -> None:
+    """A body of few events is looked at where it is, one of many beside the others, whatever its size."""
+    assert not takes_long(Kind.LINES, (EVENT + b"\n") * 400)
+    assert takes_long(Kind.LINES, (EVENT + b"\n") * 600)
+    assert takes_long(Kind.LINES, b"\n" * 600)
+    assert not takes_long(Kind.JSON, b"[" + b",\n".join([EVENT] * 400) + b"]")
+    assert takes_long(Kind.JSON, b"[" + b",".join([EVENT] * 600) + b"]")
 
 
 @given(st.lists(st.sampled_from([EVENT, b"{", b"}", b"[", b"]", b",", b"\n", b" ", b'"', b"\xff"]), max_size=8))

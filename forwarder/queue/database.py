@@ -29,6 +29,7 @@ from forwarder.queue import first_page
 from forwarder.queue.first_page import APPLICATION_ID
 from forwarder.queue.folder import folder_error, sync_folder
 from forwarder.queue.limits import largest_file
+from forwarder.queue.lock import locked_as_by_sqlite
 from forwarder.queue.migration import SCHEMA_VERSION, migrate, newer_error
 from forwarder.queue.salvage import Accounts, as_text, salvage
 from forwarder.queue.sizes import PAGE_BYTES, checkpoint_bytes
@@ -101,13 +102,19 @@ async def open_database(path: Path, *, wal_bytes: int) -> Connection:
     DiskFullError where the system does not let us.
     """
     try:
-        is_spoiled = await asyncio.to_thread(first_page.is_spoiled, path)
-        await asyncio.to_thread(mend_log, path)
+        is_spoiled = await asyncio.to_thread(_look_at, path)
     except OSError as error:
         raise disk_full() if error.errno in {errno.ENOSPC, errno.EFBIG} else folder_error(path, error) from error
     if is_spoiled:
         raise DamagedError("the queue file is damaged: its header is not that of a queue")
     return await _connect(path, partial(_prepare, wal_bytes=wal_bytes))
+
+
+def _look_at(path: Path) -> bool:
+    """Mend the log of a file that nobody has open, and say whether its header is spoiled. Raises OSError."""
+    with locked_as_by_sqlite(path):
+        mend_log(path)
+        return first_page.is_spoiled(path)
 
 
 async def rebuild_database(path: Path, *, wal_bytes: int, reason: str, known: Accounts) -> Connection:

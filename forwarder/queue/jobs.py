@@ -26,6 +26,7 @@ from forwarder.queue.base import Pending
 from forwarder.queue.commit import Operation
 from forwarder.queue.database import Connection, disk_full, fold, map_error
 from forwarder.queue.opening import open_store, rebuilt_store
+from forwarder.queue.place import Place
 from forwarder.queue.reserve import Reserve
 from forwarder.queue.salvage import Accounts
 from forwarder.queue.store import Store
@@ -86,6 +87,8 @@ class Jobs:
         self._reserve = reserve
         self._is_disconnected = False
         self.connection = connection
+        self.place = Place(path)
+        self.place.remember()
         self.snapshot = Snapshot.of(store)
         self.released: deque[Batch] = deque()
         """Batches that are given back at the start of the next job."""
@@ -225,7 +228,11 @@ class Jobs:
 
         Where that fails, the next job opens the damaged file again, and comes back here.
         """
+        if (trouble := self.place.trouble()) is not None:
+            # What is there now is somebody else's.
+            raise StorageError(f"the queue file is damaged, and cannot be rebuilt: {trouble}")
         self._is_disconnected = True
+        self.place.forget()
         # The file is damaged; it may well not be closed in order either.
         with suppress(sqlite3.Error):
             await self.connection.close()
@@ -244,6 +251,7 @@ class Jobs:
                 store.lanes[name].held, store.lanes[name].share = lane.held, lane.share
         store.is_short = store.is_short or self._store.is_short
         self.connection, self._store, self._is_disconnected = connection, store, False
+        self.place.remember()
 
 
 def _full(done: dict[int, Any]) -> list[int]:

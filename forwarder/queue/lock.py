@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from forwarder.errors import QueueLockedError
+from forwarder.errors import QueueLockedError, StorageError
 from forwarder.queue.folder import folder_error
 
 # What a lock file holds: a process id and a number of events, each always as long, so that it is never cut to size.
 _HOLDER_BYTES = 32
 _NOTE_BYTES = 32
+# Where SQLite's locks are: one for who waits, one for who is about to write, and those of readers.
+_SQLITE_LOCK = 0x40000000
+_SQLITE_LOCK_BYTES = 2 + 510
 
 
 class InstanceLock:
@@ -37,12 +41,33 @@ class InstanceLock:
         except OSError:
             holder = os.read(descriptor, _HOLDER_BYTES).decode(errors="replace").strip()
             os.close(descriptor)
-            raise QueueLockedError(
-                f"another instance{f' (process {holder})' if holder else ''} holds the queue {self._path.parent}",
-                hint="stop it first, or give this one a queue.path of its own",
-            ) from None
+            raise _locked(self._path, f" (process {holder})" if holder else "") from None
         self._descriptor = descriptor
         self._write(str(os.getpid()), _HOLDER_BYTES, 0)
+
+    def is_gone(self) -> bool:
+        """Say whether the file in its place is not the one that is locked."""
+        if self._descriptor is None:
+            return False
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return not os.path.samestat(found, os.fstat(self._descriptor))
+
+    def restore(self) -> bool:
+        """Lock the file that is in its place, or a new one; return False where that cannot be done now."""
+        old, noted = self._descriptor, self.noted()
+        try:
+            self.acquire()
+        except (QueueLockedError, StorageError):
+            return False
+        self.note(noted)
+        if old is not None:
+            os.close(old)
+        return True
 
     def note(self, accepted: int) -> None:
         """Note how many events were accepted, by a queue that begins to count with its file."""
@@ -83,3 +108,32 @@ class InstanceLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+@contextmanager
+def locked_as_by_sqlite(database: Path) -> Iterator[None]:
+    """Hold SQLite's own lock of a database (https://sqlite.org/fileformat2.html#the_lock_byte_page).
+
+    A lock file can be removed; this lock is on the file itself. The database must not be open in this process:
+    the lock of its connection would be lost with this one. Raises QueueLockedError or OSError.
+    """
+    try:
+        descriptor = os.open(database, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _SQLITE_LOCK_BYTES, _SQLITE_LOCK)
+        except (BlockingIOError, PermissionError):
+            raise _locked(database) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(path: Path, holder: str = "") -> QueueLockedError:
+    return QueueLockedError(
+        f"another instance{holder} holds the queue {path.parent}",
+        hint="stop it first, or give this one a queue.path of its own",
+    )

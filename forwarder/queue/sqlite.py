@@ -35,6 +35,7 @@ from forwarder.queue.sizes import wal_bytes
 from forwarder.queue.store import Store
 from forwarder.queue.take import take
 from forwarder.queue.upkeep import Upkeep, pause
+from forwarder.queue.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,8 @@ class SqliteQueue:
         self._space = asyncio.Event()
         self._closing = asyncio.Event()
         self._upkeep = Upkeep(self._commit, lambda: (self._snapshot, self._failing is not None), self._closing)
+        self._watch = Watch(self._commit, jobs.place, lock, self._closing)
+        self._watch_task: asyncio.Task[None] | None = None
         self._settling: set[asyncio.Task[bool]] = set()
         self._failing: str | None = None
         self._upkeep_task: asyncio.Task[None] | None = None
@@ -90,6 +93,8 @@ class SqliteQueue:
     async def __aenter__(self) -> SqliteQueue:
         self._commit.start()
         self._upkeep_task = asyncio.create_task(self._upkeep.run(), name="queue-upkeep")
+        if self._jobs.place.is_known:
+            self._watch_task = asyncio.create_task(self._watch.run(), name="queue-watch")
         return self
 
     async def __aexit__(
@@ -103,8 +108,8 @@ class SqliteQueue:
             return
         self._closing.set()
         self._upkeep.look()
-        if self._upkeep_task is not None:
-            await self._upkeep_task
+        for task in filter(None, (self._upkeep_task, self._watch_task)):
+            await task
         if self._settling:
             await asyncio.wait(self._settling)
         await self._commit.close()
@@ -154,6 +159,7 @@ class SqliteQueue:
 
     async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
         """Store all segments or none; durable on return. What is `dead` is accepted and dies at once."""
+        self._watch.check()
         size = sum([len(segment.data) for segment in segments]) + sum([len(died.data) for died in dead])
         if segments or dead:
             await self._commit.submit(lambda store: admission.append(store, segments, dead), size=size)
@@ -340,14 +346,14 @@ class SqliteQueue:
         """Return why events cannot be accepted just now, or None while they can."""
         if self._closing.is_set():
             return "the forwarder is shutting down"
-        if self._failing is not None:
-            return self._failing
+        if (failing := self._watch.trouble or self._failing) is not None:
+            return failing
         return "the queue is full (queue.max_bytes)" if self._snapshot.is_full else None
 
     async def stats(self) -> QueueStats:
         """Return the counters of every destination that the queue knows, and its size."""
         stats: QueueStats = await self._commit.submit(views.stats, is_write=False)
-        return replace(stats, failing=self._failing)
+        return replace(stats, failing=self._watch.trouble or self._failing)
 
 
 def _tell_unburied(destination: str, error: QueueFullError) -> None:

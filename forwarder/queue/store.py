@@ -221,13 +221,17 @@ class Store:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         self._db.execute(f"PRAGMA user_version = {version}")
 
+    def fold(self) -> None:
+        """Write what is in the log into the file."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def vacuum(self, pages: int, keep: int) -> None:
         """Hand back free pages of the file; fold the log into it once no more than `keep` bytes are free."""
         # As a script: `execute` runs one step of the statement, which is one page.
         self._db.executescript(f"PRAGMA incremental_vacuum({pages})")
         self.measure()
         if self.is_short or self.free_bytes <= keep:
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self.fold()
 
     # --- append --------------------------------------------------------------------------------
 

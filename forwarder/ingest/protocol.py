@@ -121,6 +121,19 @@ class Protocol(web.RequestHandler):
         if not body.is_eof():
             body.set_exception(CutOffError())
 
+    # --- a client that does not read -----------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """Read nothing more from a client that does not read its answers: its next requests would pile up."""
+        super().pause_writing()
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
     # --- what aiohttp refuses ------------------------------------------------------------------
 
     def handle_error(

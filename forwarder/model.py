@@ -230,6 +230,19 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events; a field that is None does not restrict."""
+
+    source: str | None = None
+    """Those with this `eventSourceId`."""
+    object: tuple[str, str] | None = None
+    """Those with this `eventObjectType` and `eventObjectId`."""
+
+
+EVERY_EVENT = EventFilter()
+
+
+@dataclass(frozen=True, slots=True)
 class DeadFilter:
     """Which dead letters; a field that is None or empty does not restrict."""
 

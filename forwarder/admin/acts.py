@@ -18,7 +18,7 @@ import structlog
 from aiohttp import web
 
 from forwarder.admin.status import utc
-from forwarder.model import DeadFilter
+from forwarder.model import DeadFilter, EventFilter
 
 # struct ucred of unix(7): pid, uid, gid.
 _UCRED = struct.Struct("3i")
@@ -61,12 +61,19 @@ def peer_of(transport: asyncio.BaseTransport | None) -> dict[str, Any]:
     return {"peer": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
 
 
+def filter_of_events(wanted: EventFilter) -> dict[str, Any]:
+    """Return the filters that are set, as fields of a log line. Whom events are about is nobody's business."""
+    shown = {} if wanted.source is None else {"source": wanted.source}
+    return shown if wanted.object is None else {**shown, "object": f"{wanted.object[0]}:…"}
+
+
 def filter_of(wanted: DeadFilter) -> dict[str, Any]:
     """Return the filters that are set, as fields of a log line; `{"all": True}` where there is none."""
     found = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
     shown = {name: value for name, value in found.items() if value is not None and value != ()}
     if wanted.died_before is not None:
         shown["died_before"] = utc(wanted.died_before).isoformat()
+    shown.update(filter_of_events(EventFilter(wanted.source, wanted.object)))
     if len(wanted.ids) > _MAX_IDS:
         shown["ids"] = [*wanted.ids[:_MAX_IDS], f"and {len(wanted.ids) - _MAX_IDS:,} more"]
     return shown or {"all": True}

@@ -6,8 +6,9 @@
     POST   /v1/destinations/NAME/flush          attempt a delivery now
     POST   /v1/destinations/NAME/pause, resume
     GET    /v1/destinations/NAME/queue          the queued events, oldest first, as NDJSON: limit
-    DELETE /v1/destinations/NAME/queue          drop them: {"dropped": N}
-    GET    /v1/dead                             dead letters as NDJSON: destination, id, reason, older_than, limit
+    DELETE /v1/destinations/NAME/queue          drop them: {"dropped": N}; those of a source, or about an object
+    GET    /v1/dead                             dead letters as NDJSON: destination, id, reason, older_than, source,
+                                                object, limit
     POST   /v1/dead/replay, purge               {"replayed": N} or {"dropped": N}; the same filters in a JSON object
     POST   /v1/reload                           read configuration and keys again: {"reloaded": true}, or 409
     GET    /openapi.json                        the description of all of it
@@ -31,8 +32,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from forwarder import __version__
-from forwarder.admin.acts import acting, filter_of
-from forwarder.admin.dead import encode_letter, parse_body, parse_limit, parse_query
+from forwarder.admin.acts import acting, filter_of, filter_of_events
+from forwarder.admin.dead import encode_letter, parse_body, parse_events, parse_limit, parse_query
 from forwarder.admin.status import Status, build_status
 from forwarder.admin.steering import Reloads, Steering
 from forwarder.admin.stream import stream_lines
@@ -163,8 +164,9 @@ class AdminApi:
     async def _purge(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         purge = self._queue.purge if await self._state_of(name) is State.REMOVED else self._steering.purge
-        with acting(request, "purge", destination=name) as outcome:
-            outcome["dropped"] = await purge(name)
+        wanted = parse_events([*request.query.items()])
+        with acting(request, "purge", destination=name, **filter_of_events(wanted)) as outcome:
+            outcome["dropped"] = await purge(name, wanted)
         return _json(outcome)
 
     async def _state_of(self, name: str) -> State:

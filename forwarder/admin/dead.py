@@ -19,7 +19,7 @@ import msgspec
 from forwarder.admin.status import utc
 from forwarder.envelope import is_json_line
 from forwarder.errors import MalformedError
-from forwarder.model import DeadFilter, DeadLetter
+from forwarder.model import DeadFilter, DeadLetter, EventFilter
 
 
 class DeadLine(msgspec.Struct, omit_defaults=True):
@@ -44,17 +44,23 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     ids: list[str | int] | None = None
     reason: str | None = None
     older_than: float | None = None
+    source: str | None = None
+    object: str | None = None
     all: bool = False
 
     @property
     def is_open(self) -> bool:
         """Whether nothing restricts it."""
-        return self.destination is None and self.ids is None and self.reason is None and self.older_than is None
+        return all(
+            value is None
+            for value in (self.destination, self.ids, self.reason, self.older_than, self.source, self.object)
+        )
 
 
 # Each id is looked up as a number and as an event id, and a statement takes some 32,000 values.
 _MAX_IDS = 10_000
-_QUERY = frozenset({"destination", "id", "reason", "older_than", "limit"})
+_QUERY = frozenset({"destination", "id", "reason", "older_than", "source", "object", "limit"})
+_EVENTS = frozenset({"source", "object"})
 _encoder = msgspec.json.Encoder()
 
 
@@ -65,7 +71,8 @@ def parse_body(body: bytes, now: float) -> DeadFilter:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(
             f"the filters cannot be read: {error}",
-            hint='send a JSON object with "destination", "ids", "reason", "older_than" (seconds), or "all": true',
+            hint='send a JSON object with "destination", "ids", "reason", "older_than" (seconds), "source",'
+            ' "object" ("TYPE:ID"), or "all": true',
         ) from None
     if wanted.is_open and not wanted.all:
         raise MalformedError('no filter is given; to mean all dead letters, send "all": true')
@@ -90,8 +97,31 @@ def parse_query(query: Sequence[tuple[str, str]], now: float) -> tuple[DeadFilte
         ids=ids or None,
         reason=values.get("reason"),
         older_than=_number("older_than", values["older_than"]) if "older_than" in values else None,
+        source=values.get("source"),
+        object=values.get("object"),
     )
     return _filter(wanted, now), parse_limit(values)
+
+
+def parse_events(query: Sequence[tuple[str, str]]) -> EventFilter:
+    """Read which queued events are meant; without a filter all of them are. Raises MalformedError."""
+    values = dict(query)
+    if unknown := sorted(values.keys() - _EVENTS):
+        raise MalformedError(f"{unknown[0]!r} is not a filter; the filters are {', '.join(sorted(_EVENTS))}")
+    if len(values) < len(query):
+        raise MalformedError("a filter stands twice")
+    _refuse_empty({name: value == "" for name, value in values.items()})
+    return EventFilter(values.get("source"), _object(values.get("object")))
+
+
+def _object(text: str | None) -> tuple[str, str] | None:
+    """Return the type and the id out of `TYPE:ID`; an id may have colons of its own."""
+    if text is None:
+        return None
+    kind, colon, number = text.partition(":")
+    if not (kind and colon and number):
+        raise MalformedError(f"object must be TYPE:ID, the eventObjectType and the eventObjectId, not {text!r}")
+    return kind, number
 
 
 def parse_limit(values: Mapping[str, str]) -> int | None:
@@ -116,15 +146,21 @@ def _filter(wanted: Wanted, now: float) -> DeadFilter:
     ids = tuple(map(str, wanted.ids or ()))
     empty = {"destination": wanted.destination == "", "reason": wanted.reason == ""}
     empty["id"] = (wanted.ids is not None and not ids) or "" in ids
-    for name, is_empty in empty.items():
-        if is_empty:
-            raise MalformedError(f"{name} is empty; leave it out, or name what is wanted")
+    empty["source"] = wanted.source == ""
+    _refuse_empty(empty)
     if len(ids) > _MAX_IDS:
         raise MalformedError(f"{len(ids):,} ids are too many for one request, the limit is {_MAX_IDS:,}")
     age = wanted.older_than
     if age is not None and not (math.isfinite(age) and age >= 0):
         raise MalformedError("older_than must be a number of seconds from 0 on")
-    return DeadFilter(wanted.destination, ids, wanted.reason, None if age is None else now - age)
+    died_before = None if age is None else now - age
+    return DeadFilter(wanted.destination, ids, wanted.reason, died_before, wanted.source, _object(wanted.object))
+
+
+def _refuse_empty(empty: Mapping[str, bool]) -> None:
+    for name, is_empty in empty.items():
+        if is_empty:
+            raise MalformedError(f"{name} is empty; leave it out, or name what is wanted")
 
 
 def encode_letter(letter: DeadLetter) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from forwarder.model import LastError, State
+from forwarder.model import EVERY_EVENT, EventFilter, LastError, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +69,5 @@ class Steering(Protocol):
     async def resume(self, name: str) -> None:
         """Deliver again after a pause, and at once where the destination is held."""
 
-    async def purge(self, name: str) -> int:
-        """Drop everything that waits, counted as dropped; return how many."""
+    async def purge(self, name: str, wanted: EventFilter = EVERY_EVENT) -> int:
+        """Drop everything that waits, or some of it, counted as dropped; return how many."""

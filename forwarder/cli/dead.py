@@ -15,7 +15,7 @@ import msgspec
 from forwarder.admin.dead import DeadLine
 from forwarder.cli.client import AdminClient, usage, with_admin
 from forwarder.cli.output import open_output
-from forwarder.cli.queue import agreed
+from forwarder.cli.queue import agreed, object_option, source_option
 from forwarder.cli.text import clock, dead_letters, events, on_terminal, print_table, printable
 from forwarder.config import SettingError, parse_duration
 
@@ -45,6 +45,8 @@ class Filters:
     ids: tuple[str, ...] = ()
     reason: str | None = None
     older_than: float | None = None
+    source: str | None = None
+    object: str | None = None
 
     def query(self, limit: int | None = None) -> list[tuple[str, str]]:
         """Return them as the parameters of a URL."""
@@ -52,6 +54,8 @@ class Filters:
             "destination": self.destination,
             "reason": self.reason,
             "older_than": None if self.older_than is None else repr(self.older_than),
+            "source": self.source,
+            "object": self.object,
             "limit": None if limit is None else str(limit),
         }
         query = [(name, value) for name, value in single.items() if value is not None]
@@ -64,10 +68,15 @@ class Filters:
             "ids": list(self.ids) or None,
             "reason": self.reason,
             "older_than": self.older_than,
+            "source": self.source,
+            "object": self.object,
         }
         body = {name: value for name, value in body.items() if value is not None}
         if not body and not everything:
-            raise usage("say which: --destination, --id, --reason or --older-than, or --all for every dead letter")
+            raise usage(
+                "say which: --destination, --id, --reason, --older-than, --source or --object, or --all for every"
+                " dead letter"
+            )
         return body or {"all": True}
 
     def __str__(self) -> str:
@@ -76,6 +85,8 @@ class Filters:
             f"with id {', '.join(self.ids)}" if self.ids else "",
             f"with reason {self.reason}" if self.reason is not None else "",
             f"older than {self.older_than:g}s" if self.older_than is not None else "",
+            f"from {self.source}" if self.source is not None else "",
+            f"about {self.object}" if self.object is not None else "",
         ]
         return printable(" ".join(["the dead letters", *filter(None, parts)])) if any(parts) else "all dead letters"
 
@@ -89,6 +100,8 @@ def with_filters(command: Command) -> Command:
     @click.option(
         "--older-than", callback=_read_duration, metavar="DURATION", help="Dead for longer, such as 36h or 7d."
     )
+    @source_option
+    @object_option
     @functools.wraps(command)
     def wrapped(
         *args: Any,
@@ -96,9 +109,11 @@ def with_filters(command: Command) -> Command:
         ids: tuple[str, ...],
         reason: str | None,
         older_than: float | None,
+        source: str | None,
+        about: str | None,
         **kwargs: Any,
     ) -> Any:
-        return command(*args, filters=Filters(destination, ids, reason, older_than), **kwargs)
+        return command(*args, filters=Filters(destination, ids, reason, older_than, source, about), **kwargs)
 
     return wrapped  # type: ignore[return-value]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from urllib.parse import urlencode
 
 import click
 
@@ -13,6 +14,11 @@ from forwarder.cli.text import events, on_terminal, printable
 
 destination_option = click.option(
     "--destination", "-d", metavar="NAME", help="Which destination; may be left out where there is only one."
+)
+
+source_option = click.option("--source", metavar="NAME", help="Those with this eventSourceId.")
+object_option = click.option(
+    "--object", "about", metavar="TYPE:ID", help="Those about one person or thing: eventObjectType and eventObjectId."
 )
 
 
@@ -89,12 +95,22 @@ def _steer(admin: AdminClient, destination: str | None, verb: str, done: str) ->
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--destination", "-d", metavar="NAME", help="Which destination.")
 @click.option("--all", "everything", is_flag=True, help="Every destination.")
+@source_option
+@object_option
 @with_admin
 @click.pass_context
-def purge(ctx: click.Context, admin: AdminClient, destination: str | None, everything: bool, yes: bool) -> None:
-    """Drop all queued events of a destination for good. They are counted as dropped.
+def purge(
+    ctx: click.Context,
+    admin: AdminClient,
+    destination: str | None,
+    everything: bool,
+    source: str | None,
+    about: str | None,
+    yes: bool,
+) -> None:
+    """Drop all queued events of a destination, or some of them, for good. They are counted as dropped.
 
-    Wants --destination or --all. What is being sent at this moment is not dropped.
+    Wants --destination or --all. What is being sent at this moment is not dropped; what comes later neither.
     """
     if everything == (destination is not None):
         raise usage("say which: --destination NAME, or --all for every destination")
@@ -103,10 +119,14 @@ def purge(ctx: click.Context, admin: AdminClient, destination: str | None, every
     # The daemon has the last word on a name that is not among them.
     number = sum(found[name].queued for name in names if name in found)
     queued = f"the {events(number)} queued" if found.keys() >= set(names) else "everything queued"
+    query = [(name, value) for name, value in (("source", source), ("object", about)) if value is not None]
+    if query:
+        queued = printable(f"what is queued with {', '.join(f'{name} {value}' for name, value in query)}")
     if not agreed(f"Drop {queued} for {destination or 'all destinations'}, for good?", yes):
         ctx.exit(1)
     for name in names:
-        dropped = admin.count("DELETE", destination_path(name, "queue"), "dropped")
+        path = destination_path(name, "queue") + (f"?{urlencode(query)}" if query else "")
+        dropped = admin.count("DELETE", path, "dropped")
         click.echo(f"{name}: {events(dropped)} dropped")
 
 

@@ -140,6 +140,17 @@ class QueueConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLettersConfig:
+    """What becomes of dead letters that nobody decides about."""
+
+    max_age: Annotated[
+        float | None,
+        Maybe(Duration(at_least=_MOMENT, example="30d"), none="never"),
+        "Dead letters that are older are dropped for good, and counted as dropped.",
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SigningConfig:
     """How batches are signed (JWS)."""
 
@@ -323,6 +334,7 @@ class Config:
 
     ingest: IngestConfig = IngestConfig()
     queue: QueueConfig = QueueConfig()
+    dead_letters: DeadLettersConfig = DeadLettersConfig()
     destinations: Annotated[
         dict[str, DestinationConfig],
         MapOf(

@@ -14,6 +14,7 @@ from forwarder.admin.steering import DestinationStatus
 from forwarder.daemon.parts import Outlet
 from forwarder.delivery.aging import Aging
 from forwarder.delivery.pump import Pump
+from forwarder.model import EVERY_EVENT, EventFilter
 from forwarder.queue.base import Queue
 
 if TYPE_CHECKING:
@@ -143,9 +144,9 @@ class Outlets:
         self._running[name].outlet.client.renew()
         self._running[name].pump.resume()
 
-    async def purge(self, name: str) -> int:
-        """Drop everything that waits, counted as dropped; return how many."""
-        return await self._running[name].pump.purge()
+    async def purge(self, name: str, wanted: EventFilter = EVERY_EVENT) -> int:
+        """Drop everything that waits, or some of it, counted as dropped; return how many."""
+        return await self._running[name].pump.purge(wanted)
 
 
 def _status_of(pump: Pump) -> DestinationStatus:

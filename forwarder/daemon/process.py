@@ -20,6 +20,7 @@ import uvloop
 from forwarder import __version__
 from forwarder import log as log_to
 from forwarder.admin.api import AdminApi
+from forwarder.daemon.cleaning import Cleaning
 from forwarder.daemon.descriptors import raise_limit
 from forwarder.daemon.inlets import Inlets
 from forwarder.daemon.memory import keep_freed_blocks, spare_what_stays
@@ -65,6 +66,8 @@ async def _live(parts: Parts, load: Load, note: Note) -> None:
         report = Report(notifier, queue, daemon.listening)
         reloading = asyncio.create_task(daemon.reloading.run(reload, report), name="reloading")
         watching = asyncio.create_task(report.run(), name="report")
+        cleaning = Cleaning(queue, lambda: daemon.parts.config.dead_letters.max_age)
+        dropping = asyncio.create_task(cleaning.run(), name="cleaning")
         report.ready()
         log.info(
             "forwarder.started",
@@ -76,9 +79,9 @@ async def _live(parts: Parts, load: Load, note: Note) -> None:
         await stop.wait()
         report.stopping()
         log.info("forwarder.stopping", timeout=config.shutdown_timeout)
-        for task in (reloading, watching):
+        for task in (reloading, watching, dropping):
             task.cancel()
-        await asyncio.gather(reloading, watching, return_exceptions=True)
+        await asyncio.gather(reloading, watching, dropping, return_exceptions=True)
         await daemon.stop()
     log.info("forwarder.stopped")
 

@@ -28,7 +28,7 @@ from forwarder.delivery.batching import payload, seconds_until_due
 from forwarder.delivery.delivery import Delivery
 from forwarder.delivery.link import Link
 from forwarder.errors import DiskFullError, StorageError
-from forwarder.model import Batch
+from forwarder.model import EVERY_EVENT, Batch, EventFilter
 from forwarder.queue.base import Queue
 
 # The longest that a pump sleeps without looking: a wake-up can get lost, a timer cannot.
@@ -86,11 +86,11 @@ class Pump:
         self.link.guard.delivered()
         self.link.gate.resume()
 
-    async def purge(self) -> int:
-        """Drop all that is queued, but for what is being sent at this moment; return how many events."""
+    async def purge(self, wanted: EventFilter = EVERY_EVENT) -> int:
+        """Drop all that is queued, or some of it, but for what is being sent at this moment; return how many events."""
         with self.link.gate.recalled():
             await self.link.gate.wait_recalled(_RECALL_SECONDS)
-            return await self._queue.purge(self._name)
+            return await self._queue.purge(self._name, wanted)
 
     def stop(self) -> None:
         """Deliver what waits, but end at the first failure instead of waiting."""

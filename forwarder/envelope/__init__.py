@@ -24,7 +24,7 @@ from __future__ import annotations
 from forwarder.envelope.checked import MAX_SEGMENT_BYTES, Checked, Refused
 from forwarder.envelope.checking import MAX_ERRORS, Envelope
 from forwarder.envelope.fields import too_large_words
-from forwarder.envelope.ids import Identity, event_id, identity, new_ids
+from forwarder.envelope.ids import Identity, event_id, identity, is_about, new_ids
 from forwarder.envelope.text import MAX_DEPTH, is_json_line
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Refused",
     "event_id",
     "identity",
+    "is_about",
     "is_json_line",
     "new_ids",
     "too_large_words",

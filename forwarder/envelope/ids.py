@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from forwarder.model import EventFilter
+
 # The high bits of two bytes of a UUID are set to its version and its variant (RFC 9562 §4.1, §4.2).
 _VERSION_4: Final = bytes(0x40 | byte & 0x0F for byte in range(256))
 _VARIANT: Final = bytes(0x80 | byte & 0x3F for byte in range(256))
@@ -47,6 +49,15 @@ def identity(event: bytes) -> Identity:
         return _identity.decode(event)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _NOBODY
+
+
+def is_about(event: bytes, wanted: EventFilter) -> bool:
+    """Say whether a stored event is one of those that are wanted."""
+    found = identity(event)
+    return wanted.source in {None, found.eventSourceId} and wanted.object in {
+        None,
+        (found.eventObjectType, found.eventObjectId),
+    }
 
 
 def event_id(event: bytes) -> str:

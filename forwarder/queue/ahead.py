@@ -6,6 +6,8 @@ far as its lines can be told apart; they are never handed out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import structlog
 
 from forwarder.model import Burial, whole_lines
@@ -21,19 +23,21 @@ def look_ahead(store: Store, lane: Lane) -> None:
     while not lane.ahead and not lane.is_complete:
         ledger = lane.ledger
         rows = store.rows_from(ledger, lane.next_position, LOOK_AHEAD // 16)
-        before = lane.next_position
+        before, gaps = lane.next_position, list[tuple[int, int]]()
         for row in rows:
-            _lose(store, lane, lane.next_position, row[0] - ledger.base)
+            gaps.append((lane.next_position, row[0] - ledger.base))
             lane.see(*row)
         if lane.next_position == before:
-            _lose(store, lane, before, ledger.tail)
+            gaps.append((before, ledger.tail))
             lane.next_position = ledger.tail
+        _lose(store, lane, gaps)
 
 
-def _lose(store: Store, lane: Lane, first: int, until: int) -> None:
+def _lose(store: Store, lane: Lane, gaps: Iterable[tuple[int, int]]) -> None:
     """Count events whose row is gone from the file."""
     lost = [
         gap
+        for first, until in gaps
         for start, end in lane.ledger.settled.gaps(max(first, lane.ledger.head), until)
         for gap in lane.held.gaps(start, end)
     ]

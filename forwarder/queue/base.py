@@ -12,7 +12,18 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, DeadSegment, Limits, QueueStats, Segment
+from forwarder.model import (
+    EVERY_EVENT,
+    Batch,
+    Burial,
+    DeadFilter,
+    DeadLetter,
+    DeadSegment,
+    EventFilter,
+    Limits,
+    QueueStats,
+    Segment,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +116,8 @@ class Queue(Protocol):
         Where the queue has no room for dead letters, what is left stays queued.
         """
 
-    async def purge(self, destination: str) -> int:
-        """Drop what waits for a destination at this moment, counted as dropped; return how many.
+    async def purge(self, destination: str, wanted: EventFilter = EVERY_EVENT) -> int:
+        """Drop what waits for a destination at this moment, or some of it, counted as dropped; return how many.
 
         What is accepted from now on is not concerned, nor what is held.
         """

@@ -21,8 +21,19 @@ from typing import Any
 import structlog
 
 from forwarder.errors import DiskFullError, QueueFullError, ShuttingDownError, StorageError
-from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, DeadSegment, Limits, QueueStats, Segment
-from forwarder.queue import admission, apart, burying, dead, views, waiting
+from forwarder.model import (
+    EVERY_EVENT,
+    Batch,
+    Burial,
+    DeadFilter,
+    DeadLetter,
+    DeadSegment,
+    EventFilter,
+    Limits,
+    QueueStats,
+    Segment,
+)
+from forwarder.queue import admission, apart, burying, cutting, dead, views, waiting
 from forwarder.queue.base import Pending, Share
 from forwarder.queue.commit import GroupCommit, Operation
 from forwarder.queue.folder import folder_error, make_folder
@@ -281,13 +292,21 @@ class SqliteQueue:
             _tell_unburied(destination, error)
         return total
 
-    async def purge(self, destination: str) -> int:
-        """Drop what waits for a destination at this moment, counted as dropped; return how many."""
-        until = await self._commit.submit(lambda store: store.lanes[destination].ledger.tail, is_write=False)
-        total = 0
-        while count := await self._commit.submit(lambda store: waiting.purge(store, destination, until)):
+    async def purge(self, destination: str, wanted: EventFilter = EVERY_EVENT) -> int:
+        """Drop what waits for a destination at this moment, or some of it; return how many."""
+        until: int = await self._commit.submit(lambda store: store.lanes[destination].ledger.tail, is_write=False)
+        count: int
+        total = position = 0
+        if wanted == EVERY_EVENT:
+            while count := await self._commit.submit(lambda store: waiting.purge(store, destination, until)):
+                total += count
+            return total
+        while True:
+            step = partial(cutting.purge_some, name=destination, wanted=wanted, position=position, until=until)
+            count, position = await self._commit.submit(step)
             total += count
-        return total
+            if not position:
+                return total
 
     async def set_paused(self, destination: str, paused: bool) -> None:
         """Remember, across restarts, whether a destination is paused."""

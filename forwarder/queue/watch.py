@@ -14,8 +14,8 @@ from forwarder.queue.store import Store
 from forwarder.queue.upkeep import pause
 
 HINT = (
-    "what is queued can still be read: forwarder queue export, for each destination, and forwarder dead export, before"
-    " this process ends; then put the file back, or restart with an empty queue"
+    "run forwarder queue export for each destination, and forwarder dead export, before this process ends; then put the"
+    " file back, or restart with an empty queue"
 )
 
 log = structlog.get_logger(__name__)
@@ -50,9 +50,11 @@ class Watch:
 
     def _look(self) -> str | None:
         trouble = self._place.trouble()
-        if trouble is None and self._lock.is_gone() and self._lock.restore():
+        if trouble is not None:
+            return f"{trouble}; what is queued can be read with: forwarder queue export"
+        if self._lock.is_gone() and self._lock.restore():
             log.warning("queue.lock_restored", hint="somebody had removed the lock file of the queue")
-        return trouble
+        return None
 
     async def _fold(self) -> None:
         """Write the log into the file that is open, so that one that was moved away has everything."""

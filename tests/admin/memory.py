@@ -14,12 +14,13 @@ from aiohttp import web
 
 from forwarder.admin.api import AdminApi
 from forwarder.admin.steering import DestinationStatus, Refusal
-from forwarder.envelope import is_json_line
+from forwarder.envelope import is_about, is_json_line
 from forwarder.errors import ForwarderError
 from forwarder.ingest.access import Access
 from forwarder.ingest.protocol import Runner
 from forwarder.ingest.reach import Reach
 from forwarder.model import (
+    EVERY_EVENT,
     Address,
     Batch,
     Burial,
@@ -27,6 +28,7 @@ from forwarder.model import (
     DeadFilter,
     DeadLetter,
     DeadSegment,
+    EventFilter,
     Limits,
     QueueStats,
     Segment,
@@ -96,10 +98,11 @@ class MemoryQueue:
     async def expire(self, destination: str, accepted_before: float, burial: Burial) -> int:
         return 0
 
-    async def purge(self, destination: str) -> int:
+    async def purge(self, destination: str, wanted: EventFilter = EVERY_EVENT) -> int:
         kept = self.kept.setdefault(destination, Kept())
-        dropped = len(kept.events)
-        kept.events.clear()
+        left = [event for event in kept.events if wanted != EVERY_EVENT and not is_about(event, wanted)]
+        dropped = len(kept.events) - len(left)
+        kept.events[:] = left
         kept.dropped += dropped
         return dropped
 
@@ -124,6 +127,7 @@ class MemoryQueue:
             and (not wanted.ids or {str(letter.id), letter.event_id} & set(wanted.ids))
             and wanted.reason in {None, letter.reason}
             and (wanted.died_before is None or letter.died_at < wanted.died_before)
+            and is_about(letter.event, EventFilter(wanted.source, wanted.object))
         ]
 
     async def replay(self, wanted: DeadFilter) -> int:
@@ -206,9 +210,9 @@ class FakeDaemon:
     async def resume(self, name: str) -> None:
         self.told.append(("resume", name))
 
-    async def purge(self, name: str) -> int:
+    async def purge(self, name: str, wanted: EventFilter = EVERY_EVENT) -> int:
         self.told.append(("purge", name))
-        return await self.queue.purge(name)
+        return await self.queue.purge(name, wanted)
 
 
 class FakeReloads:

@@ -11,7 +11,7 @@ import structlog.testing
 
 from forwarder.admin.acts import filter_of, peer_of
 from forwarder.errors import StorageError
-from forwarder.model import Address, DeadFilter
+from forwarder.model import Address, DeadFilter, EventFilter
 from tests.admin.memory import FakeDaemon, Kept, MemoryQueue, Served, serving
 
 ME = {"uid": os.getuid(), "pid": os.getpid()}
@@ -68,7 +68,7 @@ async def test_an_act_that_fails(
 ) -> None:
     """An act that fails half-way is told, too."""
 
-    async def purge(_name: str) -> int:
+    async def purge(_name: str, _wanted: EventFilter) -> int:
         raise StorageError("disk I/O error")
 
     monkeypatch.setattr(served.daemon, "purge", purge)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.admin.dead import DeadLine, encode_letter, parse_body, parse_query
+from forwarder.admin.dead import DeadLine, encode_letter, parse_body, parse_events, parse_query
 from forwarder.errors import MalformedError
-from forwarder.model import DeadFilter, DeadLetter
+from forwarder.model import DeadFilter, DeadLetter, EventFilter
 
 NOW = 1_700_000_000.0
 
@@ -135,3 +135,36 @@ def test_careless_queries_are_refused(query: list[tuple[str, str]]) -> None:
     """Unknown, repeated, empty and impossible values are refused."""
     with pytest.raises(MalformedError):
         parse_query(query, NOW)
+
+
+class TestEvents:
+    def test_filters(self) -> None:
+        """Queued events are named by source and object, of which the id may have colons."""
+        assert parse_events([]) == EventFilter()
+        assert parse_events([("source", "app"), ("object", "user:a:b")]) == EventFilter("app", ("user", "a:b"))
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            [("source", "")],
+            [("object", "user")],
+            [("object", ":1")],
+            [("object", "user:")],
+            [("destination", "main")],
+            [("source", "a"), ("source", "b")],
+        ],
+    )
+    def test_what_is_empty_or_unknown(self, query: list[tuple[str, str]]) -> None:
+        """What could mean everything by mistake is refused."""
+        with pytest.raises(MalformedError):
+            parse_events(query)
+
+    def test_dead_letters(self) -> None:
+        """The same filters choose dead letters, in a query and in a body."""
+        found, _ = parse_query([("source", "app"), ("object", "user:1")], 0.0)
+        assert (found.source, found.object) == ("app", ("user", "1"))
+        assert parse_body(b'{"object":"user:1"}', 0.0).object == ("user", "1")
+        with pytest.raises(MalformedError, match="TYPE:ID"):
+            parse_body(b'{"object":"user"}', 0.0)
+        with pytest.raises(MalformedError, match="source is empty"):
+            parse_body(b'{"source":""}', 0.0)

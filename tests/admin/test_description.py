@@ -48,6 +48,7 @@ PROVOKED: dict[Place, dict[str, Any]] = {
     **{(*place, 417): {"headers": {"Expect": "wonders"}} for place in (*PROBES, *LOOKING, *TOUCHING)},
     **{(*place, 401): {"headers": {"Authorization": ""}} for place in (*LOOKING, *TOUCHING)},
     **{(*place, 400): {"params": {"limit": "0"}} for place in (QUEUE[0], DEAD)},
+    (*QUEUE[1], 400): {"params": {"object": "user"}},
     **{(*place, 400): {"json": {}} for place in MOVING},
     (*RELOAD, 200): {},
     (*RELOAD, 409): {},

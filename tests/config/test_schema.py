@@ -23,7 +23,7 @@ TOP: list[Case] = [
         "quueue: {}",
         "quueue",
         "is not a setting",
-        "Did you mean `queue`? Known here: ingest, queue, destinations, admin",
+        "Did you mean `queue`? Known here: ingest, queue, dead_letters, destinations, admin",
     ),
     ("queue: {max_byte: 1GiB}", "queue.max_byte", "is not a setting", "Did you mean `max_bytes`? Known here: backend"),
     ("queue: {zebra: 1}", "queue.zebra", "is not a setting", "Known here: backend, path, max_bytes, when_full."),

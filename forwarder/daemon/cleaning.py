@@ -1,0 +1,51 @@
+"""Drop dead letters that are older than `dead_letters.max_age`.
+
+What is dropped is counted as dropped, as by a purge. The age is that of the death, by the wall clock:
+a clock that is wrong by a year costs what is younger than that, and so does nothing without the setting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from forwarder.errors import DiskFullError, ShuttingDownError, StorageError
+from forwarder.model import DeadFilter
+from forwarder.queue.base import Queue
+
+# Seconds between two looks: at most a minute, so that a short age is kept, too, and a tenth of it.
+_MOST_SECONDS = 60.0
+_LEAST_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Cleaning:
+    """`max_age` returns the age in seconds that is configured now, or None for never."""
+
+    def __init__(self, queue: Queue, max_age: Callable[[], float | None]) -> None:
+        self._queue = queue
+        self._max_age = max_age
+
+    async def run(self) -> None:
+        """Drop what is too old, again and again, until cancelled."""
+        while True:
+            max_age = self._max_age()
+            if max_age is not None:
+                await self.drop(time.time() - max_age)
+            await asyncio.sleep(min(_MOST_SECONDS, max(_LEAST_SECONDS, (max_age or _MOST_SECONDS) / 10)))
+
+    async def drop(self, died_before: float) -> None:
+        """Drop the dead letters that died before a time, in seconds since the epoch."""
+        try:
+            dropped = await self._queue.purge_dead(DeadFilter(died_before=died_before))
+        except ShuttingDownError:
+            return
+        except (DiskFullError, StorageError) as error:
+            log.warning("dead_letters.not_dropped", reason=error.message, hint="they are dropped once it works")
+            return
+        if dropped:
+            log.warning("dead_letters.dropped", events=dropped, reason="older than dead_letters.max_age")

@@ -145,6 +145,10 @@ class Daemon:
         self._intake.envelope = parts.envelope
         await self.outlets.apply(parts.outlets)
         log_to.configure(parts.config.log.level, parts.config.log.format)
+        known = self.parts.config.warnings()
+        for warning in parts.config.warnings():
+            if warning not in known:
+                log.warning("config.warning", detail=warning)
         self.parts = parts
         self._note.write(self._running())
         log.info("reload.done", listening=self.listening())

@@ -23,7 +23,7 @@ from typing import Protocol, cast
 import structlog
 
 from forwarder.envelope import MAX_SEGMENT_BYTES, Checked, Refused, too_large_words
-from forwarder.errors import IntakeError, TooLargeError, UnavailableError
+from forwarder.errors import ForbiddenError, IntakeError, TooLargeError, UnavailableError
 from forwarder.ingest.access import Access
 from forwarder.ingest.answers import Answers
 from forwarder.ingest.framing import Framer, Overlong
@@ -94,6 +94,9 @@ class Connection(asyncio.Protocol):
         self._access = access
         self._framer = Framer(server.max_line_bytes)
         self._greeting = Greeting(access) if access.wants_token and not access.is_unix else None
+        # A browser can be made to post to any TCP port, and the lines of its body are events like any other.
+        self._may_be_http = self._greeting is None and not access.is_unix
+        self._is_http = False
         self._more = asyncio.Event()
         # The client will send nothing more; the connection is gone; nothing more is of interest,
         # as it was refused, is closed or cannot be stored.
@@ -132,11 +135,19 @@ class Connection(asyncio.Protocol):
 
     def _take(self, data: bytes) -> None:
         """Take events that came."""
+        if self._may_be_http:
+            self._look_for_http(data)
         self._framer.limit = self._server.max_line_bytes
         self._framer.feed(data)
         self._more.set()
         if self._framer.size > _MAX_WAITING:
             self._pause()
+
+    def _look_for_http(self, data: bytes) -> None:
+        """See if a client begins with a method (RFC 9112 §3), as JSON never does."""
+        if begun := data.lstrip():
+            self._may_be_http = False
+            self._is_http = begun[:1].isupper()
 
     def eof_received(self) -> bool:
         if self._greeting is not None:
@@ -164,6 +175,8 @@ class Connection(asyncio.Protocol):
         """Read what a client sent before it hung up: where our answer met a closed door, reading ended, too."""
         with suppress(OSError):
             while data := os.read(self._socket.fileno(), 64 * 1024):
+                if self._may_be_http:
+                    self._look_for_http(data)
                 self._framer.feed(data)
             if not self._is_cut:
                 self._framer.finish()
@@ -260,7 +273,7 @@ class Connection(asyncio.Protocol):
             self._server.ended(self)
 
     async def _begin(self) -> None:
-        """Wait for the token, or for anything at all, from a client over TCP. Raises UnauthorizedError, SilentError."""
+        """Wait for the token, or for anything at all, from a client over TCP. Raises IntakeError."""
         if self._access.is_unix:
             return
         with suppress(OSError):
@@ -274,6 +287,17 @@ class Connection(asyncio.Protocol):
             raise SilentError(
                 f"{missing} came for {seconds:g} seconds; connect when there is something to send"
             ) from None
+        await self._tell_from_http()
+
+    async def _tell_from_http(self) -> None:
+        """Wait until a client begins. Raises ForbiddenError for one that speaks HTTP."""
+        while self._may_be_http and not (self._ended or self._is_quiet):
+            self._more.clear()
+            await self._more.wait()
+        if self._is_http:
+            raise ForbiddenError(
+                "HTTP is not spoken here: send one JSON event a line, or requests to ingest.http.listen"
+            )
 
     async def _greet(self, greeting: Greeting) -> None:
         """Wait for the token, and take what came behind it as events."""

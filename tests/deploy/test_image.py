@@ -20,6 +20,7 @@ from tests.integration.process import PATIENCE, events, numbers, request
 pytestmark = [pytest.mark.system, needs_containers]
 
 # What an application in another container does, with nothing but Python's library.
+EVENT = '{"eventSourceId":"app","eventType":"login"}'
 _APPLICATION = """
 import socket, sys
 stream = socket.socket(socket.AF_UNIX)
@@ -157,13 +158,14 @@ async def test_who_may_send_and_who_may_act(engine: Engine, tmp_path: Path) -> N
 
         async def outcome(*options: str) -> tuple[bool, bool]:
             """Return whether an application that is run in this way can send, and whether it can purge."""
-            words = ("run", "--rm", "--network=none", f"--volume={sidecar.sockets}:/run/forwarder", *options, IMAGE)
-            sent = await engine.outcome(*words, "send", "--to", "unix:/run/forwarder/stream.sock", "/dev/null")
+            words = ("run", "--rm", "--network=none", f"--volume={sidecar.sockets}:/run/forwarder", *options)
+            send = f"echo '{EVENT}' | forwarder send --to unix:/run/forwarder/stream.sock"
+            sent = await engine.outcome(*words, "--entrypoint=sh", IMAGE, "-c", send)
             # Wherever it looks: the default address, and that of sidecar.yaml.
             purged = False
             for address in ("unix:/run/forwarder/admin.sock", "unix:/run/forwarder-admin/admin.sock"):
                 purge = ("queue", "purge", "--all", "--yes", "--admin", address)
-                purged |= (await engine.outcome(*words, *purge)).returncode == 0
+                purged |= (await engine.outcome(*words, IMAGE, *purge)).returncode == 0
             return sent.returncode == 0, purged
 
         assert await outcome("--user=4711") == (False, False)
@@ -171,6 +173,7 @@ async def test_who_may_send_and_who_may_act(engine: Engine, tmp_path: Path) -> N
         assert await outcome("--user=0") == (True, False)
         # In its own container it is asked, and answers.
         assert (await container.run("forwarder", "queue", "purge", "--all", "--yes")).returncode == 0
+        await container.until_logged("admin.act")
         (line,) = await container.logged("admin.act")
         assert (line["act"], line["uid"]) == ("purge", UID)
 

@@ -79,6 +79,7 @@ async def test_who_may_send_and_who_may_act(tmp_path: Path) -> None:
         assert (await forwarder.account())["queued"] == 1
         pid, status = await ask(forwarder, "admin.sock", *PURGE, uid=0)
         assert status == "200"
+        await forwarder.until(lambda: forwarder.logged("admin.act"))
         (line,) = forwarder.logged("admin.act")
         found = {name: line[name] for name in ("act", "destination", "dropped", "uid", "pid")}
         assert found == {"act": "purge", "destination": "main", "dropped": 1, "uid": 0, "pid": pid}
@@ -155,6 +156,7 @@ async def test_a_token_that_goes(tmp_path: Path) -> None:
             right = {"Authorization": "Bearer s3cret"}
             assert await over_tcp(host, *PURGE) == 401
             assert await over_tcp(host, *PURGE, headers=right) == 200
+            await forwarder.until(lambda: forwarder.logged("admin.act"))
             assert forwarder.logged("admin.act")[0]["peer"].startswith("127.0.0.1:")
             text = forwarder.config_file.read_text(encoding="utf-8")
             forwarder.config_file.write_text(text.replace(f"token_file: {token}", "token_file: null"), encoding="utf-8")
@@ -188,6 +190,8 @@ async def test_what_everybody_reaches_only_looks(tmp_path: Path, made: str) -> N
                 else:
                     found.append(await answer(forwarder, name, place, uid=0 if made == "file" else USER))
             assert found == (["200"] * 3 if made == "file" else ["200", "403", "403"])
+            # It is written after the warning.
+            await forwarder.until(lambda: forwarder.logged("forwarder.started"))
             warned = [line["detail"] for line in forwarder.logged("config.warning") if "systemd" in line["detail"]]
             assert len(warned) == (made != "file")
 
@@ -200,6 +204,7 @@ async def test_tcp_is_told(tmp_path: Path) -> None:
     port = free_port()
     listen = [f"unix:{tmp_path}/f/http.sock", f"tcp:127.0.0.1:{port}"]
     async with Forwarder(tmp_path / "f", NOWHERE, ingest={"http": {"listen": listen}}) as forwarder:
+        await forwarder.until(lambda: forwarder.logged("forwarder.started"))
         words = f"ingest.http.listen[1], tcp:127.0.0.1:{port}: every user of this machine"
         assert [line["detail"][: len(words)] for line in forwarder.logged("config.warning")] == [words]
         assert f"note  {words}" in forwarder.command("check").stdout.decode()
@@ -223,3 +228,25 @@ async def reload(forwarder: Forwarder, outcome: str = "reload.done", *, write: b
     assert forwarder.process is not None
     forwarder.process.send_signal(signal.SIGHUP)
     await forwarder.until(lambda: len(forwarder.logged(outcome)) > known)
+
+
+@pytest.mark.parametrize("blanks", [b"", b"\r\n \n"])
+@pytest.mark.parametrize("pieces", [1, 4])
+async def test_a_browser_at_the_stream(tmp_path: Path, blanks: bytes, pieces: int) -> None:
+    """What a page can make a browser post to a stream's port is no event, though its body is lines of JSON."""
+    port = free_port()
+    listen = [f"unix:{tmp_path}/f/stream.sock", f"tcp:127.0.0.1:{port}"]
+    event = json.dumps(events(0, 1)[0]).encode() + b"\n"
+    head = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n\r\n"
+    async with Forwarder(tmp_path / "f", NOWHERE, ingest={"stream": {"listen": listen}}) as forwarder:
+        for posted, accepted in ((blanks + head + event * 3, 0), (blanks + event, 1)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            size = -(-len(posted) // pieces)
+            for start in range(0, len(posted), size):
+                writer.write(posted[start : start + size])
+                await asyncio.sleep(0.01)
+            writer.write_eof()
+            said = await reader.read()
+            writer.close()
+            assert ("HTTP is not spoken here" in said.decode()) == (not accepted)
+            assert (await forwarder.account())["accepted"] == accepted

@@ -1,12 +1,19 @@
-"""`forwarder check`: everything that would keep the daemon from doing its work, found before it starts."""
+"""`forwarder check`: everything that would keep the daemon from doing its work, found before it starts.
+
+It does what the daemon does: it reads each key, token and certificate, listens for a moment at each address, and
+connects to each destination where that is wanted. What a check finds depends on who asks: so it says for whom it
+speaks, and root can let it speak for the user of the service.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
+import pwd
 import shutil
-import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,15 +21,18 @@ from urllib.parse import urlsplit
 
 import click
 
+from forwarder import running
 from forwarder.cli.options import config_option
+from forwarder.cli.trial import Occupant, try_address
 from forwarder.cli.whereabouts import CREDENTIALS
-from forwarder.config import Config, DestinationConfig, format_size, load, token
+from forwarder.config import Config, DestinationConfig, config_file, format_size, load, token
 from forwarder.daemon.parts import load_signer
 from forwarder.delivery.attempt import Client
 from forwarder.delivery.tls import tls_context
 from forwarder.errors import ConfigError, ForwarderError
-from forwarder.model import Address
+from forwarder.files import barrier
 from forwarder.queue.first_page import begins_as_queue
+from forwarder.queue.limits import check_path, largest_file
 from forwarder.queue.lock import InstanceLock
 
 # Seconds for the connection to a destination.
@@ -32,55 +42,140 @@ Line = tuple[str, str]
 """How a check went (ok, note or FAIL), and what there is to say."""
 
 
+class CheckError(ForwarderError):
+    """One check says no; the hint says what to do."""
+
+
 @click.command("check")
 @config_option
 @click.option("--remote", is_flag=True, help="Also connect to each destination, TLS included; no event is sent.")
-def check_command(config_path: Path | None, remote: bool) -> None:
-    """Check the configuration, keys, permissions and paths; one line a check.
+@click.option("--as", "user", metavar="USER", help="Check as this user would find it, by name or number; for root.")
+def check_command(config_path: Path | None, remote: bool, user: str | None) -> None:
+    """Check the configuration, keys, permissions, paths and addresses; one line a check.
 
     Exits with 0 if the daemon can start, 1 if a check failed, 78 if the configuration cannot be read.
     """
+    # Looked at before: a note is believed by root of any user of the service.
+    note = running.find(config_file(config_path, os.environ), os.environ)
+    if user is not None:
+        _become(user)
     config = load(config_path, {**CREDENTIALS, **os.environ})
     failed = 0
-    for verdict, words in _checks(config, remote=remote):
+    for verdict, words in _checks(config, note, remote=remote):
         click.echo(f"{verdict:<4}  {words}")
         failed += verdict == "FAIL"
     if failed:
         raise click.exceptions.Exit(1)
 
 
-def _checks(config: Config, *, remote: bool) -> Iterator[Line]:
+def _become(user: str) -> None:
+    """Go on as another user, for good."""
+    try:
+        found = pwd.getpwuid(int(user)) if user.isascii() and user.isdigit() else pwd.getpwnam(user)
+        name, uid, gid = found.pw_name, found.pw_uid, found.pw_gid
+    except KeyError:
+        if not user.isdigit():
+            words = f"--as: there is no user {user}; the user of a service may be there only while it runs"
+            raise click.UsageError(words) from None
+        # The number of a container's user, which this machine does not know.
+        name, uid, gid = "", int(user), int(user)
+    if uid == os.geteuid():
+        return
+    # What is loaded on first use: this user may not read the program, which is no reason to end in the middle.
+    for name_of_codec in ("utf-8-sig", "idna"):
+        with suppress(LookupError):
+            codecs.lookup(name_of_codec)
+    try:
+        os.initgroups(name, gid) if name else os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    except (PermissionError, OverflowError):
+        raise click.UsageError(f"--as {user}: only root can check as somebody else") from None
+
+
+def _checks(config: Config, note: running.Running | None, *, remote: bool) -> Iterator[Line]:
+    yield _speaks_for()
     yield "ok", f"configuration: {_count(len(config.destinations), 'destination')}"
     for words in config.warnings():
         yield "note", words
     for name, destination in config.destinations.items():
-        yield _check(f"destination {name}, key", partial(_key, destination))
-        yield _check(f"destination {name}, TLS", partial(_tls, name, destination))
+        yield from _check(f"destination {name}, key", partial(_key, destination))
+        yield from _check(f"destination {name}, TLS", partial(_tls, name, destination))
         if remote:
-            yield _check(f"destination {name}, connection", partial(_connection, name, destination))
+            yield from _check(f"destination {name}, connection", partial(_connection, name, destination))
     for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
         if file is not None:
-            yield _check(f"{section} token", partial(_token, file))
-    yield _check("queue", partial(_queue, config))
-    yield from _foreign(config)
-    yield from _space(config)
-    for kind, addresses in (
-        ("http", config.ingest.http.listen),
-        ("stream", config.ingest.stream.listen),
-        ("admin", config.admin.listen),
+            yield from _check(f"{section} token", partial(_token, file))
+    yield from _check("queue", partial(_queue, config))
+    for notes in (_foreign, _space):
+        yield from _note("queue", partial(notes, config))
+    yield from _addresses(config, note)
+
+
+def _speaks_for() -> Line:
+    uid = os.geteuid()
+    try:
+        who = f"user {pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        who = f"user {uid}"
+    if uid == 0:
+        return "note", f"as {who}, who may do everything: for the user of the service, give --as USER"
+    return "ok", f"as {who}"
+
+
+def _addresses(config: Config, note: running.Running | None) -> Iterator[Line]:
+    occupant = _occupant(config, note)
+    ingest, admin = config.ingest, config.admin
+    for kind, section, addresses in (
+        ("http", ingest, ingest.http.listen),
+        ("stream", ingest, ingest.stream.listen),
+        ("admin", admin, admin.listen),
     ):
         for address in addresses:
-            yield _check(f"{kind} address", partial(_address, address))
+            trying = partial(
+                try_address,
+                address,
+                mode=section.socket_mode,
+                group=section.socket_group,
+                has_token=section.token_file is not None,
+                section="admin" if kind == "admin" else "ingest",
+                running=occupant,
+            )
+            yield from _check(f"{kind} address", trying)
 
 
-def _check(subject: str, act: Callable[[], str]) -> Line:
+def _occupant(config: Config, note: running.Running | None) -> Occupant | None:
+    """Return the daemon that holds the queue of this configuration."""
+    try:
+        holder = InstanceLock(config.queue.path).holder() or ""
+    except OSError:
+        holder = ""
+    # Where the lock cannot be looked at, the note alone tells; one of a daemon that is gone has no lock.
+    if note is not None and (holder == str(note.pid) or not os.access(config.queue.path.parent, os.X_OK)):
+        return Occupant(note.pid, frozenset([*note.http, *note.stream, *note.admin]))
+    return Occupant(int(holder), frozenset()) if holder.isdigit() else None
+
+
+def _check(subject: str, act: Callable[[], str]) -> Iterator[Line]:
     """Run one check; `act` returns what is good, or raises what is not."""
     try:
-        return "ok", f"{subject}: {act()}"
+        yield "ok", f"{subject}: {act()}"
     except ConfigError as error:
-        return "FAIL", f"{subject}: {'; '.join(map(str, error.problems))}"
+        yield "FAIL", f"{subject}: {'; '.join(map(str, error.problems))}"
     except ForwarderError as error:
-        return "FAIL", f"{subject}: {error.message}" + (f". {error.hint}" if error.hint else "")
+        yield "FAIL", f"{subject}: {error.message}" + (f". {error.hint}" if error.hint else "")
+    except OSError as error:
+        yield "FAIL", f"{subject}: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}"
+
+
+def _note(subject: str, act: Callable[[], str | None]) -> Iterator[Line]:
+    """Say what is worth knowing, if there is anything; what cannot be looked at has failed a check before."""
+    try:
+        words = act()
+    except OSError:
+        return
+    if words is not None:
+        yield "note", f"{subject}: {words}"
 
 
 def _key(config: DestinationConfig) -> str:
@@ -104,58 +199,56 @@ def _token(file: Path) -> str:
 
 def _queue(config: Config) -> str:
     path = config.queue.path
-    folder = next(parent for parent in path.parents if parent.exists())
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise CheckError(f"user {os.getuid()} may not write to {folder}", hint=f"Run: chown {os.getuid()} {folder}")
+    check_path(path)
+    folder = _folder(path)
+    if (barred := barrier(folder, os.X_OK)) != folder or not os.access(folder, os.X_OK, effective_ids=True):
+        hint = "Let queue.path name a file where this user may go"
+        raise CheckError(f"{path}: user {os.geteuid()} may not enter {barred}", hint=hint)
+    if not os.access(folder, os.W_OK, effective_ids=True):
+        hint = f"Let queue.path name a file in a folder that is this user's, such as {path.parent / 'forwarder'}"
+        raise CheckError(f"{path}: user {os.geteuid()} may not write to {folder}", hint=hint)
     if path.is_dir():
         raise CheckError(f"{path} is a folder", hint=f"Let queue.path name a file: {path / 'queue.db'}")
     if folder != path.parent:
         return f"{path}, to be made with its folder"
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        hint = "See whose it is: ls -l"
+        raise CheckError(f"{path}: user {os.geteuid()} may not read and write it", hint=f"{hint} {path}")
     used = path.stat().st_size if path.exists() else 0
     state = f"{path}, {format_size(used)} of {format_size(config.queue.max_bytes)}"
     return f"{state}, held by process {holder}" if (holder := InstanceLock(path).holder()) else state
 
 
-def _foreign(config: Config) -> Iterator[Line]:
+def _folder(path: Path) -> Path:
+    """Return the nearest folder around a path that is there, as far as can be seen."""
+    return next(parent for parent in path.parents if os.path.lexists(parent))
+
+
+def _foreign(config: Config) -> str | None:
     """Say if what stands in the queue's place does not look like one: it would be taken for a damaged queue."""
     path = config.queue.path
-    if path.is_file() and os.access(path, os.R_OK) and not begins_as_queue(path):
-        words = f"it will be renamed to {path.name}.damaged-…, and a new one begun with what can be read of it"
-        yield "note", f"queue: {path} does not begin as a queue; {words}"
+    if not path.is_file() or not os.access(path, os.R_OK, effective_ids=True) or begins_as_queue(path):
+        return None
+    return (
+        f"{path} does not begin as a queue; it will be renamed to {path.name}.damaged-…, and a new one begun with "
+        "what can be read of it"
+    )
 
 
-def _space(config: Config) -> Iterator[Line]:
-    """Say if the disk is smaller than the queue may become: a full disk refuses events before the limit does."""
-    path = config.queue.path
-    free = shutil.disk_usage(next(parent for parent in path.parents if parent.exists())).free
-    used = path.stat().st_size if path.exists() else 0
-    if free + used < config.queue.max_bytes:
-        limit = format_size(config.queue.max_bytes)
-        yield (
-            "note",
-            f"queue: the disk has {format_size(free // 1024 * 1024)} free, less than queue.max_bytes ({limit})",
+def _space(config: Config) -> str | None:
+    """Say if there is room for less than the queue may become: it refuses events before its own limit does."""
+    path, limit = config.queue.path, config.queue.max_bytes
+    largest = largest_file()
+    if largest is not None and largest < limit:
+        return (
+            f"a file of this process may have {format_size(largest)} (ulimit -f), "
+            f"less than queue.max_bytes ({format_size(limit)})"
         )
-
-
-def _address(address: Address) -> str:
-    if address.path is not None:
-        folder = Path(address.path).parent
-        if not folder.is_dir():
-            raise CheckError(f"{address}: there is no folder {folder}", hint=f"Run: mkdir -p {folder}")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise CheckError(
-                f"{address}: user {os.getuid()} may not write to {folder}", hint=f"Run: chown {os.getuid()} {folder}"
-            )
-        return str(address)
-    try:
-        socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise CheckError(f"{address}: {error.strerror}", hint="Name an address of this machine") from None
-    return str(address)
-
-
-class CheckError(ForwarderError):
-    """One check says no; the hint says what to do."""
+    free = shutil.disk_usage(_folder(path)).free
+    used = path.stat().st_size if path.exists() else 0
+    if free + used >= limit:
+        return None
+    return f"the disk has {format_size(free // 1024 * 1024)} free, less than queue.max_bytes ({format_size(limit)})"
 
 
 def _connection(name: str, config: DestinationConfig) -> str:

@@ -1,0 +1,85 @@
+"""Try to listen at an address as the daemon would, and leave everything as it was."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from forwarder.cli.connection import dial, is_answered
+from forwarder.errors import ForwarderError
+from forwarder.files import barrier
+from forwarder.ingest.listening import group_id, listen
+from forwarder.model import Address
+
+# struct ucred of unix(7): pid, uid, gid.
+_UCRED = struct.Struct("3i")
+
+
+class TrialError(ForwarderError):
+    """The daemon could not listen there; the hint says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """The daemon of the same configuration, where it runs: its process, and the addresses that it has noted."""
+
+    pid: int
+    addresses: frozenset[str]
+
+
+def try_address(
+    address: Address, *, mode: int, group: str | None, has_token: bool, section: str, running: Occupant | None
+) -> str:
+    """Return how it stands with an address. Raises TrialError or ListenError where the daemon could not have it."""
+    if running is not None and is_answered(address) and _is_of(running, address):
+        return f"{address}, of the running daemon (process {running.pid})"
+    if address.path is not None:
+        _look_at_folder(address, Path(address.path))
+        if _is_stale(address, Path(address.path)):
+            return f"{address}, left behind by a process that is gone"
+    gid = None if group is None else group_id(group)
+    listen(address, mode=mode, gid=gid, has_token=has_token, section=section).close()
+    return str(address)
+
+
+def _is_of(running: Occupant, address: Address) -> bool:
+    """Whether it is the running daemon that listens at an address."""
+    if str(address) in running.addresses:
+        return True
+    if address.path is None:
+        # What is not noted cannot be told; a daemon that has noted nothing is believed to have what is configured.
+        return not running.addresses
+    try:
+        with dial(address) as peer:
+            credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    except OSError:
+        return False
+    pid, _uid, _gid = _UCRED.unpack(credentials)
+    return bool(pid == running.pid)
+
+
+def _look_at_folder(address: Address, path: Path) -> None:
+    folder = path.parent
+    if (barred := barrier(folder, os.X_OK | os.W_OK)) != folder:
+        raise TrialError(
+            f"{address}: user {os.geteuid()} may not enter {barred}", hint="Name a folder that it may enter"
+        )
+    if not folder.is_dir():
+        raise TrialError(f"{address}: there is no folder {folder}", hint=f"Run: mkdir -p {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        raise TrialError(
+            f"{address}: user {os.geteuid()} may not write to {folder}", hint="Name a folder that is this user's"
+        )
+
+
+def _is_stale(address: Address, path: Path) -> bool:
+    """Whether there is a socket at which nobody listens: the daemon replaces it."""
+    try:
+        is_socket = stat.S_ISSOCK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+    return is_socket and not is_answered(address)

@@ -190,6 +190,18 @@ class QueueFullError(UnavailableError):
     retry_after = 5
 
 
+class ShareFullError(QueueFullError):
+    """The share of one account, `destination`, is used up; there may be room for others."""
+
+    def __init__(self, message: str, destination: str) -> None:
+        super().__init__(message)
+        self.destination = destination
+
+
+class NoRoomForInvalidError(UnavailableError):
+    """What is no event could not be kept: `ingest.invalid_max_bytes` is reached. Nothing was stored."""
+
+
 class DiskFullError(UnavailableError):
     """The file system of the queue has no room left. Free space; no restart is needed."""
 

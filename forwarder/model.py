@@ -12,7 +12,10 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+INVALID: Final = "invalid"
+"""The account, and the reason, of what was accepted though it is no event; no destination may have the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +185,8 @@ class State(enum.StrEnum):
     PAUSED = "paused"
     REMOVED = "removed"
     """No longer configured, but the queue still keeps events or dead letters of it."""
+    INVALID = "invalid"
+    """No destination, but the account of what was accepted though it is no event."""
 
 
 @dataclass(frozen=True, slots=True)

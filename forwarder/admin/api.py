@@ -23,7 +23,7 @@ be read and purged, not steered.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 import structlog
@@ -42,7 +42,7 @@ from forwarder.ingest.access import Access
 from forwarder.ingest.description import description_response
 from forwarder.ingest.problems import problem_of, problem_response
 from forwarder.ingest.protocol import first_line
-from forwarder.model import DeadFilter, State
+from forwarder.model import INVALID, DeadFilter, State
 from forwarder.queue.base import Queue
 
 _PROBES = frozenset({"/healthz", "/readyz"})
@@ -67,14 +67,25 @@ class NotConfiguredError(IntakeError):
 
 
 class AdminApi:
-    """The admin API of one daemon; `now` returns seconds since the epoch."""
+    """The admin API of one daemon.
+
+    `readmit` accepts those dead letters that were no events when they came, and are now; `now` returns seconds since
+    the epoch.
+    """
 
     def __init__(
-        self, queue: Queue, steering: Steering, reloads: Reloads, *, now: Callable[[], float] = time.time
+        self,
+        queue: Queue,
+        steering: Steering,
+        reloads: Reloads,
+        readmit: Callable[[DeadFilter], Awaitable[int]],
+        *,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
         self._steering = steering
         self._reloads = reloads
+        self._readmit = readmit
         self._now = now
         self._started = time.monotonic()
 
@@ -138,7 +149,10 @@ class AdminApi:
 
     async def _steer(self, request: web.Request) -> web.Response:
         name, verb = request.match_info["name"], request.match_info["verb"]
-        if await self._state_of(name) is State.REMOVED:
+        state = await self._state_of(name)
+        if state is State.INVALID:
+            raise NotConfiguredError(f"{name!r} is no destination: it cannot be told to {verb}", hint="see `dead list`")
+        if state is State.REMOVED:
             raise NotConfiguredError(
                 f"destination {name!r} is no longer configured: it cannot be told to {verb}",
                 hint="configure it again, or export and purge its queue",
@@ -163,7 +177,8 @@ class AdminApi:
 
     async def _purge(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        purge = self._queue.purge if await self._state_of(name) is State.REMOVED else self._steering.purge
+        has_no_pump = await self._state_of(name) in {State.INVALID, State.REMOVED}
+        purge = self._queue.purge if has_no_pump else self._steering.purge
         wanted = parse_events([*request.query.items()])
         with acting(request, "purge", destination=name, **filter_of_events(wanted)) as outcome:
             outcome["dropped"] = await purge(name, wanted)
@@ -193,7 +208,7 @@ class AdminApi:
         wanted = parse_body(await request.read(), self._now())
         await self._check(wanted)
         with acting(request, "replay", filter=filter_of(wanted)) as outcome:
-            outcome["replayed"] = await self._queue.replay(wanted)
+            outcome["replayed"] = await self._queue.replay(wanted) + await self._readmit(wanted)
         return _json(outcome)
 
     async def _purge_dead(self, request: web.Request) -> web.Response:
@@ -204,7 +219,7 @@ class AdminApi:
         return _json(outcome)
 
     async def _check(self, wanted: DeadFilter) -> None:
-        if wanted.destination is not None:
+        if wanted.destination is not None and wanted.destination != INVALID:
             await self._state_of(wanted.destination)
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from forwarder.admin.steering import DestinationStatus, Refusal
-from forwarder.model import Counters, LastError, QueueStats, State
+from forwarder.model import INVALID, Counters, LastError, QueueStats, State
 
 # The last second that RFC 3339 can write, in seconds since the epoch.
 _LAST = 253_402_300_799.0
@@ -81,17 +81,19 @@ def build_status(
 ) -> Status:
     """Put together what the queue and the pumps know; `uptime` in seconds, `now` in seconds since the epoch.
 
-    A destination that has no pump any more, but still holds events or dead letters, has the state `removed`.
+    A destination that has no pump any more, but still holds events or dead letters, has the state `removed`. The
+    account of what is `invalid` stands beside them as soon as something was.
     """
     names = [*pumps, *(name for name in stats.destinations if name not in pumps and _keeps(stats.destinations[name]))]
-    removed = DestinationStatus(State.REMOVED)
+    names += [INVALID] if INVALID not in names and stats.destinations.get(INVALID, Counters()).accepted else []
+    others = {name: DestinationStatus(State.INVALID if name == INVALID else State.REMOVED) for name in names}
     return Status(
         version=version,
         uptime_seconds=round(uptime, 3),
         ready=ready,
         queue=QueueState(stats.backend, stats.bytes, stats.max_bytes, stats.full),
         destinations={
-            name: _destination(stats.destinations.get(name, Counters()), pumps.get(name, removed), now)
+            name: _destination(stats.destinations.get(name, Counters()), pumps.get(name, others[name]), now)
             for name in names
         },
         reload_refused=None if refused is None else ReloadState(utc(refused.at), list(refused.problems)),

@@ -92,7 +92,8 @@ class AdminClient:
         if name is not None:
             return name
         found = self.status().destinations
-        names = sorted(at for at, state in found.items() if removed or state.state is not State.REMOVED)
+        hidden = {State.INVALID} if removed else {State.INVALID, State.REMOVED}
+        names = sorted(at for at, state in found.items() if state.state not in hidden)
         if len(names) != 1:
             raise usage(f"name one with --destination: {', '.join(names)}" if names else "there is no destination")
         return names[0]

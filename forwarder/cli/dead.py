@@ -26,7 +26,7 @@ _SCREEN = 100
 _DETAIL = 60
 _COLUMNS = ("ID", "DIED", "DESTINATION", "REASON", "STATUS", "EVENT ID", "DETAIL")
 _RIGHT = frozenset({"ID", "STATUS"})
-_REASONS = ("rejected", "too_large", "expired", "damaged")
+_REASONS = ("rejected", "too_large", "expired", "damaged", "invalid")
 
 
 def _read_duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
@@ -178,12 +178,14 @@ def show(ctx: click.Context, admin: AdminClient, wanted: tuple[str, ...], ids: t
 def replay(admin: AdminClient, filters: Filters, everything: bool) -> None:
     """Put dead letters back at the end of their queues, to be delivered again."""
     replayed = admin.count("POST", "/v1/dead/replay", "replayed", filters.body(everything))
+    stays = next(admin.lines("/v1/dead", filters.query(1)), None) is not None
     if replayed:
         click.echo(f"{dead_letters(replayed)} put back into the queue")
-    elif next(admin.lines("/v1/dead", filters.query(1)), None) is None:
+    elif not stays:
         click.echo(_nothing(filters))
-    else:
-        click.echo("nothing was put back: what matches is damaged; see forwarder dead export --full")
+    if stays:
+        words = "what else matches" if replayed else "nothing was put back: what matches"
+        click.echo(f"{words} is damaged, or still invalid; see forwarder dead export --full")
 
 
 @dead_group.command()

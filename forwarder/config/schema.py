@@ -103,6 +103,15 @@ class IngestConfig:
     allow_uids: Annotated[
         tuple[int, ...], _uids, "Numeric user ids that may use these unix sockets; empty: whoever may open the socket."
     ] = ()
+    invalid: Annotated[
+        str,
+        OneOf(choices=("refuse", "dead_letter")),
+        "What becomes of an event that breaks the rules: refuse it, or dead_letter: accept it, and keep it as a dead "
+        "letter of the account `invalid`. Collectors that drop what is refused want dead_letter.",
+    ] = "refuse"
+    invalid_max_bytes: Annotated[
+        int, Size(at_least=64 * KIB, example="64MiB"), "The most that those may take on disk; then they are refused."
+    ] = 64 * MIB
     max_event_bytes: Annotated[
         int, Size(at_least=128, at_most=GIB, example="256KiB"), "The largest event that is accepted."
     ] = 256 * KIB
@@ -339,8 +348,9 @@ class Config:
         dict[str, DestinationConfig],
         MapOf(
             Text(
-                pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
-                form="Use up to 64 letters, digits, hyphens and underscores, beginning with a letter or a digit.",
+                pattern="^(?!invalid$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+                form="Use up to 64 letters, digits, hyphens and underscores, beginning with a letter or a digit; not "
+                "`invalid`, the account of what breaks the rules (ingest.invalid).",
                 example="main",
             ),
             Group(DestinationConfig),

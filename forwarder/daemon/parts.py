@@ -16,6 +16,7 @@ from forwarder.delivery.attempt import Client
 from forwarder.envelope import Envelope
 from forwarder.errors import ConfigError, ForwarderError, Problem
 from forwarder.ingest.listening import group_id
+from forwarder.model import INVALID
 from forwarder.queue.base import Share
 from forwarder.signing import Signer
 
@@ -51,6 +52,11 @@ class Parts:
     token_files: Files
     socket_gids: dict[str, int | None]
     """The groups of the unix sockets, of `ingest` and of `admin`; None leaves them as they are made."""
+
+    @property
+    def keeps_invalid(self) -> bool:
+        """Whether what is no event is kept as a dead letter."""
+        return self.config.ingest.invalid == "dead_letter"
 
     @property
     def files(self) -> Files:
@@ -142,11 +148,12 @@ def envelope_of(config: Config) -> Envelope:
 
 
 def shares_of(config: Config) -> dict[str, Share]:
-    """Return what each destination may use of the queue, and its policy when that is full."""
-    return {
+    """Return what each destination, and what is invalid, may use of the queue, and the policy when that is full."""
+    shares = {
         name: Share(
             destination.queue.max_bytes,
             drop_oldest=(destination.queue.when_full or config.queue.when_full) == "drop_oldest",
         )
         for name, destination in config.destinations.items()
     }
+    return shares | {INVALID: Share(config.ingest.invalid_max_bytes, setting="ingest.invalid_max_bytes")}

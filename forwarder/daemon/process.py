@@ -12,6 +12,7 @@ import asyncio
 import os
 import signal
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -30,6 +31,7 @@ from forwarder.daemon.reloading import Load, Reloading
 from forwarder.daemon.report import Report
 from forwarder.errors import ConfigError, Problem
 from forwarder.ingest.intake import Intake
+from forwarder.ingest.readmission import readmit
 from forwarder.lossy import drain_stderr
 from forwarder.queue.base import Queue
 from forwarder.queue.sqlite import SqliteQueue
@@ -113,10 +115,10 @@ class Daemon:
         self.parts = parts
         self._note = note
         self._queue = queue
-        self._intake = Intake(queue, parts.envelope)
+        self._intake = Intake(queue, parts.envelope, keeps_invalid=parts.keeps_invalid)
         self.outlets = Outlets(queue)
         self.reloading = Reloading(parts, load, self._put_in_place)
-        admin = AdminApi(queue, self.outlets, self.reloading)
+        admin = AdminApi(queue, self.outlets, self.reloading, partial(readmit, queue, self._intake))
         self._inlets = Inlets(parts, self._intake, admin, listening_sockets(os.environ))
 
     async def start(self) -> None:
@@ -142,7 +144,7 @@ class Daemon:
         # New addresses may fail to open, so they go first; for a moment they serve the old rules.
         await self._inlets.apply(parts)
         await self._queue.configure(parts.shares)
-        self._intake.envelope = parts.envelope
+        self._intake.envelope, self._intake.keeps_invalid = parts.envelope, parts.keeps_invalid
         await self.outlets.apply(parts.outlets)
         log_to.configure(parts.config.log.level, parts.config.log.format)
         known = self.parts.config.warnings()

@@ -14,31 +14,38 @@ does not hold for another one. The steps, each a module:
 - `exact` reads one line, member by member, and finds the words for what is wrong with it;
 - `fields` has the rules of the envelope, `routing` the destinations that an event goes to;
 - `text` knows JSON as text: places, nesting, what may be put in; `ids` makes and reads event ids;
-- `checking` leads every line through these, and `checked` is what comes out.
+- `checking` leads every line through these, and `checked` is what comes out;
+- `invalid` makes dead letters of what is no event, where the operator wants that.
 
 Pure: no I/O, no clock; the random bytes of new ids come from a function that is passed in.
 """
 
 from __future__ import annotations
 
-from forwarder.envelope.checked import MAX_SEGMENT_BYTES, Checked, Refused
+from forwarder.envelope.checked import MAX_SEGMENT_BYTES, Checked, Excerpt, Refused
 from forwarder.envelope.checking import MAX_ERRORS, Envelope
 from forwarder.envelope.fields import too_large_words
 from forwarder.envelope.ids import Identity, event_id, identity, is_about, new_ids
+from forwarder.envelope.invalid import HEAD_BYTES, as_sent, burials, sort_out
 from forwarder.envelope.text import MAX_DEPTH, is_json_line
 
 __all__ = [
+    "HEAD_BYTES",
     "MAX_DEPTH",
     "MAX_ERRORS",
     "MAX_SEGMENT_BYTES",
     "Checked",
     "Envelope",
+    "Excerpt",
     "Identity",
     "Refused",
+    "as_sent",
+    "burials",
     "event_id",
     "identity",
     "is_about",
     "is_json_line",
     "new_ids",
+    "sort_out",
     "too_large_words",
 ]

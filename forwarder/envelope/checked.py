@@ -59,6 +59,17 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class Excerpt:
+    """What is kept of a text over the limit: how it begins, and what tells it from every other."""
+
+    head: bytes
+    size: int
+    """Bytes of all of it."""
+    sha256: str
+    """Of all of it, in hexadecimal digits."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A line that was refused; `index` counts from 0 within what was looked at."""
 
@@ -67,6 +78,8 @@ class Refused:
     detail: str
     line: bytes
     """What was refused, as it was sent, but for white space around it and newlines within."""
+    excerpt: Excerpt | None = None
+    """Stands for a line that was too long to be kept; `line` is empty then."""
 
 
 def pieces(data: bytes, limit: int) -> Iterable[bytes]:

@@ -85,7 +85,7 @@ class Envelope:
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._defaults = dict(defaults or {})
-        self._max_event_bytes = max_event_bytes
+        self.max_event_bytes = max_event_bytes
         self._random_bytes = random_bytes
         self._routing = Routing(routes)
 
@@ -201,7 +201,7 @@ class Envelope:
         return sifted.checked() if self._add(plain, sifted) else None
 
     def _are_short(self, lines: bytes) -> bool:
-        return len(lines) <= self._max_event_bytes or lines_within(lines, self._max_event_bytes)
+        return len(lines) <= self.max_event_bytes or lines_within(lines, self.max_event_bytes)
 
     def _add(self, plain: Plain | None, sifted: _Sifted) -> bool:
         """Add events that were vouched for, where all of them may be stored; else return False."""
@@ -260,8 +260,8 @@ class Envelope:
 
     def _examine(self, line: bytes) -> tuple[bytes, tuple[str, ...]]:
         """Return the line as it is to be stored, and where it goes; raise RefusedError if it may not be."""
-        if len(line) > self._max_event_bytes:
-            raise RefusedError("", too_large_words(len(line), self._max_event_bytes), TooLargeError)
+        if len(line) > self.max_event_bytes:
+            raise RefusedError("", too_large_words(len(line), self.max_event_bytes), TooLargeError)
         text, envelope = read_envelope(line)
         check_kinds(text, envelope)
         event = _fields.decode(text)

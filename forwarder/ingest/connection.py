@@ -341,17 +341,17 @@ class Connection(asyncio.Protocol):
         return None
 
     async def _check(self, lines: bytes | Overlong) -> Piece:
-        """Check lines and answer the refusals."""
+        """Check lines, and answer the refusals unless what was refused is kept."""
         if isinstance(lines, Overlong):
             detail = too_large_words(lines.size, self._server.max_event_bytes)
-            checked, refused = Checked.of(b"", []), [Refused(0, TooLargeError.status, detail, b"")]
+            checked, refused = Checked.of(b"", []), [Refused(0, TooLargeError.status, detail, b"", lines.excerpt)]
         else:
             checked, refused, rest = self._intake.envelope.sift(lines)
             if rest:
                 self._framer.put_back(rest)
-        piece = Piece(checked, refused, self._lines + 1)
+        piece = Piece(checked, refused, self._lines + 1, keeps_refused=self._intake.keeps_invalid)
         self._lines = piece.last
-        for refusal in refused:
+        for refusal in refused if not piece.keeps_refused else ():
             await self._answers.refuse(piece.first + refusal.index, refusal.status, refusal.detail)
         return piece
 

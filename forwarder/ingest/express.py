@@ -25,12 +25,12 @@ from typing import Any, NamedTuple, cast
 import structlog
 from aiohttp import hdrs, web
 
-from forwarder.envelope import Checked
+from forwarder.envelope import Checked, Refused
 from forwarder.errors import IntakeError, QueueFullError, TooLargeError
 from forwarder.ingest.access import Access
 from forwarder.ingest.headroom import Headroom
-from forwarder.ingest.intake import Intake
-from forwarder.ingest.media import Kind, check, takes_long
+from forwarder.ingest.intake import Intake, accepted
+from forwarder.ingest.media import Kind, check, look, takes_long
 from forwarder.ingest.problems import internal_problem, problem_of
 from forwarder.ingest.protocol import Server
 from forwarder.ingest.room import Room
@@ -191,17 +191,25 @@ class Lane:
     async def _store_alone(self, request: Request) -> None:
         try:
             with self._room.taken(len(request.body)):
-                if takes_long(Kind.JSON, request.body):
-                    async with self._working:
-                        checked = await asyncio.to_thread(check, self._intake.envelope, Kind.JSON, request.body)
-                else:
-                    checked = check(self._intake.envelope, Kind.JSON, request.body)
-                await self._intake.accept(checked)
+                checked, invalid = await self._accept(request.body)
         except Exception as error:
             answer = _failure(error)
         else:
-            answer = _accepted(int(time.time()), checked.events)
+            body = accepted(checked, invalid) if invalid else None
+            answer = _accepted(int(time.time()), checked.events) if body is None else _as_bytes(_response(body))
         request.connection.answer(answer)
+
+    async def _accept(self, body: bytes) -> tuple[Checked, list[Refused]]:
+        """Store the events of a request; return them, and what was kept as invalid."""
+        envelope, keeps_invalid = self._intake.envelope, self._intake.keeps_invalid
+        examine = partial(look, envelope, Kind.JSON, body, keeps_invalid=keeps_invalid)
+        if takes_long(Kind.JSON, body):
+            async with self._working:
+                checked, invalid = await asyncio.to_thread(examine)
+        else:
+            checked, invalid = examine()
+        await self._intake.accept_or(checked, invalid, partial(check, envelope, Kind.JSON, body))
+        return checked, invalid
 
 
 def _failure(error: Exception) -> bytes:
@@ -215,7 +223,11 @@ def _failure(error: Exception) -> bytes:
 @lru_cache(maxsize=16)
 def _accepted(now: int, events: int) -> bytes:
     """Return the answer to so many events that are stored, as of a second."""
-    return _as_bytes(web.Response(status=202, body=b'{"accepted": %d}' % events, content_type="application/json"), now)
+    return _as_bytes(_response(b'{"accepted": %d}' % events), now)
+
+
+def _response(body: bytes) -> web.Response:
+    return web.Response(status=202, body=body, content_type="application/json")
 
 
 def _as_bytes(response: web.Response, now: float | None = None) -> bytes:

@@ -7,20 +7,50 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from hashlib import sha256
 
+from forwarder.envelope import HEAD_BYTES, Excerpt
 from forwarder.model import lines_within
 
 # Lines of fewer bytes are copied out of what was read: a view takes more memory than they do.
 _VIEW_BYTES = 4096
-# Bytes that a line which is over the limit counts as: a stream of nothing else is not for free.
-_OVERLONG_COST = 128
+# Bytes that a line which is over the limit counts as, beside its beginning: a stream of nothing else is not for free.
+_OVERLONG_COST = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Overlong:
-    """Stands for one line of more than the limit; its bytes were not kept. `size` is without the newline."""
+    """Stands for one line of more than the limit, of which only the beginning was kept; all is without the newline."""
 
-    size: int
+    excerpt: Excerpt
+
+    @property
+    def size(self) -> int:
+        """Bytes of the line."""
+        return self.excerpt.size
+
+    @property
+    def cost(self) -> int:
+        """Bytes that it counts as."""
+        return len(self.excerpt.head) + _OVERLONG_COST
+
+
+class _Discarding:
+    """A line over the limit that has not ended yet."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._size = 0
+        self._hash = sha256()
+
+    def feed(self, data: bytes) -> None:
+        if len(self._head) < HEAD_BYTES:
+            self._head += data[: HEAD_BYTES - len(self._head)]
+        self._size += len(data)
+        self._hash.update(data)
+
+    def end(self) -> Overlong:
+        return Overlong(Excerpt(self._head, self._size, self._hash.hexdigest()))
 
 
 class Framer:
@@ -37,19 +67,19 @@ class Framer:
         """Bytes that are kept, and not taken yet."""
         self._tail: list[bytes] = []
         self._tail_size = 0
-        self._discarded = 0
+        self._discarding: _Discarding | None = None
         # Views of what was fed, where most of it is whole lines: those are not copied before they are taken.
         self._pieces: deque[bytes | memoryview | Overlong] = deque()
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
-        if self._discarded:
+        if self._discarding is not None:
             end = data.find(b"\n")
-            self._discarded += len(data) if end < 0 else end
+            self._discarding.feed(data if end < 0 else data[:end])
             if end < 0:
                 return
-            self._refuse(self._discarded)
-            self._discarded = 0
+            self._refuse(self._discarding)
+            self._discarding = None
             data = data[end + 1 :]
         start, end = 0, data.rfind(b"\n") + 1
         if end and self._tail:
@@ -67,7 +97,7 @@ class Framer:
 
     def finish(self) -> None:
         """Take note that the stream has ended: a last line needs no newline."""
-        if self._discarded or self._tail:
+        if self._discarding is not None or self._tail:
             self.feed(b"\n")
 
     def take(self, at_most: int) -> bytes | Overlong | None:
@@ -76,7 +106,7 @@ class Framer:
             return None
         first = self._pieces.popleft()
         if isinstance(first, Overlong):
-            self.size -= _OVERLONG_COST
+            self.size -= first.cost
             return first
         pieces, size = [first], len(first)
         while self._pieces and not isinstance(more := self._pieces[0], Overlong) and size + len(more) <= at_most:
@@ -114,14 +144,17 @@ class Framer:
             end = lines.index(b"\n", at)
             if end - at > self.limit:
                 self._add(lines[start:at])
-                self._refuse(end - at)
+                overlong = _Discarding()
+                overlong.feed(lines[at:end])
+                self._refuse(overlong)
                 start = end + 1
             at = end + 1
         return lines[start:]
 
-    def _refuse(self, size: int) -> None:
-        self._pieces.append(Overlong(size))
-        self.size += _OVERLONG_COST
+    def _refuse(self, overlong: _Discarding) -> None:
+        piece = overlong.end()
+        self._pieces.append(piece)
+        self.size += piece.cost
 
     def _keep(self, data: bytes) -> None:
         """Keep the beginning of a line, or only its size where that is over the limit."""
@@ -129,6 +162,8 @@ class Framer:
         self._tail_size += len(data)
         self.size += len(data)
         if self._tail_size > self.limit:
-            self._discarded = self._tail_size
+            self._discarding = _Discarding()
+            for part in self._tail:
+                self._discarding.feed(part)
             self.size -= self._tail_size
             self._tail, self._tail_size = [], 0

@@ -1,8 +1,9 @@
 """Events over HTTP: `POST /v1/events`, answered once they are synced to disk.
 
-A request is accepted as a whole or refused as a whole. Bodies are objects, arrays or
-newline-delimited JSON; every error is RFC 9457 problem+json and says what would be right. The
-probe `GET /healthz` wants no token. `GET /openapi.json` describes all of it.
+A request is accepted as a whole or refused as a whole; where what is invalid is kept, it is accepted
+with that. Bodies are objects, arrays or newline-delimited JSON; every error is RFC 9457 problem+json
+and says what would be right. The probe `GET /healthz` wants no token. `GET /openapi.json` describes
+all of it.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 
-import msgspec
 import structlog
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from forwarder.envelope import Checked
+from forwarder.envelope import Checked, Refused
 from forwarder.errors import IntakeError, MalformedError, TooLargeError
 from forwarder.ingest.access import Access
 from forwarder.ingest.body import Body
 from forwarder.ingest.description import description_response
 from forwarder.ingest.express import GRACE_SECONDS, ExpressServer, Lane
 from forwarder.ingest.headroom import Headroom
-from forwarder.ingest.intake import Intake
-from forwarder.ingest.media import Kind, check, kind_of, takes_long
+from forwarder.ingest.intake import Intake, accepted
+from forwarder.ingest.media import Kind, check, kind_of, look, takes_long
 from forwarder.ingest.problems import internal_problem, problem_of, problem_response
 from forwarder.ingest.protocol import ExpectationError, first_line
 from forwarder.ingest.room import LARGE_BYTES, Room
@@ -122,39 +123,39 @@ class HttpIntake:
 
     async def _post_events(self, request: web.BaseRequest) -> web.Response:
         kind = kind_of(request)
-        wants_ids = _wants_ids(request)
+        wants_ids, keeps_invalid = _wants_ids(request), _keeps_invalid(request)
         body = await self._receive(request)
         size = len(body)
         try:
-            checked, ids = await self._store(kind, body, wants_ids=wants_ids)
+            answer = await self._store(kind, body, wants_ids=wants_ids, keeps_invalid=keeps_invalid)
         finally:
             self._room.free(size)
-        if not wants_ids:
-            return _accepted(b'{"accepted": %d}' % checked.events)
-        return _accepted(msgspec.json.encode({"accepted": checked.events, "eventIds": ids}))
+        return web.Response(status=HTTPStatus.ACCEPTED, body=answer, content_type="application/json")
 
-    async def _store(self, kind: Kind, body: bytes, *, wants_ids: bool) -> tuple[Checked, list[str]]:
-        """Check a body and store its events; return their ids, too, where they are wanted."""
+    async def _store(self, kind: Kind, body: bytes, *, wants_ids: bool, keeps_invalid: bool | None) -> bytes:
+        """Check a body, store what may be stored, and return the answer."""
         envelope = self._intake.envelope
+        keeps_invalid = self._intake.keeps_invalid if keeps_invalid is None else keeps_invalid
 
-        def look() -> tuple[Checked, list[str]]:
-            checked = check(envelope, kind, body)
-            # Read here, no deeper in the stack than the check: how deep an event may be nested is
+        def look_closely() -> tuple[Checked, list[Refused], bytes]:
+            checked, invalid = look(envelope, kind, body, keeps_invalid=keeps_invalid)
+            # Made here, no deeper in the stack than the check: how deep an event may be nested is
             # what the stack still has room for. Whatever fails has to fail before it is stored.
-            return checked, checked.event_ids() if wants_ids else []
+            return checked, invalid, accepted(checked, invalid, with_ids=wants_ids)
+
+        async def store(checked: Checked, invalid: list[Refused], answer: bytes) -> bytes:
+            await self._intake.accept_or(checked, invalid, partial(check, envelope, kind, body))
+            return answer
 
         if len(body) > LARGE_BYTES:
             async with self._large:
-                found = await asyncio.to_thread(look)
-                await self._intake.accept(found[0])
-                return found
+                return await store(*await asyncio.to_thread(look_closely))
         if takes_long(kind, body):
             async with self._working:
-                found = await asyncio.to_thread(look)
+                found = await asyncio.to_thread(look_closely)
         else:
-            found = look()
-        await self._intake.accept(found[0])
-        return found
+            found = look_closely()
+        return await store(*found)
 
     async def _receive(self, request: web.BaseRequest) -> bytes:
         """Read the body up to the limit; it stays counted as being received."""
@@ -197,15 +198,19 @@ async def _next_chunk(request: web.BaseRequest) -> bytes:
     raise IdleError(f"nothing more of the body came for {_IDLE_SECONDS:g} seconds")
 
 
-def _accepted(body: bytes) -> web.Response:
-    return web.Response(status=HTTPStatus.ACCEPTED, body=body, content_type="application/json")
-
-
 def _wants_ids(request: web.BaseRequest) -> bool:
     wanted = request.query.get("return") if request.query_string else None
     if wanted not in {None, "ids"}:
         raise MalformedError(f"return={wanted} is not known", hint="use ?return=ids, or leave it out")
     return wanted == "ids"
+
+
+def _keeps_invalid(request: web.BaseRequest) -> bool | None:
+    """Return what the request says is to be done with what is invalid; None where it says nothing."""
+    wanted = request.query.get("invalid") if request.query_string else None
+    if wanted not in {None, "refuse", "dead_letter"}:
+        raise MalformedError(f"invalid={wanted} is not known", hint="use ?invalid=dead_letter or ?invalid=refuse")
+    return None if wanted is None else wanted == "dead_letter"
 
 
 async def _expect(request: web.BaseRequest) -> None:

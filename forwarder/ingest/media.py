@@ -13,7 +13,7 @@ from enum import Enum, auto
 import msgspec
 from aiohttp import hdrs, web
 
-from forwarder.envelope import Checked, Envelope
+from forwarder.envelope import Checked, Envelope, Refused, sort_out
 from forwarder.errors import MalformedError, UnsupportedError
 
 _JSON = frozenset({"application/json", "text/json"})
@@ -68,6 +68,13 @@ def kind_of(request: web.BaseRequest) -> Kind:
 def takes_long(kind: Kind, body: bytes) -> bool:
     """Say whether the body may hold so many events that to check them could hold up others."""
     return body.count(b"{" if kind is Kind.JSON else b"\n") > _MANY_EVENTS
+
+
+def look(envelope: Envelope, kind: Kind, body: bytes, *, keeps_invalid: bool) -> tuple[Checked, list[Refused]]:
+    """Check a body, and tell apart what is invalid where it is to be kept; else raise as `check` does."""
+    if keeps_invalid:
+        return sort_out(envelope, body, are_lines=kind is Kind.LINES)
+    return check(envelope, kind, body), []
 
 
 def check(envelope: Envelope, kind: Kind, body: bytes) -> Checked:

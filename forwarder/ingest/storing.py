@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from forwarder.envelope import Checked, Refused
-from forwarder.errors import TooLargeError, UnavailableError
+from forwarder.errors import NoRoomForInvalidError, TooLargeError, UnavailableError
 from forwarder.ingest.answers import Answers
 from forwarder.ingest.intake import Intake
 
@@ -21,6 +21,8 @@ class Piece:
     checked: Checked
     refused: list[Refused]
     first: int
+    keeps_refused: bool = False
+    """Whether what was refused is to be kept as invalid; else the client has been told."""
 
     @property
     def last(self) -> int:
@@ -45,17 +47,27 @@ class Storing:
 
     async def store(self, piece: Piece) -> None:
         """Store the events of a piece. Raises UnavailableError where they cannot be stored in time."""
+        if piece.keeps_refused and piece.refused:
+            try:
+                await self._together(piece.checked, piece.refused)
+            except NoRoomForInvalidError:
+                for refusal in piece.refused:
+                    await self._answers.refuse(piece.first + refusal.index, refusal.status, refusal.detail)
+            else:
+                return
         try:
             await self._together(piece.checked)
         except TooLargeError:
             await self._apart(piece.checked, piece.numbers())
 
-    async def _together(self, checked: Checked) -> None:
+    async def _together(self, checked: Checked, invalid: Sequence[Refused] = ()) -> None:
         """Store events, waiting for as long as the queue cannot take them."""
-        while checked.events:
+        while checked.events or invalid:
             try:
-                await self._intake.accept(checked)
+                await self._intake.accept(checked, invalid)
                 break
+            except NoRoomForInvalidError:
+                raise
             except UnavailableError:
                 if (seconds := self._patience()) <= 0:
                     raise

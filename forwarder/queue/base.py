@@ -138,6 +138,19 @@ class Queue(Protocol):
         where there is no room for more of them.
         """
 
+    async def readmit(
+        self,
+        passed: Sequence[DeadLetter],
+        segments: Sequence[Segment],
+        again: Sequence[tuple[DeadLetter, Burial]] = (),
+    ) -> bool:
+        """Store what dead letters turned out to be, all or nothing; durable on return.
+
+        Those that `passed` leave their account as delivered, and `segments` are accepted in their place; those that
+        died `again` do so for another reason, under a new number. Returns False, having changed nothing, where one of
+        them is gone meanwhile. Raises as `append` does.
+        """
+
     async def purge_dead(self, wanted: DeadFilter) -> int:
         """Drop dead letters, counted as dropped; return how many."""
 

@@ -93,6 +93,13 @@ def _row(store: Store, number: int) -> DeadRow | None:
     return read_row(values[0]) if values else None
 
 
+def row_of(store: Store, letter: int) -> DeadRow | None:
+    """Return the row that has the letter of this number; None where it is gone."""
+    found = store.query("SELECT id FROM dead_segment WHERE id >= ? ORDER BY id LIMIT 1", (letter,))
+    row = _row(store, found[0][0]) if found else None
+    return row if row is not None and any(number == letter for number, *_ in row.letters()) else None
+
+
 def _wanted_of(row: DeadRow, search: Search, after: int, limit: int) -> _Found:
     name, burial = search.names[row.destination], row.burial
     found = list[DeadLetter]()

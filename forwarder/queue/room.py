@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from forwarder.errors import QueueFullError
+from forwarder.errors import QueueFullError, ShareFullError
 from forwarder.queue.store import Store
 
 # What moves may exceed a bound by so much of it.
@@ -36,10 +36,10 @@ def queue_full(store: Store) -> QueueFullError:
     return QueueFullError(f"the queue is full: {store.max_bytes:,} bytes (queue.max_bytes)")
 
 
-def share_full(store: Store, name: str) -> QueueFullError:
+def share_full(store: Store, name: str) -> ShareFullError:
     share = store.lanes[name].share
     setting = share.setting or f"destinations.{name}.queue.max_bytes"
-    return QueueFullError(f"the queue of destination {name} is full: {share.max_bytes:,} bytes ({setting})")
+    return ShareFullError(f"the queue of destination {name} is full: {share.max_bytes:,} bytes ({setting})", name)
 
 
 def move(store: Store, names: Iterable[str], act: Callable[[], T]) -> T:

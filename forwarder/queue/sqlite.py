@@ -33,7 +33,7 @@ from forwarder.model import (
     QueueStats,
     Segment,
 )
-from forwarder.queue import admission, apart, burying, cutting, dead, views, waiting
+from forwarder.queue import admission, apart, burying, cutting, dead, readmission, views, waiting
 from forwarder.queue.base import Pending, Share
 from forwarder.queue.commit import GroupCommit, Operation
 from forwarder.queue.folder import folder_error, make_folder
@@ -315,6 +315,16 @@ class SqliteQueue:
     async def replay(self, wanted: DeadFilter) -> int:
         """Move dead letters to the end of their queues; return how many."""
         return await self._all_letters(dead.replay, wanted)
+
+    async def readmit(
+        self,
+        passed: Sequence[DeadLetter],
+        segments: Sequence[Segment],
+        again: Sequence[tuple[DeadLetter, Burial]] = (),
+    ) -> bool:
+        """Store what dead letters turned out to be, all or nothing; durable on return."""
+        done: bool = await self._commit.submit(lambda store: readmission.readmit(store, passed, segments, again))
+        return done
 
     async def purge_dead(self, wanted: DeadFilter) -> int:
         """Drop dead letters, counted as dropped; return how many."""

@@ -333,7 +333,7 @@ async def test_every_route_that_is_not_a_look_is_an_act() -> None:
     """A route is open to everybody because it is named as one, not because nobody thought of it."""
     queue = MemoryQueue()
     access = Access(Address(path="/none"), Reach.FILE, token=None, allow_uids=frozenset())
-    routes = AdminApi(queue, FakeDaemon(queue), FakeReloads()).application(access).router.routes()
+    routes = AdminApi(queue, FakeDaemon(queue), FakeReloads(), queue.readmitted).application(access).router.routes()
     found = {(route.method, route.resource.canonical) for route in routes if route.resource is not None}
     verbs = {("POST", path.replace("flush", "{verb}")) for _, path in ACTS[:1]}
     acts = verbs | {(method, path) for method, path in (*ACTS[3:], *CONTENTS)}

@@ -77,7 +77,7 @@ def test_every_route_is_described() -> None:
     """The description has each route of the application, and no other."""
     queue = MemoryQueue()
     access = Access(Address(path="/none"), Reach.FILE, token=None, allow_uids=frozenset())
-    routes = AdminApi(queue, FakeDaemon(queue), FakeReloads()).application(access).router.routes()
+    routes = AdminApi(queue, FakeDaemon(queue), FakeReloads(), queue.readmitted).application(access).router.routes()
     found: set[tuple[str, str]] = set()
     for route in routes:
         path = route.resource.canonical if route.resource is not None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,6 +67,16 @@ def test_removed() -> None:
     destinations = build(counters, {})["destinations"]
     assert isinstance(destinations, dict)
     assert {name: state["state"] for name, state in destinations.items()} == {"queued": "removed", "dead": "removed"}
+
+
+@pytest.mark.parametrize("counters", [Counters(3, dead=3), Counters(3, dropped=3), Counters(3, delivered=3)])
+def test_invalid(counters: Counters) -> None:
+    """The account of what breaks the rules stands behind the destinations from the first time on."""
+    idle = {"main": DestinationStatus(State.IDLE)}
+    destinations = build({"invalid": counters, "main": Counters()}, idle)["destinations"]
+    assert isinstance(destinations, dict)
+    assert {name: state["state"] for name, state in destinations.items()} == {"main": "idle", "invalid": "invalid"}
+    assert build({"invalid": Counters(), "main": Counters()}, idle)["destinations"].keys() == {"main"}  # type: ignore[attr-defined]
 
 
 def test_clock_set_back() -> None:

@@ -146,7 +146,7 @@ def test_damaged_event(served: Served, tmp_path: Path) -> None:
     assert ended.out == '{"n":1.0}\n{"n":2}\n'
     assert ended.err.startswith("2 events exported\n1 event left out")
     assert dead(served, "export", "--full").out.count("\n") == 3
-    words = "nothing was put back: what matches is damaged; see forwarder dead export --full\n"
+    words = "nothing was put back: what matches is damaged, or still invalid; see forwarder dead export --full\n"
     assert dead(served, "replay", "--id", "3") == Ended(0, words, "")
 
 

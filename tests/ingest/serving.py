@@ -19,7 +19,7 @@ from forwarder.ingest.http import HttpIntake
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.listening import Listener, listen
 from forwarder.ingest.stream import StreamIntake
-from forwarder.model import Address, DeadSegment, Segment
+from forwarder.model import INVALID, Address, DeadFilter, DeadLetter, DeadSegment, Segment
 from forwarder.queue.base import Queue, Share
 from forwarder.queue.sqlite import SqliteQueue
 from tests.admin.memory import MemoryQueue
@@ -95,16 +95,26 @@ class Serving:
     close_stream: Callable[[], Awaitable[None]] = field(init=False)
     """Listen no more, and stop the stream."""
 
+    async def invalid(self) -> list[DeadLetter]:
+        """Return what was kept as invalid; the account adds up."""
+        found = [letter async for letter in self.queue.dead_letters(DeadFilter(INVALID))]
+        account = (await self.queue.stats()).destinations[INVALID]
+        assert account.accepted == account.queued + account.delivered + account.dead + account.dropped
+        assert account.dead == len(found)
+        return found
+
     async def stored(self, destination: str = "main") -> list[int]:
         """Return the numbers of the events in the queue, in order."""
         return numbers([found async for found in self.queue.peek(destination, None)])
 
 
 @asynccontextmanager
-async def sqlite(tmp_path: Path, max_bytes: int = 64 * 1024 * 1024) -> AsyncIterator[SqliteQueue]:
-    """Open a queue for one destination."""
+async def sqlite(
+    tmp_path: Path, max_bytes: int = 64 * 1024 * 1024, *, invalid_bytes: int = 1024 * 1024
+) -> AsyncIterator[SqliteQueue]:
+    """Open a queue for one destination, and for what is invalid."""
     async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=max_bytes) as queue:
-        await queue.configure({"main": Share()})
+        await queue.configure({"main": Share(), INVALID: Share(invalid_bytes, setting="ingest.invalid_max_bytes")})
         yield queue
 
 

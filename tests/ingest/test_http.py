@@ -28,6 +28,7 @@ from forwarder.errors import (
     StorageError,
     TooLargeError,
 )
+from forwarder.model import DeadFilter
 from tests.ingest.conftest import Logs
 from tests.ingest.serving import MAX_EVENT, MAX_REQUEST, Serving, StubbornQueue, connect, event, line, lines, serving
 from tests.ingest.serving import sqlite as open_queue
@@ -327,6 +328,115 @@ class TestRefused:
                 # It hung up while the client was still writing.
                 pass
         assert await post(served, json.dumps(event(1))) == (202, {"accepted": 1})
+
+
+class TestInvalid:
+    """What breaks the rules where it is kept as a dead letter."""
+
+    @pytest.fixture
+    async def keeping(self, server: Serving) -> Serving:
+        server.intake.keeps_invalid = True
+        return server
+
+    async def test_an_array(self, keeping: Serving) -> None:
+        """The good events of an array are stored, the bad ones are dead letters, and the answer says how many."""
+        body = b"[%s,{},%s,42]" % (line(0).strip(), line(1).strip())
+        assert await post(keeping, body) == (202, {"accepted": 2, "invalid": 2})
+        assert await keeping.stored() == [0, 1]
+        found = await keeping.invalid()
+        assert [(letter.reason, letter.status, letter.event) for letter in found] == [
+            ("invalid", 422, b"{}"),
+            ("invalid", 422, b"42"),
+        ]
+        assert found[0].detail == "eventSourceId: is required: a string that is not empty"
+
+    async def test_lines(self, keeping: Serving) -> None:
+        """Of lines each stands for itself: no JSON, no UTF-8, too large, or without a destination."""
+        bad = [b"nonsense", b'{"x":"\xff"}', line(9, 20_000).strip()]
+        body = line(0) + b"\n".join([*bad, b""]) + line(1)
+        assert await post(keeping, body, NDJSON) == (202, {"accepted": 2, "invalid": 3})
+        assert await keeping.stored() == [0, 1]
+        assert [letter.status for letter in await keeping.invalid()] == [400, 400, 413]
+
+    async def test_a_large_body(self, keeping: Serving) -> None:
+        """What is checked in a thread is no exception."""
+        body = lines(0, 5000, 100) + b"{}\n" + lines(5000, 5001)
+        assert await post(keeping, io.BytesIO(body), NDJSON) == (202, {"accepted": 5001, "invalid": 1})
+
+    async def test_no_destination(self, tmp_path: Path) -> None:
+        """An event that matches no destination is kept, too."""
+        rules = Envelope(routes={"main": {"eventType": ["t"]}})
+        async with serving(tmp_path, envelope=rules) as server:
+            server.intake.keeps_invalid = True
+            body = [event(0), {**event(1), "eventType": "other"}]
+            assert await post(server, json.dumps(body)) == (202, {"accepted": 1, "invalid": 1})
+            assert [letter.event_id[-1] for letter in await server.invalid()] == ["1"]
+
+    async def test_a_body_that_breaks_off(self, keeping: Serving) -> None:
+        """A body whose events cannot be told apart is one that is none; one without anything in it is refused."""
+        assert await post(keeping, b"[%s," % line(0).strip()) == (202, {"accepted": 0, "invalid": 1})
+        assert json.loads((await keeping.invalid())[0].event)["invalid"]["text"].startswith('[{"eventSourceId"')
+        assert (await post(keeping, b" "))[0] == 400
+
+    async def test_ids(self, keeping: Serving) -> None:
+        """The ids that come back stand in the order of the events, with null for what is invalid."""
+        status, answer = await post(keeping, b"{}\n" + line(7) + b"x\n", NDJSON, PATH + "?return=ids")
+        assert status == 202
+        assert answer == {"accepted": 1, "invalid": 2, "eventIds": [None, event(7)["eventId"], None]}
+
+    async def test_one_request(self, served: Serving) -> None:
+        """A request says for itself what is to be done, whatever is configured."""
+        assert (await post(served, b"{}"))[0] == 422
+        assert await post(served, b"{}", path=PATH + "?invalid=dead_letter") == (202, {"accepted": 0, "invalid": 1})
+        served.intake.keeps_invalid = True
+        assert await post(served, b"{}") == (202, {"accepted": 0, "invalid": 1})
+        assert (await post(served, b"{}", path=PATH + "?invalid=refuse"))[0] == 422
+        status, answer = await post(served, b"{}", path=PATH + "?invalid=drop")
+        assert (status, answer["detail"]) == (400, "invalid=drop is not known")
+        assert len(await served.invalid()) == 2
+
+    async def test_good_events_are_answered_as_ever(self, keeping: Serving) -> None:
+        """Where nothing is invalid the answer says nothing of it."""
+        assert await post(keeping, line(0)) == (202, {"accepted": 1})
+        assert await post(keeping, lines(1, 3), NDJSON) == (202, {"accepted": 2})
+
+    async def test_many_single_events(self, keeping: Serving) -> None:
+        """Requests that are stored together keep apart: each is answered for itself."""
+        bodies = [line(number) if number % 5 else b"{}" for number in range(50)]
+        async with client(keeping) as session:
+
+            async def one(body: bytes) -> Any:
+                async with session.post(PATH, data=body, headers=JSON) as response:
+                    return response.status, await response.json()
+
+            answers = await asyncio.gather(*map(one, bodies))
+        good, bad = (202, {"accepted": 1}), (202, {"accepted": 0, "invalid": 1})
+        assert answers == [good if number % 5 else bad for number in range(50)]
+        assert (len(await keeping.stored()), len(await keeping.invalid())) == (40, 10)
+
+    @pytest.mark.parametrize("headers", [JSON, NDJSON])
+    async def test_a_full_account(self, tmp_path: Path, logs: Logs, headers: dict[str, str]) -> None:
+        """Where the account is full, what is invalid is refused again, with all of its request; good ones go in."""
+        async with open_queue(tmp_path, invalid_bytes=64 * 1024) as queue, serving(tmp_path, queue=queue) as server:
+            server.intake.keeps_invalid = True
+            bad = json.dumps({"x": "x" * 9000}).encode()
+            answers = [await post(server, bad, headers) for _ in range(20)]
+            kept = answers.count((202, {"accepted": 0, "invalid": 1}))
+            assert 3 < kept < 8
+            status, answer = answers[-1]
+            assert (status, answer["errors"][0]["field"]) == (422, "eventSourceId")
+            assert await post(server, line(0), headers) == (202, {"accepted": 1})
+            assert len(await server.invalid()) == kept
+            await queue.purge_dead(DeadFilter("invalid"))
+            assert (await post(server, bad, headers))[0] == 202
+        assert [found["event"] for found in logs] == ["invalid.full"]
+        logs.clear()
+
+    async def test_a_full_queue(self, tmp_path: Path) -> None:
+        """While the queue itself is full, what is invalid is to be sent again later, like anything else."""
+        async with serving(tmp_path, queue=StubbornQueue(QueueFullError("full"))) as server:
+            server.intake.keeps_invalid = True
+            assert (await post(server, b"{}"))[0] == 503
 
 
 class TestAccess:

@@ -474,6 +474,50 @@ class TestFullQueue:
             assert await ours.rest() == [{"ack": 10}]
 
 
+class TestInvalid:
+    """Lines that break the rules where they are kept as dead letters."""
+
+    async def test_they_are_acked(self, server: Serving) -> None:
+        """What is kept counts as settled, in the order of the lines, and nothing is called refused."""
+        server.intake.keeps_invalid = True
+        async with client(server) as ours:
+            await ours.send(b"nonsense\n" + lines(0, 10) + b"{}\n\n\xff\n" + line(10) + b"x" * 50_000 + b"\n", end=True)
+            said = await ours.rest()
+        assert refusals(said) == []
+        assert said[-1] == {"ack": 15}
+        assert await server.stored() == list(range(11))
+        found = await server.invalid()
+        assert [letter.status for letter in found] == [400, 422, 400, 413]
+        excerpt = json.loads(found[-1].event)["invalid"]
+        assert (excerpt["text"], excerpt["bytes"]) == ("x" * 4096, 50_000)
+
+    async def test_a_full_account(self, tmp_path: Path, logs: Logs) -> None:
+        """Where the account is full, lines are refused by their numbers again, and good ones beside them are stored."""
+        async with open_queue(tmp_path, invalid_bytes=64 * 1024) as queue, serving(tmp_path, queue=queue) as server:
+            server.intake.keeps_invalid = True
+            async with client(server) as ours:
+                said = []
+                for number in range(20):
+                    await ours.send(json.dumps({"x": "x" * 9000}).encode() + b"\n" + line(number))
+                    said += await ours.acked(2 * number + 2)
+            kept = len(await server.invalid())
+            assert 3 < kept < 8
+            assert refusals(said) == [(2 * number + 1, 422) for number in range(kept, 20)]
+            assert await server.stored() == list(range(20))
+        assert [found["event"] for found in logs] == ["invalid.full"]
+        logs.clear()
+
+    async def test_a_full_queue(self, tmp_path: Path) -> None:
+        """While the queue itself is full they wait like any other line."""
+        queue = StubbornQueue(QueueFullError("full"))
+        async with serving(tmp_path, queue=queue) as server, client(server) as ours:
+            server.intake.keeps_invalid = True
+            await ours.send(b"{}\n", end=True)
+            await until(lambda: queue.attempts)
+            queue.relent()
+            assert await ours.rest() == [{"ack": 1}]
+
+
 class TestStop:
     async def test_what_was_received_is_settled(self, server: Serving) -> None:
         """A stop stores and acks the whole lines that were received, and closes."""

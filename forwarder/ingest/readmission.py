@@ -1,0 +1,75 @@
+"""What was kept as invalid goes through the checks of the intake again: rules, limits and routes may be others now."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from forwarder.envelope import Checked, Envelope, as_sent, sort_out
+from forwarder.errors import IntakeError
+from forwarder.ingest.intake import Intake
+from forwarder.model import INVALID, Burial, DeadFilter, DeadLetter
+from forwarder.queue.base import Queue
+
+# Letters, and bytes of them, that are checked and stored in one step.
+_STEP_LETTERS = 256
+_STEP_BYTES = 1024 * 1024
+
+
+async def readmit(queue: Queue, intake: Intake, wanted: DeadFilter) -> int:
+    """Accept those of the wanted letters that pass now; return how many. The others stay, with what is wrong today.
+
+    Raises UnavailableError or TooLargeError.
+    """
+    if wanted.destination not in {None, INVALID} or wanted.reason not in {None, INVALID}:
+        return 0
+    total = 0
+    async for letters in _steps(queue, replace(wanted, destination=INVALID, reason=INVALID)):
+        total += await _again(queue, intake.envelope, letters)
+    return total
+
+
+async def _steps(queue: Queue, wanted: DeadFilter) -> AsyncIterator[list[DeadLetter]]:
+    step, size = list[DeadLetter](), 0
+    async for letter in queue.dead_letters(wanted):
+        step.append(letter)
+        size += len(letter.event)
+        if len(step) >= _STEP_LETTERS or size >= _STEP_BYTES:
+            yield step
+            step, size = [], 0
+    if step:
+        yield step
+
+
+async def _again(queue: Queue, envelope: Envelope, letters: list[DeadLetter]) -> int:
+    passed, again = list[DeadLetter](), list[tuple[DeadLetter, Burial]]()
+    data, routes = b"", list[tuple[str, ...]]()
+    for letter in letters:
+        found = check(envelope, letter)
+        if isinstance(found, Checked):
+            passed.append(letter)
+            data += found.data
+            routes += found.routes
+        elif found is not None and (found.status, found.detail) != (letter.status, letter.detail):
+            again.append((letter, found))
+    if not passed and not again:
+        return 0
+    segments = Checked.of(data, routes).segments if passed else []
+    if await queue.readmit(passed, segments, again):
+        return len(passed)
+    # Somebody has purged or replayed some of them meanwhile; each by itself is there or not.
+    return sum([await _again(queue, envelope, [letter]) for letter in letters]) if len(letters) > 1 else 0
+
+
+def check(envelope: Envelope, letter: DeadLetter) -> Checked | Burial | None:
+    """Return what the letter is now: events, or why it is none; None where not all of it was kept."""
+    sent = as_sent(letter.event)
+    if sent is None:
+        return None
+    try:
+        # Most came as a line, and hear the same words again; an array is none, nor is what has several.
+        is_line = sent[:1] != b"[" and b"\n" not in sent
+        checked, refused = sort_out(envelope, sent, are_lines=is_line)
+    except IntakeError as error:
+        return Burial(INVALID, error.status, error.message)
+    return Burial(INVALID, refused[0].status, refused[0].detail) if refused else checked

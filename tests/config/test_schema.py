@@ -478,3 +478,11 @@ def test_what_is_no_group(refuse: Refuse, group: str) -> None:
     """What cannot be a group, or is -1, is refused."""
     (found,) = refuse(f"ingest: {{socket_group: {group}}}\n{DESTINATION}")
     assert found.path == "ingest.socket_group"
+
+
+def test_the_account_of_what_is_invalid_is_no_destination(accept: Load, refuse: Refuse) -> None:
+    """No destination can have the name of the account in which invalid events stand; a longer name is another."""
+    (found,) = refuse(DESTINATION.replace("main", "invalid"))
+    assert found.path == "destinations.invalid"
+    assert "the account of what breaks the rules (ingest.invalid)" in found.remedy
+    assert "invalid-2" in accept(DESTINATION.replace("main", "invalid-2")).destinations

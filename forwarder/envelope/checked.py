@@ -82,6 +82,25 @@ class Refused:
     """Stands for a line that was too long to be kept; `line` is empty then."""
 
 
+def joined(events: Iterable[bytes | msgspec.Raw]) -> Iterable[bytes]:
+    """Return events as lines, in pieces of about `MAX_SEGMENT_BYTES`."""
+    if isinstance(events, list):
+        return pieces(b"\n".join([*events, b""]), MAX_SEGMENT_BYTES)
+    return _gathered(events)
+
+
+def _gathered(events: Iterable[bytes | msgspec.Raw]) -> Iterator[bytes]:
+    lines, size = list[bytes | msgspec.Raw](), 0
+    for event in events:
+        lines.append(event)
+        size += len(event) + 1
+        if size >= MAX_SEGMENT_BYTES:
+            yield b"\n".join([*lines, b""])
+            lines, size = [], 0
+    if lines:
+        yield b"\n".join([*lines, b""])
+
+
 def pieces(data: bytes, limit: int) -> Iterable[bytes]:
     """Cut lines into pieces of at most `limit` bytes, or of a single line that is longer."""
     return (data,) if 0 < len(data) <= limit else _cut(data, limit)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 
 import msgspec
 
-from forwarder.envelope.checked import MAX_SEGMENT_BYTES, Checked, Refused, pieces
+from forwarder.envelope.checked import MAX_SEGMENT_BYTES, Checked, Refused, joined, pieces
 from forwarder.envelope.exact import read_envelope
 from forwarder.envelope.fields import Fields, RefusedError, are_complete, check_kinds, check_rules, too_large_words
 from forwarder.envelope.ids import new_ids
@@ -30,21 +30,21 @@ from forwarder.envelope.text import (
     json_words,
     put_in,
     put_in_front,
+    split_array,
 )
 from forwarder.errors import EventError, IntakeError, InvalidEventsError, MalformedError, TooLargeError
-from forwarder.model import lines_within
+from forwarder.model import lines_within, whole_lines
 
 MAX_ERRORS = 20
 # What is looked at together after the quick way did not vouch for the whole: bytes, then lines.
 _PART_BYTES = 16 * 1024
 _GROUP = 32
 # Lines that are looked at closely in one go, so that a flood of bad ones does not hold up the others.
-_MAX_CLOSE = 4096
+_MAX_CLOSE = 512
 
 _PAIR = frozenset({"eventObjectType", "eventObjectId"})
 
 _fields = msgspec.json.Decoder(Fields)
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
 _raw = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -60,6 +60,15 @@ class _Sifted:
     """How many were looked at."""
     size: int = 0
     """Bytes that were looked at."""
+    close: int = 0
+    """Lines that were looked at closely."""
+    max_refused: float = inf
+    max_close: float = inf
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether no more is to be looked at: so many were refused, or took a close look."""
+        return len(self.refused) >= self.max_refused or self.close >= self.max_close
 
     def checked(self) -> Checked:
         data = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
@@ -101,17 +110,17 @@ class Envelope:
             if b"\n" in body or b"\r" in body:
                 body = msgspec.json.format(body, indent=-1)
             if body[:1] == b"[":
-                return self._quick_array(body) or self._accept(b"\n".join([*_raws.decode(body), b""]))
+                return self._quick_array(body) or self._accept(joined(split_array(body)))
             _raw.decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
             raise MalformedError(json_words(body, error)) from None
         _check_object(body)
-        return self._accept(body + b"\n")
+        return self._accept([body + b"\n"])
 
     def parse_lines(self, body: bytes) -> Checked:
         """Check newline-delimited JSON; blank lines are skipped. Raises as `parse` does."""
         _check_text(body)
-        return self._accept(_ended(body))
+        return self._accept(pieces(_ended(body), MAX_SEGMENT_BYTES))
 
     def examine(self, body: bytes) -> tuple[Checked, list[Refused]]:
         """Check a JSON object or an array of objects event by event: what may be stored, what was refused and why.
@@ -122,17 +131,19 @@ class Envelope:
             return self.parse(body), []
         body = _stripped(body)
         try:
-            lines = [*elements(body), b""]
+            lines = list(joined(elements(body)))
         except (msgspec.DecodeError, RecursionError) as error:
             raise MalformedError(json_words(body, error)) from None
         if body[:1] != b"[":
             _check_object(body)
-        sifted = self._sift(b"\n".join(lines))
-        return sifted.checked(), sifted.refusals()
+        return self._each_of(lines)
 
     def examine_lines(self, body: bytes) -> tuple[Checked, list[Refused]]:
         """Check newline-delimited JSON line by line: what may be stored, what was refused and why."""
-        sifted = self._sift(_ended(body))
+        return self._each_of(pieces(_ended(body), MAX_SEGMENT_BYTES))
+
+    def _each_of(self, lines: Iterable[bytes]) -> tuple[Checked, list[Refused]]:
+        sifted = self._sift(lines)
         return sifted.checked(), sifted.refusals()
 
     def sift(self, data: bytes) -> tuple[Checked, list[Refused], bytes]:
@@ -140,11 +151,11 @@ class Envelope:
 
         Returns the lines that were not looked at, too, where a close look takes long.
         """
-        sifted = self._sift(data, max_close=_MAX_CLOSE)
+        sifted = self._sift(pieces(data, MAX_SEGMENT_BYTES), max_close=_MAX_CLOSE)
         return sifted.checked(), sifted.refusals(), data[sifted.size :]
 
-    def _accept(self, data: bytes) -> Checked:
-        sifted = self._sift(data, max_refused=MAX_ERRORS)
+    def _accept(self, lines: Iterable[bytes]) -> Checked:
+        sifted = self._sift(lines, max_refused=MAX_ERRORS)
         for index, _line, refusal in sifted.refused:
             if refusal.error is not InvalidEventsError:
                 raise refusal.error(f"event {index}: {refusal.message}")
@@ -152,29 +163,34 @@ class Envelope:
             raise InvalidEventsError([EventError(i, r.field, r.message) for i, _, r in sifted.refused[:MAX_ERRORS]])
         return sifted.checked()
 
-    def _sift(self, data: bytes, *, max_refused: float = inf, max_close: float = inf) -> _Sifted:
-        """Look at all lines, or until so many were refused, or looked at closely."""
-        sifted, close = _Sifted(), 0
-        for piece in pieces(data, MAX_SEGMENT_BYTES):
+    def _sift(self, lines: Iterable[bytes], *, max_refused: float = inf, max_close: float = inf) -> _Sifted:
+        """Look at all lines, in pieces, or until so many were refused, or looked at closely."""
+        sifted = _Sifted(max_refused=max_refused, max_close=max_close)
+        for piece in lines:
             if self._quick(piece, sifted):
                 sifted.size += len(piece)
                 continue
             for part in pieces(piece, _PART_BYTES):
-                if not self._quick(part, sifted):
-                    close += self._closely(part, sifted)
-                sifted.size += len(part)
-                if len(sifted.refused) >= max_refused or close >= max_close:
+                if self._quick(part, sifted):
+                    sifted.size += len(part)
+                else:
+                    self._closely(part, sifted)
+                if sifted.is_enough:
                     return sifted
         return sifted
 
-    def _closely(self, data: bytes, sifted: _Sifted) -> int:
-        """Look at lines group by group, and one by one where something is wrong; return how many there are."""
-        lines = [line for line in (line.strip(b" \t\r") for line in data.split(b"\n")) if line]
+    def _closely(self, data: bytes, sifted: _Sifted) -> None:
+        """Look at lines group by group, and one by one where something is wrong."""
+        lines = whole_lines(data)
         for start in range(0, len(lines), _GROUP):
             group = lines[start : start + _GROUP]
-            if not self._quick(b"\n".join([*group, b""]), sifted):
-                self._each(group, sifted)
-        return len(lines)
+            found = [line for line in (line.strip(b" \t\r\n") for line in group) if line]
+            if found and not self._quick(b"\n".join([*found, b""]), sifted):
+                self._each(found, sifted)
+            sifted.size += sum(map(len, group))
+            sifted.close += len(group)
+            if sifted.is_enough:
+                return
 
     # --- the quick way -------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Final, NamedTuple
@@ -206,6 +206,31 @@ def _is_alone(found: re.Match[bytes]) -> bool:
 def _whole(text: bytes) -> bytes:
     """Put U+FFFD in place of each surrogate that is alone; every place stays what it was."""
     return _surrogates.sub(lambda found: b"\\ufffd" if _is_alone(found) else found[0], text)
+
+
+# An array with fewer bytes for each of its commas may have so many elements that all of them at once take too much.
+_FEWEST_BYTES: Final = 10
+
+
+def split_array(array: bytes) -> Iterable[bytes | msgspec.Raw]:
+    """Return the text of each element of a JSON array. Raises msgspec.DecodeError or RecursionError."""
+    if array.count(b",") * _FEWEST_BYTES < len(array):
+        return _raws.decode(array)
+    # That it is JSON is known before its first element is looked at.
+    _raw.decode(array)
+    return _one_by_one(array)
+
+
+def _one_by_one(array: bytes) -> Iterator[bytes]:
+    # One character a byte, so that the places are those of the bytes.
+    chars = array.decode("latin-1")
+    at = _skip_space(chars, 1)
+    while chars[at] != "]":
+        _value, end = _scan(chars, at)
+        yield array[at:end]
+        at = _skip_space(chars, end)
+        if chars[at] == ",":
+            at = _skip_space(chars, at + 1)
 
 
 def elements(text: bytes) -> Iterator[bytes]:

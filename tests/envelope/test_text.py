@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import msgspec
 import pytest
 from hypothesis import given, settings
 
-from forwarder.envelope.text import elements, is_deeper, members, put_in_front
+from forwarder.envelope.text import elements, is_deeper, members, put_in_front, split_array
 from tests.events import Pairs, event_texts, loads
 
 
@@ -99,3 +101,26 @@ def test_what_has_no_elements(text: bytes) -> None:
     """What is no JSON, whatever stands in its strings, has no elements."""
     with pytest.raises(msgspec.DecodeError):
         list(elements(text))
+
+
+@pytest.mark.parametrize(
+    "array", [b"[]", b"[ ]", b"[{},[] ,1]", b'[{"a":",]"},\n{"a":[1,2]}]', b"[[],{}" + b",[]" * 99 + b"]"]
+)
+def test_an_array_is_split_in_two_ways(array: bytes) -> None:
+    """The elements of an array are the same, whether all are read at once or, where they are tiny, one by one."""
+    found = [bytes(part) for part in split_array(array + b" " * 10_000)]
+    assert found == [bytes(part) for part in split_array(array)] == list(elements(array.replace(b"\n", b" ")))
+
+
+def test_tiny_elements_are_not_all_read_at_once() -> None:
+    """Of millions of tiny elements a few are in memory at a time, and what is no JSON is known before the first."""
+    tiny = b"[" + b"{}," * 1_000_000 + b"{}]"
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in split_array(tiny)) == 1_000_001
+        _kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * len(tiny)
+    with pytest.raises(msgspec.DecodeError):
+        split_array(tiny[:-1])

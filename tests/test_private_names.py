@@ -25,8 +25,6 @@ MODULES = sorted(file for file in (ROOT / "forwarder").rglob("*.py") if file.nam
 
 # Documented, in spite of the underscore: named tuples keep it off their fields' names, and os._exit is a system call's.
 DOCUMENTED = {"_replace", "_exit"}
-# Places that are known, and to be mended: aiosqlite has no public way to run a whole job on its thread.
-KNOWN = {("forwarder.queue.database", "_conn"), ("forwarder.queue.database", "_execute")}
 
 
 def is_private(name: str) -> bool:
@@ -100,13 +98,7 @@ def test_no_private_name_of_a_library_is_used(module: Path) -> None:
     for _, member in inspect.getmembers(importlib.import_module(name), inspect.isclass):
         if member.__module__ == name and member.__qualname__ in vars(sys.modules[name]):
             found |= set(inherited(member))
-    assert {private for private in found if (name, private) not in KNOWN} == set()
-
-
-def test_what_is_known_is_still_there() -> None:
-    """A place that was mended is taken off the list."""
-    modules = {name_of(module): module for module in MODULES}
-    assert {(name, private) for name, private in KNOWN if private in set(used(modules[name].read_text()))} == KNOWN
+    assert set(filter(is_private, found)) == set()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import aiosqlite
 import structlog
@@ -48,10 +48,34 @@ class ForeignFileError(sqlite3.DatabaseError):
     """The file is a SQLite database, but not a queue."""
 
 
+class _Job:
+    """Something to do with the raw connection, which stands where a statement does; it is its own cursor."""
+
+    def __init__(self, act: Callable[[sqlite3.Connection], Any]) -> None:
+        self._act = act
+        self._result: Any = None
+
+    def run(self, db: sqlite3.Connection) -> _Job:
+        self._result = self._act(db)
+        return self
+
+    def fetchall(self) -> Any:
+        return self._result
+
+
+class _RawConnection(sqlite3.Connection):
+    """Runs a job where it is given one in place of a statement."""
+
+    def execute(self, sql: str | _Job, parameters: Any = (), /) -> Any:
+        return sql.run(self) if isinstance(sql, _Job) else super().execute(sql, parameters)
+
+
 class Connection(aiosqlite.Connection):
     """An aiosqlite connection that runs a whole job on its thread.
 
-    aiosqlite makes each call a hop between threads, which costs more than most statements do.
+    aiosqlite makes each call a hop between threads, which costs more than most statements do. What it runs there
+    for one call is `execute` of the raw connection, and `fetchall` of what that returns: so a job is given to it
+    as a statement.
     """
 
     def __init__(self, connector: Callable[[], sqlite3.Connection], iter_chunk_size: int) -> None:
@@ -61,10 +85,10 @@ class Connection(aiosqlite.Connection):
     async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Run `job` with the raw connection on the connection's thread; sqlite3's errors are mapped."""
         try:
-            result: T = await self._execute(partial(job, self._conn))  # type: ignore[no-untyped-call]
+            result: Any = await self.execute_fetchall(cast("str", _Job(job)))
         except sqlite3.Error as error:
             raise map_error(error) from error
-        return result
+        return cast("T", result)
 
     def tell(self, act: Callable[..., None], *values: Any) -> None:
         """Call something on the event loop, from a job; calls keep their order, and come before the job's result."""
@@ -175,7 +199,7 @@ def _remove(path: Path) -> None:
 async def _connect(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> Connection:
     def connector() -> sqlite3.Connection:
         # Transactions are begun and committed by our own statements only.
-        db = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+        db = sqlite3.connect(path, isolation_level=None, cached_statements=64, factory=_RawConnection)
         db.text_factory = as_text
         return db
 

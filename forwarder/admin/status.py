@@ -49,6 +49,8 @@ class DestinationState(msgspec.Struct):
     next_attempt_in_seconds: float | None
     last_success: datetime | None
     last_error: ErrorState | None
+    set_aside: int
+    reason: str | None
 
 
 class ReloadState(msgspec.Struct):
@@ -119,6 +121,8 @@ def _destination(counters: Counters, pump: DestinationStatus, now: float) -> Des
         next_attempt_in_seconds=_rounded(pump.next_attempt_in_seconds),
         last_success=None if pump.last_success is None else utc(pump.last_success),
         last_error=None if pump.last_error is None else _error(pump.last_error),
+        set_aside=pump.set_aside,
+        reason=pump.reason,
     )
 
 

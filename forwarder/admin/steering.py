@@ -24,6 +24,10 @@ class DestinationStatus:
     last_success: float | None = None
     """Seconds since the epoch."""
     last_error: LastError | None = None
+    set_aside: int = 0
+    """Events that were refused, or failed, alone, and are tried again by themselves; they count as queued."""
+    reason: str | None = None
+    """Why not everything is delivered, for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ _SCREEN = 100
 _DETAIL = 60
 _COLUMNS = ("ID", "DIED", "DESTINATION", "REASON", "STATUS", "EVENT ID", "DETAIL")
 _RIGHT = frozenset({"ID", "STATUS"})
-_REASONS = ("rejected", "too_large", "expired", "damaged", "invalid")
+_REASONS = ("rejected", "too_large", "failing", "expired", "damaged", "invalid")
 
 
 def _read_duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:

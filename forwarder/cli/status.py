@@ -74,6 +74,9 @@ def _print(status: Status, reason: str) -> None:
         f"{printable(queue.backend)}){full}\n"
     )
     print_table(_COLUMNS, _rows(status.destinations), right=_RIGHT)
+    for name, state in status.destinations.items():
+        if state.reason is not None:
+            click.echo(f"{printable(name)}: {printable(state.reason)}")
 
 
 def _rows(destinations: dict[str, DestinationState]) -> Iterator[tuple[str, ...]]:

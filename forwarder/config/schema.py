@@ -218,6 +218,24 @@ class RetryConfig:
         Maybe(Duration(at_least=_MOMENT, example="7d"), none="never"),
         "The age at which an undelivered event goes to the dead letters.",
     ] = None
+    isolate: Annotated[
+        bool,
+        Flag(),
+        "Try in parts what the destination fails at (5xx, no answer in time) three times in a row; a single event that "
+        "fails 20 times while others are taken goes to the dead letters.",
+    ] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateConfig:
+    """How fast a destination is sent to, at most, counting what is sent again."""
+
+    events: Annotated[
+        int | None, Maybe(Whole(at_least=1, at_most=1_000_000_000, example="5000")), "The most events a second."
+    ] = None
+    bytes: Annotated[
+        int | None, Maybe(Size(at_least=1024, example="2MiB")), "The most bytes of requests, as signed, a second."
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +297,7 @@ class DestinationConfig:
         Duration(at_least=_MOMENT, example="5min"),
         "How long a connection is used; then a new one goes to the address that the name has now.",
     ] = 300.0
+    max_rate: RateConfig = RateConfig()
     in_flight: Annotated[
         int, Whole(at_least=1, at_most=64), "Batches under way at the same time; only 1 keeps the order of events."
     ] = 1

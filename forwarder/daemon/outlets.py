@@ -14,7 +14,7 @@ from forwarder.admin.steering import DestinationStatus
 from forwarder.daemon.parts import Outlet
 from forwarder.delivery.aging import Aging
 from forwarder.delivery.pump import Pump
-from forwarder.model import EVERY_EVENT, EventFilter
+from forwarder.model import EVERY_EVENT, EventFilter, State
 from forwarder.queue.base import Queue
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class Outlets:
             if before is not None and before.outlet.is_same(outlet):
                 # A reload is also how somebody says that an address has changed.
                 before.outlet.client.renew()
+                if before.pump.link.gate.state is State.HOLDING:
+                    before.pump.flush()
                 continue
             if before is not None:
                 before.pump.retire()
@@ -157,4 +159,6 @@ def _status_of(pump: Pump) -> DestinationStatus:
         next_attempt_in_seconds=link.gate.next_attempt_in,
         last_success=link.last_success,
         last_error=link.last_error,
+        set_aside=len(link.suspects),
+        reason=link.reason,
     )

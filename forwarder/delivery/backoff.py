@@ -4,12 +4,18 @@ Exponential back-off with full jitter: after n failures in a row the wait is cho
 0 to min(max, initial x multiplier^(n - 1)) seconds, so that many forwarders do not come back at the
 same moment (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). A
 Retry-After is honoured when it is longer, but never beyond `max`.
+
+Where somebody has to mend the destination, the first tries come soon, as most mistakes are seen at
+once; then there is one every `max` seconds.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+
+# Seconds before a destination that is held is tried for the first times.
+_SOON = (5.0, 30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +39,7 @@ class Backoff:
         """Return the seconds to wait; `random` is from 0 to 1."""
         jittered = self.ceiling(failures) * random
         return jittered if retry_after is None else max(jittered, min(retry_after, self.max))
+
+    def hold(self, holds: int) -> float:
+        """Return the seconds to wait for a destination to be mended, after so many such waits in a row."""
+        return min(self.max, _SOON[holds]) if holds < len(_SOON) else self.max

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from forwarder.model import Limits
+from itertools import groupby
+
+from forwarder.envelope import is_json_line
+from forwarder.model import Batch, Limits, whole_lines
 from forwarder.queue.base import Pending
 
 
@@ -31,7 +34,15 @@ def payload(data: bytes, *, as_object: bool = False) -> bytes:
     return b"".join((b"[", joined[:-1], b"]"))
 
 
-def events_within(data: bytes, limits: Limits) -> int:
-    """Return how many of the first events of `data` make a batch within the limits; at least 1."""
-    end = len(data) if len(data) < limits.max_bytes else data.rfind(b"\n", 0, limits.max_bytes - 1) + 1
-    return max(1, min(limits.max_events, data.count(b"\n", 0, end)))
+def broken_apart(batch: Batch) -> tuple[list[Batch], list[Batch]]:
+    """Return what of a batch is no JSON object on a line, and the rest: runs of events, each a batch, in order."""
+    kinds = [line.startswith(b"{") and is_json_line(line[:-1]) for line in whole_lines(batch.data)]
+    broken: list[Batch] = []
+    whole: list[Batch] = []
+    left: Batch | None = batch
+    for is_whole, run in groupby(kinds):
+        events = len(list(run))
+        part, left = (left, None) if left is None or events == left.events else left.split(events)
+        if part is not None:
+            (whole if is_whole else broken).append(part)
+    return broken, whole

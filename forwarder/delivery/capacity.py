@@ -23,7 +23,8 @@ class Capacity:
         self._configured = configured
         self._patience = _PATIENCE
         self._passed = 0
-        self._is_trial = False
+        self.is_trial = False
+        """Whether `limits` are more than what is known to pass."""
         self.limits = configured
 
     def too_large(self, events: int, size: int) -> None:
@@ -37,8 +38,8 @@ class Capacity:
         else:
             self.limits = Limits(limits.max_events, max(1, size // 2))
         self._passed = 0
-        if self._is_trial:
-            self._is_trial = False
+        if self.is_trial:
+            self.is_trial = False
             self._patience = min(self._patience * 2, _MOST_PATIENCE)
 
     def passed(self, events: int, size: int) -> None:
@@ -47,13 +48,13 @@ class Capacity:
         if events * 2 <= limits.max_events and size * 2 <= limits.max_bytes:
             # A small one says nothing about the limits.
             return
-        if self._is_trial:
-            self._is_trial = False
+        if self.is_trial:
+            self.is_trial = False
             self._patience = _PATIENCE
         self._passed += 1
         if self._passed >= self._patience and limits != self._configured:
             self._passed = 0
-            self._is_trial = True
+            self.is_trial = True
             self.limits = Limits(
                 min(self._configured.max_events, limits.max_events * 2),
                 min(self._configured.max_bytes, limits.max_bytes * 2),

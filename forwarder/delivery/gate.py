@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 
+from forwarder.delivery.rate import Rate
 from forwarder.model import State
 
 # The longest wait that is not looked at again: a wake-up can get lost, a timer cannot.
@@ -20,8 +21,9 @@ _LOOK_AGAIN = 5.0
 class Gate:
     """Opens and closes for one destination. `wake` is called whenever a taker should look again."""
 
-    def __init__(self, wake: Callable[[], None], *, paused: bool = False) -> None:
+    def __init__(self, wake: Callable[[], None], rate: Rate, *, paused: bool = False) -> None:
         self._wake = wake
+        self._rate = rate
         self._changed = asyncio.Event()
         self._not_before = 0.0
         self._is_held = False
@@ -35,6 +37,8 @@ class Gate:
         """Deliveries that have begun and are not answered yet."""
         self.unsettled = 0
         """Deliveries that have begun and not ended."""
+        self.is_narrow = False
+        """Whether only one request after the other may go: batches that are not being sent go back."""
         self.is_draining = False
         self.wants_all = False
         """Whether what waits is to be sent without waiting for more."""
@@ -62,11 +66,18 @@ class Gate:
             self._not_before, self._is_held = until, held
         self.wants_all = self.is_draining
         self._is_retired = self._is_retired or self.is_draining
-        self._notify()
+        self.notify()
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """End a wait."""
         self._not_before = 0.0
         self._is_held = False
+        self.notify()
+
+    def narrow(self, is_narrow: bool) -> None:
+        """Let only one request after the other go, or as many as may be in flight again."""
+        self.is_narrow = is_narrow
+        self.notify()
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -85,12 +96,12 @@ class Gate:
         """Take note that a delivery begins."""
         self.under_way += 1
         self.unsettled += 1
-        self._notify()
+        self.notify()
 
     def answered(self) -> None:
         """Take note that a delivery has nothing more to send; the next one may begin while it is settled."""
         self.under_way -= 1
-        self._notify()
+        self.notify()
 
     def ended(self, *, was_answered: bool) -> None:
         """Take note that a delivery has ended."""
@@ -101,61 +112,68 @@ class Gate:
     def left(self, batches: int = 1) -> None:
         """Take note that batches are no longer held."""
         self.holders -= batches
-        self._notify()
+        self.notify()
 
     # --- told by people ------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Open, and send what waits at once."""
-        self._open()
+        self.open()
         self.wants_all = True
-        self._notify()
+        self.notify()
 
     def pause(self) -> None:
         self._is_paused = True
-        self._notify()
+        self.notify()
 
     def resume(self) -> None:
         self._is_paused = False
-        self._open()
-        self._notify()
+        self.open()
+        self.notify()
 
     def drain(self) -> None:
         """Send what waits, but end instead of waiting for anything."""
         self.is_draining = self.wants_all = True
-        self._notify()
+        self.notify()
 
     def retire(self) -> None:
         """Begin nothing more; what is being sent is finished."""
         self._is_retired = self.is_draining = True
-        self._notify()
+        self.notify()
+
+    async def wait_alone(self) -> None:
+        """Return when no batch is held any more."""
+        while self.holders:
+            await self.wait(_LOOK_AGAIN)
 
     @contextmanager
     def recalled(self) -> Iterator[None]:
         """Call back every batch that is not being sent, and keep others from being taken."""
         self._recalls += 1
-        self._notify()
+        self.notify()
         try:
             yield
         finally:
             self._recalls -= 1
-            self._notify()
+            self.notify()
 
     async def wait_recalled(self, timeout: float) -> None:
         """Return when only batches that are being sent are still held, or after `timeout` seconds."""
         end = monotonic() + timeout
         while self.holders > self._sending and (left := end - monotonic()) > 0:
-            await self._wait(left)
+            await self.wait(left)
 
     # --- asked by takers and deliveries --------------------------------------------------------
 
     async def may_take(self) -> bool:
-        """Return True once a batch may be taken, False when there will be no more."""
-        while self._is_called_back or self._not_before > monotonic():
-            if self.is_draining:
+        """Return True once a batch may be taken, or the gate is narrow, and False when there will be no more."""
+        while True:
+            is_closed = self._not_before > monotonic()
+            if self.is_draining and (self.is_stopped or is_closed):
                 return False
-            await self._wait(self.next_attempt_in or _LOOK_AGAIN)
-        return True
+            if not self.is_stopped and (self.is_narrow or not is_closed):
+                return True
+            await self.wait(self.next_attempt_in or _LOOK_AGAIN)
 
     async def may_begin(self, in_flight: int) -> bool:
         """Return True once fewer deliveries are under way, False when a batch that was taken is to be given back.
@@ -165,32 +183,53 @@ class Gate:
         while not self._is_called_back:
             if self.under_way < in_flight and self.unsettled <= in_flight:
                 return True
-            await self._wait(_LOOK_AGAIN)
+            await self.wait(_LOOK_AGAIN)
         return False
 
-    async def may_send(self) -> bool:
-        """Return True once a batch may be sent, False when it is to be given back."""
-        while not self._is_called_back:
-            left = self._not_before - monotonic()
+    async def may_send(self, *, alone: bool = False, early: bool = False) -> bool:
+        """Return True once a batch may be sent, False when it is to be given back.
+
+        `alone` is what goes while the gate is narrow; what is `early` does not wait until the gate opens.
+        """
+        while not (self.is_stopped if alone else self._is_called_back):
+            closed = 0.0 if early else self._not_before - monotonic()
+            left = max(closed, self._rate.ready_at - monotonic())
             if left <= 0:
                 return True
-            if self.is_draining:
+            if self.is_draining and closed > 0:
                 return False
-            await self._wait(left)
+            await self.wait(left)
+        return False
+
+    async def may_ask(self, in_flight: int) -> bool:
+        """Return True once an event that is set aside may be asked about, False when it is not to be for now.
+
+        It is one of the deliveries that may be without a settlement.
+        """
+        while not self.is_draining and not self.is_stopped:
+            left = max(self._not_before, self._rate.ready_at) - monotonic()
+            if left <= 0 and self.unsettled <= in_flight:
+                return True
+            await self.wait(left if left > 0 else _LOOK_AGAIN)
         return False
 
     @property
-    def _is_called_back(self) -> bool:
-        """Whether nobody may hold a batch that is not being sent."""
+    def is_stopped(self) -> bool:
+        """Whether nobody may hold anything that is not being sent."""
         return self._is_retired or self._is_paused or self._recalls > 0
 
-    async def _wait(self, seconds: float) -> None:
+    @property
+    def _is_called_back(self) -> bool:
+        return self.is_stopped or self.is_narrow
+
+    async def wait(self, seconds: float) -> None:
+        """Return when something has changed, or after so many seconds, or a moment before that."""
         # Not `wait_for`: up to Python 3.11 it loses a cancellation that comes with the wake-up.
         with suppress(TimeoutError):
             async with asyncio.timeout(min(seconds, _LOOK_AGAIN)):
                 await self._changed.wait()
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
         self._wake()

@@ -1,8 +1,9 @@
 """Move events from the queue to the destination.
 
 The pump is the only module that knows the whole path. It owns no policy: batching says when to
-send, the response table says what came of it, back-off says how long to wait, the guard says when
-a rejection is to be believed, and the queue keeps everything that is not settled.
+send, the response table says what came of it, back-off says how long to wait, and the queue keeps
+everything that is not settled. Where a batch is refused, or goes on failing, an examination takes
+over until full batches are taken again; what it sets aside is asked about beside all else.
 
 One task takes batches; each is then signed and delivered by a task of its own. At most `in_flight`
 are being sent at a time; the next one is ready when a slot comes free, and the one after it is
@@ -26,7 +27,11 @@ from forwarder.delivery.aging import Aging
 from forwarder.delivery.attempt import Client
 from forwarder.delivery.batching import payload, seconds_until_due
 from forwarder.delivery.delivery import Delivery
+from forwarder.delivery.examination import Examination
+from forwarder.delivery.expiry import release
 from forwarder.delivery.link import Link
+from forwarder.delivery.questions import Questions
+from forwarder.delivery.sending import Sending
 from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import EVERY_EVENT, Batch, EventFilter
 from forwarder.queue.base import Queue
@@ -35,8 +40,12 @@ from forwarder.queue.base import Queue
 _LOOK_AGAIN = 5.0
 # Batches that are taken at a time: asking the queue takes as long as sending to a destination nearby.
 _TAKE = 2
+# Seconds that a pump which is replaced has to finish what it is sending; what is late is sent again by the next one.
+_RETIRE_SECONDS = 5.0
 # Seconds that a purge waits for batches to come back to the queue.
 _RECALL_SECONDS = 5.0
+# Seconds after which it is looked again whether the questions have had their turn.
+_TURN_SECONDS = 1.0
 # Seconds before a storage that could not hand out a batch is asked again.
 _STORAGE_SECONDS = 1.0
 
@@ -63,13 +72,15 @@ class Pump:
         self._name = name
         self._config = config
         self._queue = queue
-        self._client = client
         self._sign = sign
         self._given_back = 0
         # Set when the batch that was taken last has passed the gate, or has been given back.
         self._last = asyncio.Event()
         self._last.set()
+        # What is being sent, by the task that sends it.
+        self._sending_now: set[asyncio.Task[None]] = set()
         self.link = Link(config, aging or Aging(), wake=lambda: queue.wake(name), paused=paused)
+        self._sending = Sending(name, config, client, self.link, self._signed)
 
     # --- steering ------------------------------------------------------------------------------
 
@@ -83,13 +94,13 @@ class Pump:
 
     def resume(self) -> None:
         """Go on, and try at once what was held."""
-        self.link.guard.delivered()
-        self.link.gate.resume()
+        self.link.resume()
 
     async def purge(self, wanted: EventFilter = EVERY_EVENT) -> int:
         """Drop all that is queued, or some of it, but for what is being sent at this moment; return how many events."""
         with self.link.gate.recalled():
             await self.link.gate.wait_recalled(_RECALL_SECONDS)
+            release(self._name, self._queue, self.link.suspects.clear())
             return await self._queue.purge(self._name, wanted)
 
     def stop(self) -> None:
@@ -97,30 +108,53 @@ class Pump:
         self.link.gate.drain()
 
     def retire(self) -> None:
-        """Finish what is being sent and end; another pump takes over."""
+        """Finish what is being sent, if that takes no more than a moment, and end; another pump takes over."""
         self.link.gate.retire()
+        asyncio.get_running_loop().call_later(_RETIRE_SECONDS, self._let_go)
+
+    def _let_go(self) -> None:
+        for task in self._sending_now:
+            task.cancel()
 
     # --- taking and signing --------------------------------------------------------------------
 
     async def run(self) -> None:
         """Deliver until stopped. Cancelled, it leaves what is unsettled in the queue."""
-        async with asyncio.TaskGroup() as deliveries:
-            given_back = self._given_back
-            while await self._is_due():
-                if given_back != self._given_back:
-                    # What was taken last goes back as well; what is taken before it has would have to follow it.
-                    await self._last.wait()
-                    given_back = self._given_back
-                    continue
-                before = self._last
-                for delivery in await self._take():
-                    before, self._last = self._last, asyncio.Event()
-                    way = self._deliver(delivery, given_back, before, self._last)
-                    task = deliveries.create_task(way, name=f"deliver-{self._name}")
-                    # Not in the task itself: one that is cancelled before its first step runs nothing.
-                    task.add_done_callback(partial(self._ended, delivery, self._last))
-                # One stays ready for the slot that comes free next; others are taken meanwhile.
-                await before.wait()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                questions = tasks.create_task(Questions(self._queue, self._sending).run(), name=f"ask-{self._name}")
+                await self._run(tasks)
+                questions.cancel()
+        finally:
+            release(self._name, self._queue, self.link.suspects.clear())
+
+    async def _run(self, tasks: asyncio.TaskGroup) -> None:
+        given_back = self._given_back
+        while await self._is_due():
+            if self.link.triage.is_needed:
+                examination = tasks.create_task(Examination(self._queue, self._sending).run())
+                self._track(examination)
+                await asyncio.wait([examination])
+                continue
+            if given_back != self._given_back:
+                # What was taken last goes back as well; what is taken before it has would have to follow it.
+                await self._last.wait()
+                given_back = self._given_back
+                continue
+            before = self._last
+            for delivery in await self._take():
+                before, self._last = self._last, asyncio.Event()
+                way = self._deliver(delivery, given_back, before, self._last)
+                task = tasks.create_task(way, name=f"deliver-{self._name}")
+                self._track(task)
+                # Not in the task itself: one that is cancelled before its first step runs nothing.
+                task.add_done_callback(partial(self._ended, delivery, self._last))
+            # One stays ready for the slot that comes free next; others are taken meanwhile.
+            await before.wait()
+
+    def _track(self, task: asyncio.Task[None]) -> None:
+        self._sending_now.add(task)
+        task.add_done_callback(self._sending_now.discard)
 
     async def _take(self) -> list[Delivery]:
         """Take a batch, or as many as there are full ones for: that is one question to the queue."""
@@ -128,13 +162,14 @@ class Pump:
         # Whoever recalls all batches waits for these, too.
         self.link.gate.took(_TAKE)
         try:
-            batches = await self._queue.next_batches(self._name, self.link.reach(), _TAKE)
+            limits = self.link.limits(self._queue.pending(self._name).events)
+            batches = await self._queue.next_batches(self._name, limits, _TAKE)
         except (DiskFullError, StorageError) as error:
             log.error("batch.not_taken", destination=self._name, reason=error.message, hint=error.hint)  # noqa: TRY400
             self.link.gate.close_for(_STORAGE_SECONDS, held=False)
         finally:
             self.link.gate.left(_TAKE - len(batches))
-        return [self._delivery_of(batch) for batch in batches]
+        return [Delivery(batch, queue=self._queue, sending=self._sending) for batch in batches]
 
     async def _deliver(self, delivery: Delivery, given_back: int, before: asyncio.Event, passed: asyncio.Event) -> None:
         """Sign a batch, let it follow the one `before`, and say when it has `passed` the gate, or has not."""
@@ -158,8 +193,13 @@ class Pump:
 
     async def _is_due(self) -> bool:
         """Wait until a batch is to be taken; return False when there will be no more."""
-        gate = self.link.gate
+        gate, suspects = self.link.gate, self.link.suspects
         while await gate.may_take():
+            if self.link.triage.is_needed:
+                return True
+            if suspects and suspects.has_turn(time.monotonic()) and not gate.is_draining:
+                await gate.wait(_TURN_SECONDS)
+                continue
             pending = self._queue.pending(self._name)
             if gate.wants_all:
                 if pending.events:
@@ -167,7 +207,7 @@ class Pump:
                 gate.wants_all = gate.is_draining
                 if gate.is_draining and not gate.holders:
                     return False
-            limits = self.link.limits()
+            limits = self.link.limits(pending.events)
             due = seconds_until_due(pending, limits, self._config.batch.max_age, time.monotonic())
             if due == 0.0:
                 if pending.fills(limits) or self._is_free:
@@ -185,8 +225,3 @@ class Pump:
     async def _signed(self, batch: Batch) -> bytes:
         # Joined in the thread, too: what copies much does it outside of the event loop.
         return await asyncio.to_thread(lambda: self._sign(payload(batch.data, as_object=self._config.single_as_object)))
-
-    def _delivery_of(self, batch: Batch) -> Delivery:
-        return Delivery(
-            batch, config=self._config, queue=self._queue, client=self._client, link=self.link, sign=self._signed
-        )

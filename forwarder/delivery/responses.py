@@ -16,16 +16,25 @@ from forwarder.model import Outcome
 # Codes that mean something else than their class does.
 _SPECIAL = {
     401: Outcome.HELD,
+    402: Outcome.HELD,
     403: Outcome.HELD,
     404: Outcome.HELD,
     405: Outcome.HELD,
+    407: Outcome.HELD,
     408: Outcome.DEFERRED,
     413: Outcome.TOO_LARGE,
     415: Outcome.HELD,
+    421: Outcome.HELD,
     425: Outcome.DEFERRED,
+    426: Outcome.HELD,
     429: Outcome.DEFERRED,
+    431: Outcome.HELD,
+    451: Outcome.HELD,
+    511: Outcome.HELD,
 }
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?(\s*,\s*[0-9]+(\.[0-9]*)?)*", re.ASCII)
+# These speak of the moment and of nothing in the request.
+_NOT_NOW = {425, 429}
 # Thirty years: longer than any wait that is meant, and still a sum that dates can be computed with.
 _LONGEST = 1e9
 _CLASSES = {2: Outcome.DELIVERED, 3: Outcome.HELD, 4: Outcome.REJECTED, 5: Outcome.DEFERRED}
@@ -38,6 +47,14 @@ def outcome_of(status: int | None, overrides: Mapping[int, Outcome]) -> Outcome:
     if status in overrides:
         return overrides[status]
     return _SPECIAL.get(status) or _CLASSES.get(status // 100, Outcome.DEFERRED)
+
+
+def is_about_events(status: int | None, retry_after: str | None, *, reached: bool) -> bool:
+    """Say whether an attempt that is to be repeated may have failed because of what was in it.
+
+    Not where nothing was sent, nor where the destination asks to come back later.
+    """
+    return reached and status not in _NOT_NOW and retry_after is None
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:

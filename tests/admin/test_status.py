@@ -43,6 +43,8 @@ def test_exact_shape() -> None:
                 "next_attempt_in_seconds": 4.568,
                 "last_success": "2023-11-14T22:12:20Z",
                 "last_error": {"at": "2023-11-14T22:13:18.500000Z", "status": 503, "detail": "busy"},
+                "set_aside": 0,
+                "reason": None,
             }
         },
         "reload_refused": None,

@@ -101,7 +101,7 @@ def test_a_reason_that_is_none(served: Served) -> None:
     """A mistyped reason is not taken for one that nothing has."""
     ended = dead(served, "purge", "--yes", "--reason", "reject")
     assert ended.code == 2
-    assert "'rejected', 'too_large', 'expired', 'damaged'" in ended.err
+    assert "'rejected', 'too_large', 'failing', 'expired', 'damaged'" in ended.err
 
 
 def test_bad_duration(served: Served) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.delivery.batching import events_within, payload, seconds_until_due
-from forwarder.model import Limits
+from forwarder.delivery.batching import broken_apart, payload, seconds_until_due
+from forwarder.model import Batch, Limits, Slice
 from forwarder.queue.base import Pending
 
 events = st.lists(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=20), max_size=3), min_size=1)
@@ -65,18 +65,19 @@ class TestPayload:
         assert json.loads(data) == (found[0] if len(found) == 1 else found)
 
 
-class TestEventsWithin:
-    @given(events, st.integers(1, 20), st.integers(1, 500))
-    def test_as_many_as_fit(self, found: list[dict[str, object]], max_events: int, max_bytes: int) -> None:
-        """The most events that keep both limits, and at least one."""
-        limits = Limits(max_events, max_bytes)
-        data = lines(found)
-        count = events_within(data, limits)
-        assert 1 <= count <= len(found)
-        assert count == max(n for n in range(1, len(found) + 1) if n == 1 or fits(data, n, limits))
+class TestBrokenApart:
+    BROKEN = (b'{"a":{}', b"[1]", b'{"a":1}{"b":2}', b"", b'{"a":"\xff"}')
 
-
-def fits(data: bytes, count: int, limits: Limits) -> bool:
-    """Say whether the array of the first events keeps the limits."""
-    array = payload(b"\n".join(data.split(b"\n")[:count]) + b"\n")
-    return count <= limits.max_events and len(array) <= limits.max_bytes
+    @given(st.lists(st.integers(-1, len(BROKEN) - 1), min_size=1, max_size=12))
+    def test_what_is_no_object_is_told_from_the_rest(self, kinds: list[int]) -> None:
+        """Lines that are no JSON object come apart from the others, and every line keeps its place."""
+        found = [b'{"n":%d}' % n if kind < 0 else self.BROKEN[kind] for n, kind in enumerate(kinds)]
+        batch = Batch("main", (Slice(5, len(found), 1.0),), b"".join(line + b"\n" for line in found))
+        broken, whole = broken_apart(batch)
+        seen: dict[int, tuple[bytes, bool]] = {}
+        for parts, is_whole in ((broken, False), (whole, True)):
+            for part in parts:
+                texts = part.data.split(b"\n")[:-1]
+                assert len(texts) == part.events
+                seen |= {part.position + n: (text, is_whole) for n, text in enumerate(texts)}
+        assert seen == {5 + n: (text, kinds[n] < 0) for n, text in enumerate(found)}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from forwarder.delivery.gate import Gate
+from forwarder.delivery.rate import Rate
 from forwarder.model import State
 from tests.delivery.conftest import PATIENCE
 
@@ -15,7 +17,7 @@ LONG = 1000.0
 
 
 def new_gate(*, paused: bool = False) -> Gate:
-    return Gate(lambda: None, paused=paused)
+    return Gate(lambda: None, Rate(None, None), paused=paused)
 
 
 async def soon(question: Awaitable[bool]) -> bool:
@@ -74,8 +76,8 @@ class TestState:
     def test_whoever_takes_is_woken(self) -> None:
         """Each change wakes the taker."""
         woken: list[int] = []
-        gate = Gate(lambda: woken.append(1))
-        for act in (gate.flush, gate.pause, gate.resume, gate.drain, gate.retire, gate.left):
+        gate = Gate(lambda: woken.append(1), Rate(None, None))
+        for act in (gate.pause, gate.drain, gate.retire, gate.left, gate.notify):
             before = len(woken)
             act()
             assert len(woken) == before + 1
@@ -223,3 +225,46 @@ class TestSlots:
         gate.ended(was_answered=True)
         assert await soon(question)
         assert (gate.under_way, gate.unsettled, gate.holders) == (0, 1, 1)
+
+
+class TestNarrow:
+    async def test_only_one_request_after_the_other(self) -> None:
+        """While the gate is narrow what was taken goes back, and what is sent alone goes."""
+        gate = new_gate()
+        gate.narrow(True)
+        assert not await soon(gate.may_send())
+        assert not await soon(gate.may_begin(4))
+        assert await soon(gate.may_send(alone=True))
+        assert await soon(gate.may_take())
+        gate.narrow(False)
+        assert await soon(gate.may_send())
+
+    async def test_what_is_early_does_not_wait(self) -> None:
+        """A destination that is held may be tried before the wait is over, where that is asked for."""
+        gate = new_gate()
+        gate.close_for(LONG, held=True)
+        assert await soon(gate.may_send(alone=True, early=True))
+        question = await waits(gate.may_send(alone=True))
+        gate.open()
+        assert await soon(question)
+
+    async def test_questions_leave_room(self) -> None:
+        """A question is one of the deliveries that may be without a settlement, and none is put while stopping."""
+        gate = new_gate()
+        gate.unsettled = 2
+        question = await waits(gate.may_ask(1))
+        gate.unsettled = 1
+        gate.notify()
+        assert await soon(question)
+        gate.drain()
+        assert not await soon(gate.may_ask(1))
+
+    async def test_the_rate_makes_wait(self) -> None:
+        """Nothing is sent before what was sent is paid for, also while stopping; then it goes."""
+        rate = Rate(10, None)
+        gate = Gate(lambda: None, rate)
+        rate.sent(1, 100, time.monotonic())
+        gate.drain()
+        began = time.monotonic()
+        assert await soon(gate.may_send())
+        assert time.monotonic() - began >= 0.09

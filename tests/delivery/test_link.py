@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from forwarder.config import BatchConfig, RetryConfig
+from forwarder.config.schema import RateConfig
 from forwarder.delivery.aging import Aging
 from forwarder.delivery.attempt import Answer
-from forwarder.delivery.guard import LIMIT
 from forwarder.delivery.link import Link
-from forwarder.model import Limits, State
+from forwarder.delivery.suspects import Suspect
+from forwarder.model import Limits, Slice, State
 from tests.delivery.conftest import destination
 
 BUSY = Answer(503, "503 Busy")
@@ -42,9 +43,9 @@ class TestFailures:
     def test_a_delivery_forgets_them(self) -> None:
         """A delivery ends a row of failures, and says so once."""
         link = new_link()
-        assert not link.succeeded()
+        assert link.succeeded(10) == (False, 0)
         link.defer(BUSY, 0)
-        assert link.succeeded()
+        assert link.succeeded(10) == (True, 0)
         assert link.failures == 0
         assert link.last_success == pytest.approx(time.time(), abs=60)
         link.defer(BUSY, 5)
@@ -54,7 +55,7 @@ class TestFailures:
         """What was on its way when another attempt was told to wait does not shorten that wait."""
         link = new_link(retry=RetryConfig(max=1000.0))
         link.defer(Answer(429, "", "600"), 0)
-        link.succeeded()
+        link.succeeded(10)
         assert link.gate.state is State.BACKING_OFF
         assert link.gate.next_attempt_in == pytest.approx(600, abs=10)
 
@@ -77,32 +78,35 @@ class TestRetryAfter:
         link = new_link(retry=RetryConfig(initial=0.1, max=60.0))
         assert least <= link.defer(Answer(503, "", asked), 0) <= most
 
-    def test_a_hold_lasts_as_long_as_the_longest_wait(self) -> None:
-        """A destination that must be mended is tried again every `retry.max`."""
+    def test_holds_come_back_soon_at_first(self) -> None:
+        """A destination that must be mended is tried again soon, then every `retry.max`; soon again after a success."""
         link = new_link(retry=RetryConfig(max=60.0))
-        assert link.hold(0) == 60.0
+        assert [link.hold(link.failures) for _ in range(4)] == [5.0, 30.0, 60.0, 60.0]
         assert link.gate.state is State.HOLDING
+        link.succeeded(10)
+        assert link.hold(link.failures) == 5.0
+
+    def test_a_hold_is_never_longer_than_configured(self) -> None:
+        """`retry.max` bounds the first waits, too."""
+        assert new_link(retry=RetryConfig(initial=1.0, max=2.0)).hold(0) == 2.0
 
 
 class TestSizes:
     def test_as_configured(self) -> None:
-        """At first a batch may be as large as configured, and no more is taken than sent."""
+        """At first a batch may be as large as configured."""
         link = new_link(batch=BatchConfig(max_events=7, max_bytes=1000))
-        assert link.limits() == link.reach() == Limits(7, 1000)
+        assert link.limits(3) == Limits(7, 1000)
 
-    def test_suspicion_reaches_further(self) -> None:
-        """While bad events are suspected, enough is taken to find a good one behind them."""
-        link = new_link(batch=BatchConfig(max_events=7, max_bytes=1000))
-        for _ in range(LIMIT + 1):
-            link.guard.rejected()
-        link.guard.held()
-        assert link.limits() == Limits(7, 1000)
-        assert link.reach().max_events == LIMIT + 1
-        for _ in range(100):
-            link.guard.held()
-        assert link.reach().max_bytes == 16 * 1024 * 1024
-        link.succeeded()
-        assert link.reach() == link.limits()
+    def test_parts_while_something_is_set_aside(self) -> None:
+        """While something is set aside, little that waits is sent in several parts: each says something about it."""
+        link = new_link(batch=BatchConfig(max_events=100, max_bytes=1000))
+        link.suspects.doubt(Suspect(Slice(5, 1, 0.0), "rejected", 400, "no"), 0.0, failed=False)
+        assert [link.limits(waiting).max_events for waiting in (0, 1, 8, 40, 400, 10_000)] == [1, 1, 2, 10, 100, 100]
+
+    def test_no_more_than_the_rate_allows(self) -> None:
+        """A batch is no larger than what one second allows."""
+        link = new_link(max_rate=RateConfig(events=50, bytes=4096))
+        assert link.limits(1000) == Limits(50, 3072)
 
 
 class TestAge:

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from forwarder.config import BatchConfig, RetryConfig
 from forwarder.delivery.backoff import Backoff
-from forwarder.delivery.guard import LIMIT
 from forwarder.envelope import event_id
 from forwarder.model import Counters, State
 from tests.delivery.conftest import destination as configured
@@ -76,6 +75,7 @@ class Script:
     takes: int
     longest_wait: float
     give_up_after: float | None
+    isolate: bool
     faults: list[Fault]
     steps: list[Step]
 
@@ -110,6 +110,7 @@ scripts = st.builds(
     # A destination that is tried again before whatever was given back is in the queue, too.
     longest_wait=st.sampled_from([60.0, 60.0, 0.005]),
     give_up_after=st.sampled_from([None, None, 30.0]),
+    isolate=st.booleans(),
     faults=st.lists(st.sampled_from(FAULTS), max_size=15),
     steps=st.lists(steps, min_size=3, max_size=25),
 )
@@ -135,6 +136,7 @@ class Run:
             initial=min(RETRY.initial, script.longest_wait),
             max=script.longest_wait,
             give_up_after=script.give_up_after,
+            isolate=script.isolate,
         )
         batch = BatchConfig(max_events=script.max_events, max_age=MAX_AGE)
         self.retry = retry
@@ -185,8 +187,8 @@ class Run:
         # A purge waits for what is being sent, other requests for a commit.
         await asyncio.sleep(6.0 if self.did("purge") else 0.5)
         await world.resume()
-        for _ in range(3 + len(world.events).bit_length()):
-            # With a good event behind them, bad ones in any number are told from a destination that takes nothing.
+        for _ in range(40):
+            # A bad one dies after others were taken, three times, once refusals are believed again that were doubted.
             await world.append([("main", [False])])
             if await world.is_emptied(2 * max(3.0, self.retry.max)):
                 break
@@ -200,12 +202,23 @@ class Run:
     # --- what is known of it -------------------------------------------------------------------
 
     @property
-    def refused_alone(self) -> set[int]:
-        """The events that were refused when they were sent alone: these may have died."""
+    def not_taken_alone(self) -> set[int]:
+        """The events that were refused, or that failed, when they were sent alone: these may have lost their places."""
         return {
             attempt.numbers[0]
             for attempt in self.main.attempts
-            if len(attempt.numbers) == 1 and attempt.ended is not None and attempt.status in {400, 413}
+            if len(attempt.numbers) == 1 and attempt.status in FAILED and attempt.fault is not UNREACHABLE
+        }
+
+    @property
+    def tried_ahead(self) -> set[int]:
+        """The events that were sent alone right after another one was not taken alone."""
+        alone = [attempt for attempt in self.main.attempts if not attempt.is_fresh]
+        not_taken = self.not_taken_alone
+        return {
+            attempt.numbers[0]
+            for before, attempt in pairwise(alone)
+            if len(attempt.numbers) == len(before.numbers) == 1 and before.numbers[0] in not_taken
         }
 
     @property
@@ -265,14 +278,43 @@ def only_refused_events_die(run: Run) -> None:
     bad = {event.number for event in run.world.events if event.is_bad}
     assert not bad & set(run.main.stored)
     assert run.dead["other"] == []
-    alone = run.refused_alone
     for number, letter in zip(dead_numbers(run), run.dead["main"], strict=True):
         if letter.reason == "expired":
             assert run.retry.give_up_after is not None
             assert letter.died_at - letter.accepted_at >= run.retry.give_up_after
+        elif letter.reason == "failing":
+            assert run.retry.isolate
+            assert refusals_that_count(run, number, FAILED) >= 20
+        elif letter.reason == "too_large" and is_larger_than_what_was_taken(run, number):
+            assert letter.status == 413
         else:
             assert letter.reason in {"rejected", "too_large"}
-            assert number in alone
+            assert refusals_that_count(run, number, {400, 413}) >= 3
+
+
+FAILED = {None, 500, 503, 408, 400, 413}
+
+
+def refusals_that_count(run: Run, number: int, statuses: set[int | None]) -> int:
+    """Return how often one process refused an event alone, each time with something else taken before the next."""
+    most = found = 0
+    is_open, process = False, 0
+    for attempt in sorted(run.main.attempts, key=lambda attempt: attempt.ended or 0.0):
+        if attempt.process != process:
+            found, is_open, process = 0, False, attempt.process
+        if attempt.numbers == [number] and attempt.status in statuses:
+            is_open = True
+        elif is_open and attempt.is_confirmed and number not in attempt.numbers:
+            found, is_open = found + 1, False
+            most = max(most, found)
+    return most
+
+
+def is_larger_than_what_was_taken(run: Run, number: int) -> bool:
+    sizes = [len(attempt.body) for attempt in run.main.attempts if attempt.numbers == [number]]
+    refused = [attempt.ended or 0.0 for attempt in run.main.attempts if attempt.numbers == [number]]
+    taken = [attempt for attempt in run.main.attempts if attempt.is_confirmed and (attempt.ended or 0.0) < refused[-1]]
+    return bool(taken) and any(len(attempt.body) < sizes[0] for attempt in taken)
 
 
 def order_is_kept(run: Run) -> None:
@@ -283,15 +325,11 @@ def order_is_kept(run: Run) -> None:
             for attempt in destination.attempts:
                 assert attempt.numbers == sorted(attempt.numbers) or run.did("replay")
             continue
-        alone = run.refused_alone if name == "main" else set()
-        if name == "main" and run.did("replay"):
-            if run.retry.give_up_after is not None:
-                continue
-            # What died may have been replayed: to the end of the queue.
-            first_seen = [number for number in first_seen if number not in alone]
-        if len(alone) > LIMIT:
-            # What was refused, and taken when the destination was mended, follows the event that showed it.
-            first_seen = [number for number in first_seen if number not in alone]
+        if name == "main" and run.did("replay") and run.retry.give_up_after is not None:
+            continue
+        # What was not taken alone has lost its place, and what was tried ahead because of that.
+        apart = run.not_taken_alone | run.tried_ahead if name == "main" else set()
+        first_seen = [number for number in first_seen if number not in apart]
         assert first_seen == sorted(first_seen)
 
 
@@ -336,7 +374,16 @@ def retries_send_the_same_bytes(run: Run) -> None:
         again = next((found for found in run.main.attempts[index + 1 :] if attempt.numbers[0] in found.numbers), None)
         if again is None or not waits(attempt) or again.process != attempt.process:
             continue
+        if len(attempt.numbers) == 1 or (run.retry.isolate and attempt.status in FAILED):
+            # One that was sent alone was perhaps ahead of its turn; and what goes on failing is cut.
+            continue
         if is_within(run.world.moments["main"].recalled, attempt.began, again):
+            continue
+        if any(
+            other.status in FAILED and attempt.began < (other.ended or 0.0) <= again.began
+            for other in run.main.attempts
+        ):
+            # Another batch was refused or went on failing: then all go back.
             continue
         assert again.body == attempt.body
 
@@ -348,7 +395,7 @@ def waits_are_kept(run: Run) -> None:
     disturbed = moments.opened + moments.replaced + moments.recalled
     for index, attempt in enumerate(run.main.attempts):
         failures = 0 if attempt.is_confirmed else failures + 1
-        if not waits(attempt) or attempt.ended is None:
+        if not waits(attempt) or attempt.ended is None or attempt.is_fresh:
             continue
         least, most = bounds(attempt.fault, backoff, failures)
         for later in run.main.attempts:
@@ -370,7 +417,7 @@ def is_within(times: list[float], since: float, attempt: Attempt) -> bool:
 def bounds(fault: Fault, backoff: Backoff, failures: int) -> tuple[float, float]:
     """Return the shortest and the longest wait after so many failures in a row."""
     if fault.status in {401, 403, 404}:
-        return backoff.max, backoff.max
+        return min(5.0, backoff.max), backoff.max
     asked = float(fault.retry_after) if fault.retry_after and fault.retry_after.isdigit() else 0.0
     asked = min(asked, backoff.max)
     return asked, max(asked, backoff.ceiling(failures))
@@ -405,7 +452,7 @@ def test_what_goes_back_does_not_chase_what_was_taken() -> None:
         pace = Pace(is_even=True, job=job, way=0.001, signature=signature)
         for most in (1, 3):
             append = Step(0.0, "append", ([*[True] * 30, *[False] * 10], 0))
-            check(Script(5, pace, 1, most, 1000, 0.005, None, [], [append]))
+            check(Script(5, pace, 1, most, 1000, 0.005, None, True, [], [append]))
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 4])
@@ -415,7 +462,7 @@ def test_crash_at_any_moment(in_flight: int) -> None:
     repeated = 0
     for delay in range(1, 60):
         append, crash = Step(0.0, "append", ([False] * 40, 0)), Step(delay / 20, "crash")
-        run = check(Script(0, pace, in_flight, 1, 1000, 60.0, None, [], [append, crash]))
+        run = check(Script(0, pace, in_flight, 1, 1000, 60.0, None, True, [], [append, crash]))
         repeated = max(repeated, len(run.main.stored) - len(set(run.main.stored)))
     assert 1 <= repeated <= in_flight + 1
 
@@ -475,7 +522,7 @@ def test_refusing_everything_empties_nothing(status: int, in_flight: int) -> Non
     async def play(clock: Clock) -> None:
         world, destination = await trouble(clock, Fault(status), 2 * HOUR, in_flight=in_flight)
         account, arrived = await mended(world, destination)
-        assert account.dead <= LIMIT
+        assert account.dead == 0
         assert account.delivered == len(arrived) == len(set(arrived)) == 60 - account.dead
 
     simulate(play)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.delivery.responses import outcome_of, parse_retry_after
+from forwarder.delivery.responses import is_about_events, outcome_of, parse_retry_after
 from forwarder.model import Outcome
 
 NOW = 1_700_000_000.0
@@ -21,10 +21,10 @@ class TestOutcome:
         ("statuses", "outcome"),
         [
             (range(200, 300), Outcome.DELIVERED),
-            ([None, 408, 425, 429, *range(500, 600)], Outcome.DEFERRED),
-            ([401, 403, 404, 405, 415, *range(300, 400)], Outcome.HELD),
+            ([None, 408, 425, 429, *range(500, 511), *range(512, 600)], Outcome.DEFERRED),
+            ([401, 402, 403, 404, 405, 407, 415, 421, 426, 431, 451, 511, *range(300, 400)], Outcome.HELD),
             ([413], Outcome.TOO_LARGE),
-            ([400, 402, 406, 407, 409, 410, 411, 412, 414, *range(416, 425), 426, 428, 431, 451], Outcome.REJECTED),
+            ([400, 406, 409, 410, 411, 412, 414, *range(416, 421), 422, 423, 424, 428], Outcome.REJECTED),
             ([0, 100, 103, 199, 600, 999], Outcome.DEFERRED),
         ],
         ids=["delivered", "deferred", "held", "too large", "rejected", "not a final status"],
@@ -45,6 +45,25 @@ class TestOutcome:
     def test_no_answer_cannot_be_overridden(self) -> None:
         """Where no answer came, the batch is tried again, whatever is configured for statuses."""
         assert outcome_of(None, dict.fromkeys(range(100, 600), Outcome.REJECTED)) is Outcome.DEFERRED
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "reached", "expected"),
+    [
+        (500, None, True, True),
+        (408, None, True, True),
+        (None, None, True, True),
+        (None, None, False, False),
+        (503, "5", True, False),
+        (429, None, True, False),
+        (425, None, True, False),
+    ],
+)
+def test_what_may_be_the_fault_of_an_event(
+    status: int | None, retry_after: str | None, reached: bool, expected: bool
+) -> None:
+    """A failure speaks of what was sent only where it was sent, and where nobody asks to come back later."""
+    assert is_about_events(status, retry_after, reached=reached) is expected
 
 
 class TestRetryAfter:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -59,6 +59,8 @@ class Attempt:
     body: bytes
     numbers: list[int]
     fault: Fault = OK
+    is_fresh: bool = False
+    """Whether it asked for a new connection, as questions about single events do."""
     is_stored: bool = False
     ended: float | None = None
 
@@ -99,29 +101,42 @@ class Destination:
     faults: list[Fault] = field(default_factory=list)
     max_events: int = 1 << 30
     mode: Fault | None = None
+    judge: Callable[[list[dict[str, Any]]], Fault] | None = None
+    """What it answers to these events, in place of all else."""
     attempts: list[Attempt] = field(default_factory=list)
+    arrived: set[int] = field(default_factory=set)
+    """The numbers of the events that arrived, in no order."""
 
-    async def send(self, process: int, body: bytes) -> Answer:
+    async def send(self, process: int, body: bytes, *, fresh: bool) -> Answer:
         assert body.startswith(_SIGNATURE)
         events = json.loads(body.removeprefix(_SIGNATURE))
-        attempt = Attempt(process, self.clock.now, body, [event["n"] for event in events])
+        attempt = Attempt(process, self.clock.now, body, [event["n"] for event in events], is_fresh=fresh)
         self.attempts.append(attempt)
         fault = attempt.fault = self._next(events)
         try:
             await asyncio.sleep(self._way() + fault.seconds)
         except asyncio.CancelledError:
             # A request that is on its way arrives, or does not, whatever becomes of its sender.
-            attempt.is_stored = fault.stores and self.chance.random() < 0.5
+            self._store(attempt, fault.stores and self.chance.random() < 0.5)
             raise
-        attempt.is_stored = fault.stores
+        self._store(attempt, fault.stores)
         await asyncio.sleep(self._way())
         attempt.ended = self.clock.now
-        return Answer(fault.status, "as the script says", fault.retry_after)
+        is_timeout = fault.seconds == TIMEOUT
+        reached = fault.status is not None or is_timeout or fault.stores
+        return Answer(fault.status, "as the script says", fault.retry_after, reached=reached, timed_out=is_timeout)
+
+    def _store(self, attempt: Attempt, is_stored: bool) -> None:
+        attempt.is_stored = is_stored
+        if is_stored:
+            self.arrived.update(attempt.numbers)
 
     def _way(self) -> float:
         return self.pace.seconds(self.pace.way, self.chance)
 
     def _next(self, events: list[dict[str, Any]]) -> Fault:
+        if self.judge is not None:
+            return self.judge(events)
         fault = self.mode
         if fault is None:
             fault = self.faults.pop(0) if self.faults else OK
@@ -155,8 +170,8 @@ class _Client:
     def renew(self) -> None:
         """There is no connection to renew."""
 
-    async def send(self, body: bytes) -> Answer:
-        return await self._destination.send(self._process, body)
+    async def send(self, body: bytes, *, fresh: bool = False) -> Answer:
+        return await self._destination.send(self._process, body, fresh=fresh)
 
 
 class _Signer:
@@ -286,7 +301,7 @@ class World:
             found = views.counters(self._store, name)
             if found.accepted != found.queued + found.delivered + found.dead + found.dropped:
                 self.wrong.append(f"the account of {name} does not add up: {found}")
-            if found.delivered > len(set(destination.stored)):
+            if found.delivered > len(destination.arrived):
                 self.wrong.append(f"more was counted as delivered to {name} than arrived: {found}")
 
     # --- producers and people ------------------------------------------------------------------

@@ -1,0 +1,273 @@
+"""Send what waits one request after the other, as the triage says, until full batches are taken again.
+
+Nothing else is under way then but the questions about what is set aside. A part that is to be
+repeated is kept as it is; whatever is refused or fails in parts goes back to the queue, which keeps
+the order, and is taken from there in other parts. An event that is doubted stays held.
+
+The first thing to be looked at in what was refused is whether it is what it should be: a JSON object
+a line. What is not is buried as `damaged`: it can never be delivered, and spoils what it comes with.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import assert_never
+
+import structlog
+
+from forwarder.delivery.batching import broken_apart
+from forwarder.delivery.expiry import expire, release
+from forwarder.delivery.sending import Result, Sending
+from forwarder.delivery.suspects import Suspect
+from forwarder.delivery.triage import InTurn, Nothing, Probe
+from forwarder.errors import DiskFullError, StorageError
+from forwarder.model import Batch, Burial, Limits, Outcome
+from forwarder.queue.base import Queue
+
+# Seconds before a storage that could not hand out a batch is asked again.
+_STORAGE_SECONDS = 1.0
+
+# The longest waits that are not looked at again: a wake-up can get lost, a timer cannot.
+_LOOK_AGAIN = 5.0
+_TURN_SECONDS = 1.0
+_DAMAGED = Burial("damaged", detail="no JSON object on a line of its own: it would have spoilt every batch")
+
+log = structlog.get_logger(__name__)
+
+
+class Examination:
+    """One stretch of trouble at one destination: `run` until it is over, or until everything is to be given back."""
+
+    def __init__(self, queue: Queue, sending: Sending) -> None:
+        self._queue = queue
+        self._sending = sending
+        self._name = sending.name
+        self._link = sending.link
+        self._triage = sending.link.triage
+        self._suspects = sending.link.suspects
+        self._part: Batch | None = None
+        self._body = b""
+        self._is_probe = False
+        # Whether it waits for the destination to be mended, and whether it is to try what comes meanwhile.
+        self._is_waiting = False
+        self._tries_events = False
+        self._is_early = False
+
+    async def run(self) -> None:
+        """Send until there is no trouble left, or until a stop, a pause or a purge calls everything back."""
+        gate = self._link.gate
+        await gate.wait_alone()
+        gate.took()
+        try:
+            # What others gave back counts as waiting after that.
+            await self._give_back()
+            while await self._choose() and await gate.may_send(alone=True, early=self._is_early):
+                await self._send()
+        finally:
+            self._release()
+            gate.left()
+            gate.narrow(self._triage.is_needed)
+
+    # --- what to send ----------------------------------------------------------------------------
+
+    async def _choose(self) -> bool:
+        """Have something to send; return False where there is nothing more."""
+        while self._part is None:
+            step = await self._next_step()
+            if step is None:
+                return False
+            try:
+                self._part = await self._take(step)
+            except (DiskFullError, StorageError) as error:
+                log.error("batch.not_taken", destination=self._name, reason=error.message, hint=error.hint)  # noqa: TRY400
+                await self._link.gate.wait(_STORAGE_SECONDS)
+            if self._part is not None:
+                self._body = await self._sending.sign(self._part)
+        return True
+
+    async def _next_step(self) -> InTurn | Probe | None:
+        """Return what to do next, after whatever is to be waited for; None where there is nothing more."""
+        gate = self._link.gate
+        self._is_early = False
+        while not gate.is_stopped:
+            if self._is_waiting and (probe := await self._wait_for_events()) is not None:
+                return probe
+            if self._suspects.has_turn(time.monotonic()) and not gate.is_draining:
+                await gate.wait(_TURN_SECONDS)
+                continue
+            waiting = self._queue.pending(self._name).events
+            most = self._link.limits(waiting).max_events
+            step = self._triage.next(waiting, most, random.random())  # noqa: S311 - no secret
+            if step is Nothing.DONE:
+                return None
+            if not isinstance(step, Nothing):
+                return step
+            await self._hold()
+        return None
+
+    async def _take(self, step: InTurn | Probe) -> Batch | None:
+        self._is_probe = isinstance(step, Probe)
+        if isinstance(step, InTurn):
+            limits = Limits(step.events, self._link.capacity.limits.max_bytes)
+            return next(iter(await self._queue.next_batches(self._name, limits)), None)
+        found = await self._queue.take_at(self._name, step.position)
+        self._triage.reached(step.position, found.position if found else None)
+        return found
+
+    async def _hold(self) -> None:
+        """Wait until somebody has mended the destination: nothing of what was tried is taken."""
+        self._triage.hold()
+        await self._give_back(keeps_doubt=True)
+        self._is_waiting = self._tries_events = True
+        error = self._link.last_error
+        log.warning(
+            "batch.held",
+            destination=self._name,
+            status=error.status if error else None,
+            detail=error.detail if error else "",
+            retry_in=self._link.hold(self._link.failures),
+            reason="everything is refused, and nothing is given up",
+            hint="mend the destination, then: forwarder queue resume",
+        )
+        await expire(self._name, self._queue, self._link)
+
+    async def _wait_for_events(self) -> Probe | None:
+        """Wait until the destination may be tried again; return how to try what comes to the queue before that."""
+        gate, known = self._link.gate, self._queue.pending(self._name).events
+        while (left := gate.next_attempt_in) is not None and not gate.is_stopped:
+            await self._queue.wait(self._name, min(left, _LOOK_AGAIN))
+            waiting = self._queue.pending(self._name).events
+            probe = self._triage.newest() if waiting > known and self._tries_events else None
+            if probe is not None and await self._oldest_is_refused():
+                self._is_early = True
+                return probe
+            known = waiting
+        self._is_waiting = False
+        await self._give_back()
+        return None
+
+    async def _oldest_is_refused(self) -> bool:
+        """Try the oldest event that is doubted once more; return whether it is refused still."""
+        if not self._suspects.doubted:
+            return True
+        oldest, others = self._suspects.recall()
+        batch, outcome = None, None
+        try:
+            for batch in await self._queue.take_again(self._name, [oldest.place.position], 1):
+                body = await self._sending.sign(batch)
+                if await self._link.gate.may_send(alone=True, early=True):
+                    outcome = (await self._attempt(batch, body)).outcome
+        finally:
+            if outcome is Outcome.DELIVERED:
+                release(self._name, self._queue, others)
+            else:
+                self._suspects.doubted += [oldest, *others]
+        if batch is not None and outcome is Outcome.DELIVERED:
+            self._is_probe = False
+            await self._taken(batch)
+        return outcome in {Outcome.REJECTED, Outcome.TOO_LARGE}
+
+    # --- what came of it -------------------------------------------------------------------------
+
+    async def _send(self) -> None:
+        if (part := self._part) is None:
+            return
+        result = await self._attempt(part, self._body)
+        match result.outcome:
+            case Outcome.DELIVERED:
+                await self._taken(part)
+            case Outcome.HELD:
+                seconds = self._link.hold(result.failures_before)
+                self._sending.log("batch.held", part, result.answer, retry_in=seconds)
+                # What it says of events after that wait may have another reason.
+                await self._give_back(keeps_part=not self._is_probe and self._link.expires_before() is None)
+                await expire(self._name, self._queue, self._link)
+            case Outcome.DEFERRED:
+                await self._deferred(part, result)
+            case Outcome.TOO_LARGE | Outcome.REJECTED:
+                await self._refused(part, result)
+            case _:
+                assert_never(result.outcome)
+
+    async def _attempt(self, part: Batch, body: bytes) -> Result:
+        with self._link.gate.sending():
+            result = await self._sending.attempt(part, body)
+        if result.outcome in {Outcome.HELD, Outcome.DEFERRED}:
+            # It may have said when to come again.
+            self._tries_events = False
+        return result
+
+    async def _taken(self, part: Batch) -> None:
+        self._part = None
+        if self._triage.is_held:
+            self._link.gate.open()
+        if (refused := self._triage.taken(part, is_probe=self._is_probe)) is not None:
+            # All of it was taken in parts: as a whole it was too large, whatever the status said.
+            self._link.capacity.too_large(*refused)
+        await self._queue.settle(part)
+
+    async def _refused(self, part: Batch, result: Result) -> None:
+        if await self._bury_damaged(part):
+            return
+        if self._sending.is_too_large_alone(result, part):
+            self._part = None
+            await self._sending.bury(self._queue, part, Burial("too_large", result.answer.status, result.answer.detail))
+        elif not self._sending.is_believed():
+            await self._deferred(part, result)
+        else:
+            if result.outcome is Outcome.TOO_LARGE and part.events > 1:
+                self._sending.too_large(part, result.answer)
+            if self._triage.refused(part, is_probe=self._is_probe):
+                self._doubt(part, result)
+            else:
+                await self._give_back(keeps_doubt=True)
+
+    async def _deferred(self, part: Batch, result: Result) -> None:
+        may_be_cut = self._sending.may_be_cut(result)
+        if may_be_cut:
+            self._sending.learn(part, result)
+            if self._triage.failed(part, self._queue.pending(self._name).events):
+                self._link.count(result.failures_before)
+                self._doubt(part, result)
+                return
+            await self._give_back()
+        elif self._is_probe or self._link.expires_before() is not None:
+            await self._give_back()
+        seconds = self._link.defer(result.answer, result.failures_before)
+        self._sending.log("batch.deferred", part, result.answer, retry_in=round(seconds, 3))
+        if not may_be_cut or self._triage.is_general:
+            await expire(self._name, self._queue, self._link)
+
+    def _doubt(self, part: Batch, result: Result) -> None:
+        """Keep the place of a single event that was refused or failed."""
+        self._part = None
+        suspect = Suspect(part.slices[0], self._sending.reason(result), result.answer.status, result.answer.detail)
+        is_failure = result.outcome is Outcome.DEFERRED or not self._sending.is_believed()
+        self._suspects.doubt(suspect, time.monotonic(), failed=is_failure)
+
+    async def _bury_damaged(self, part: Batch) -> bool:
+        """Bury what of a part is no JSON object on a line; return whether there was any."""
+        broken, whole = broken_apart(part)
+        if not broken:
+            return False
+        self._part = None
+        for batch in whole:
+            self._queue.release(batch)
+        for batch in broken:
+            await self._sending.bury(self._queue, batch, _DAMAGED)
+        return True
+
+    # --- giving back -----------------------------------------------------------------------------
+
+    async def _give_back(self, *, keeps_part: bool = False, keeps_doubt: bool = False) -> None:
+        """Give the part and what is doubted back to the queue, and return when it counts as waiting again."""
+        self._release(keeps_part=keeps_part, keeps_doubt=keeps_doubt)
+        await self._queue.take_again(self._name, (), 0)
+
+    def _release(self, *, keeps_part: bool = False, keeps_doubt: bool = False) -> None:
+        if self._part is not None and not keeps_part:
+            self._queue.release(self._part)
+            self._part = None
+        if not keeps_doubt:
+            release(self._name, self._queue, self._suspects.forgive())

@@ -1,0 +1,145 @@
+"""Ask about what is set aside: one event at a time, each over a new connection, beside whatever else is sent.
+
+A question never makes others wait, but for the moments that the suspects take their turn in. It is one
+of the deliveries that may be without a settlement, so what a crash can send twice is bounded as ever.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+import structlog
+
+from forwarder.delivery.expiry import release
+from forwarder.delivery.sending import Sending
+from forwarder.delivery.suspects import Suspect
+from forwarder.errors import DiskFullError, StorageError
+from forwarder.model import Batch, Burial, Outcome
+from forwarder.queue.base import Queue
+
+# The longest wait that is not looked at again: a wake-up can get lost, a timer cannot.
+_LOOK_AGAIN = 5.0
+# Bytes of events that are buried together.
+_BURIED_BYTES = 1024 * 1024
+# Seconds before a storage that could not hand out an event is asked again.
+_STORAGE_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Questions:
+    """The suspects of one destination, one after the other: `run` until cancelled."""
+
+    def __init__(self, queue: Queue, sending: Sending) -> None:
+        self._queue = queue
+        self._sending = sending
+        self._link = sending.link
+        self._suspects = sending.link.suspects
+
+    async def run(self) -> None:
+        """Ask whatever is due, and bury what is proven to be bad."""
+        while True:
+            await self._link.set_aside.wait()
+            seconds = self._suspects.seconds_until_due(time.monotonic())
+            if seconds is None:
+                self._link.set_aside.clear()
+            elif seconds > 0:
+                await self._link.gate.wait(min(seconds, _LOOK_AGAIN))
+            elif await self._link.gate.may_ask(self._sending.config.in_flight):
+                await self._see_to_next()
+                # Others wait for the end of this turn.
+                self._link.gate.notify()
+            else:
+                await self._link.gate.wait(_LOOK_AGAIN)
+
+    async def _see_to_next(self) -> None:
+        suspect = self._suspects.next(time.monotonic())
+        if suspect is None:
+            return
+        try:
+            if self._suspects.is_proven(suspect, time.monotonic()):
+                await self._bury([suspect, *self._suspects.also_proven(suspect, time.monotonic())])
+            else:
+                await self._ask(suspect)
+        except (DiskFullError, StorageError) as error:
+            log.error("event.not_read", destination=self._sending.name, reason=error.message, hint=error.hint)  # noqa: TRY400
+            await self._link.gate.wait(_STORAGE_SECONDS)
+        finally:
+            if suspect.is_out:
+                self._suspects.put_back(suspect, time.monotonic())
+
+    async def _read(self, suspects: list[Suspect]) -> list[Batch]:
+        """Return the events themselves, as many as are buried together; what cannot be read goes back to the queue."""
+        positions = [suspect.place.position for suspect in suspects]
+        found = await self._queue.take_again(self._sending.name, positions, _BURIED_BYTES)
+        if not found:
+            for suspect in suspects:
+                self._forget(suspect)
+            release(self._sending.name, self._queue, suspects)
+        return found
+
+    def _forget(self, suspect: Suspect) -> None:
+        suspect.is_out = False
+        self._suspects.drop(suspect)
+
+    async def _bury(self, suspects: list[Suspect]) -> None:
+        """Bury events that were answered the same."""
+        batches = await self._read(suspects)
+        read = {batch.position for batch in batches}
+        for suspect in suspects:
+            if suspect.place.position in read:
+                self._forget(suspect)
+            elif suspect.is_out:
+                self._suspects.put_back(suspect, time.monotonic())
+        if batches:
+            slices = tuple(part for batch in batches for part in batch.slices)
+            joined = Batch(batches[0].destination, slices, b"".join(batch.data for batch in batches))
+            await self._sending.bury(self._queue, joined, suspects[0].burial)
+
+    async def _ask(self, suspect: Suspect) -> None:
+        for batch in await self._read([suspect]):
+            body = await self._sending.sign(batch)
+            is_insisting = False
+            while await self._link.gate.may_ask(self._sending.config.in_flight):
+                self._link.gate.unsettled += 1
+                try:
+                    if not await self._attempt(suspect, batch, body, is_insisting=is_insisting):
+                        return
+                finally:
+                    self._link.gate.unsettled -= 1
+                    self._link.gate.notify()
+                is_insisting = True
+
+    async def _attempt(self, suspect: Suspect, batch: Batch, body: bytes, *, is_insisting: bool) -> bool:
+        """Ask about an event once; return whether to do so again at once."""
+        result = await self._sending.attempt(batch, body, fresh=True)
+        now, answer, is_refused = time.monotonic(), result.answer, suspect.reason != "failing"
+        before = self._link.expires_before()
+        if result.outcome is not Outcome.DELIVERED and before is not None and batch.oldest < before:
+            self._forget(suspect)
+            await self._sending.bury(self._queue, batch, Burial("expired", answer.status, answer.detail))
+            return False
+        match result.outcome:
+            case Outcome.DELIVERED:
+                self._forget(suspect)
+                if is_refused:
+                    self._sending.contradicted()
+                await self._queue.settle(batch)
+            case Outcome.TOO_LARGE if self._sending.is_too_large_alone(result, batch):
+                self._forget(suspect)
+                await self._sending.bury(self._queue, batch, Burial("too_large", answer.status, answer.detail))
+            case Outcome.HELD:
+                self._suspects.later(suspect, now)
+            case Outcome.DEFERRED if not self._sending.may_be_cut(result):
+                self._suspects.later(suspect, now)
+            case _:
+                suspect.reason, suspect.status, suspect.detail = (
+                    self._sending.reason(result),
+                    answer.status,
+                    answer.detail,
+                )
+                if result.outcome is not Outcome.DEFERRED and self._sending.is_believed():
+                    return self._suspects.refused(suspect, now, insisting=is_insisting)
+                self._suspects.failed(suspect, now, random.random())  # noqa: S311 - jitter is no secret
+        return False

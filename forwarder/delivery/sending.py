@@ -1,0 +1,148 @@
+"""One request to the destination: signed, counted, paid for, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import structlog
+
+from forwarder.config import DestinationConfig
+from forwarder.delivery.attempt import Answer, Client
+from forwarder.delivery.link import Link
+from forwarder.delivery.responses import is_about_events, outcome_of
+from forwarder.model import Batch, Burial, Outcome
+from forwarder.queue.base import Queue
+
+log = structlog.get_logger(__name__)
+
+
+class Result(NamedTuple):
+    """What came of one attempt; `failures_before` is the number of failures in a row when it began."""
+
+    outcome: Outcome
+    answer: Answer
+    failures_before: int
+
+
+class Sending:
+    """The way of requests to one destination; `sign` returns the signed payload of a batch."""
+
+    def __init__(
+        self,
+        name: str,
+        config: DestinationConfig,
+        client: Client,
+        link: Link,
+        sign: Callable[[Batch], Awaitable[bytes]],
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.link = link
+        self.sign = sign
+        self._client = client
+
+    async def attempt(self, batch: Batch, body: bytes, *, fresh: bool = False) -> Result:
+        """Send a body that the gate has let through; what came of it is in the record of the link."""
+        link, before = self.link, self.link.failures
+        link.attempts += 1
+        link.rate.sent(batch.events, len(body), time.monotonic())
+        answer = await self._client.send(body, fresh=fresh)
+        outcome = outcome_of(answer.status, self.config.responses)
+        if outcome is Outcome.DELIVERED:
+            self._taken(batch)
+        else:
+            link.failed(answer)
+        return Result(outcome, answer, before)
+
+    def _taken(self, batch: Batch) -> None:
+        link, size = self.link, len(batch.data)
+        link.capacity.passed(batch.events, size + 1)
+        recovered, set_aside = link.succeeded(size)
+        if recovered:
+            log.info("destination.recovered", destination=self.name)
+        if set_aside:
+            log.warning(
+                "events.set_aside",
+                destination=self.name,
+                events=set_aside,
+                in_all=len(link.suspects),
+                hint="they were refused or failed alone; others are delivered meanwhile, and they are tried again",
+            )
+        log.debug("batch.delivered", destination=self.name, events=batch.events, bytes=size)
+
+    def contradicted(self) -> None:
+        """Take note that something was taken that had been refused."""
+        if self.link.suspects.contradicted(time.monotonic()):
+            log.warning(
+                "destination.distrusted",
+                destination=self.name,
+                reason="it took what it had refused, as one of several servers may that refuses everything",
+                hint="its refusals count as failures for a while; look for the server that answers so",
+            )
+
+    def is_believed(self) -> bool:
+        """Whether a refusal counts as one."""
+        return self.link.suspects.believes(time.monotonic())
+
+    def is_too_large_alone(self, result: Result, batch: Batch) -> bool:
+        """Whether a single event is bad by its size: it was too large, and larger than all that was taken."""
+        is_single = result.outcome is Outcome.TOO_LARGE and batch.events == 1
+        return is_single and 0 < self.link.largest < len(batch.data)
+
+    def may_be_cut(self, result: Result) -> bool:
+        """Whether a failure may be the fault of one event, or of the size."""
+        if not self.config.retry.isolate:
+            return False
+        if result.outcome is Outcome.DEFERRED:
+            return is_about_events(result.answer.status, result.answer.retry_after, reached=result.answer.reached)
+        return True
+
+    def too_large(self, batch: Batch, answer: Answer) -> None:
+        """Learn from a batch of several events that was too large."""
+        self.link.capacity.too_large(batch.events, len(batch.data) + 1)
+        limits = self.link.capacity.limits
+        log.info(
+            "batch.too_large",
+            destination=self.name,
+            events=batch.events,
+            bytes=len(batch.data),
+            status=answer.status,
+            next_events=limits.max_events,
+            next_bytes=limits.max_bytes,
+        )
+
+    def learn(self, batch: Batch, result: Result) -> None:
+        """Learn from a batch that failed: no answer in time may mean that it was too large."""
+        if result.answer.timed_out and batch.events > 1:
+            self.too_large(batch, result.answer)
+
+    def is_trial(self, batch: Batch, result: Result) -> bool:
+        """Whether there was no answer in time to a batch that is larger than those of before, to see if it passes."""
+        return result.answer.timed_out and batch.events > 1 and self.link.capacity.is_trial
+
+    def reason(self, result: Result) -> str:
+        """Return for which reason an event would go to the dead letters after such an answer."""
+        if result.outcome is Outcome.DEFERRED:
+            return "failing"
+        return "too_large" if result.outcome is Outcome.TOO_LARGE else "rejected"
+
+    async def bury(self, queue: Queue, batch: Batch, burial: Burial) -> None:
+        """Settle events as dead."""
+        log.warning(
+            "event.dead",
+            destination=self.name,
+            events=batch.events,
+            reason=burial.reason,
+            status=burial.status,
+            detail=burial.detail,
+            hint="see forwarder dead list",
+        )
+        await queue.settle(batch, burial)
+
+    def log(self, what: str, batch: Batch, answer: Answer, **more: object) -> None:
+        """Say what a batch was answered."""
+        log.warning(
+            what, destination=self.name, events=batch.events, status=answer.status, detail=answer.detail, **more
+        )

@@ -1,0 +1,289 @@
+"""Single events that were refused, or failed, alone: set aside, asked about again, taken or dead in the end.
+
+A refusal says something about an event only where the destination takes others. So whatever is
+refused alone is *doubted* first: once something else is taken it is set aside, and where nothing
+is, it goes back to its place in the queue. What is set aside is asked about again by itself, each
+time after something else was taken. It is *proven* to be bad by three refusals, each followed by
+something else that was taken. Before that the last question is put twice, and as often as it takes
+for a dozen refusals in a row at this destination: one of several servers that refuses everything
+would be met as often only by rare chance, and not twice by turns.
+
+Where an event is taken that was refused while others were taken, the refusals of this destination
+are not believed for a while: they count as failures. An event that *failed* alone (5xx, no answer
+in time) is set aside in the same way, and asked about after its own back-off; it is proven to
+be bad by twenty failures, over at least the longest wait, with something taken between them.
+
+What is set aside is held by the queue's position; its bytes are read again when it is asked about.
+A process that dies, and a pump that ends, forget all of it: the events are queued, in their places.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass
+
+from forwarder.delivery.backoff import Backoff
+from forwarder.model import Burial, Slice
+
+# Refusals alone, each followed by something else that was taken, until an event is believed to be bad.
+_REFUSALS = 3
+# Questions in a row that must all have been answered by a refusal: a chance of 1 in 4,096 where every other one is.
+_SURE = 12
+# Failures alone until an event is believed to be bad.
+_FAILURES = 20
+# Seconds for which refusals are not believed after one was seen to be wrong.
+_DISTRUST_SECONDS = 600.0
+# Events that are set aside at most, and the runs of positions that they may be: a suspect takes some 400 bytes,
+# and the queue writes down the gaps between what is settled with each commit.
+_MOST = 32_768
+_MOST_RUNS = 1024
+# Seconds for which questions may hold up what is behind, after each time that something was taken.
+_TURN_SECONDS = 10.0
+# Seconds before an event is asked about again for no other reason than that time has passed: nobody waits for it.
+_LEAST_SECONDS = 1.0
+# Events that are buried together.
+_BURIED_TOGETHER = 256
+
+
+@dataclass(slots=True, eq=False)
+class Suspect:
+    """One event that was refused or failed alone, and what the destination said last."""
+
+    place: Slice
+    reason: str
+    """`rejected`, `too_large` or `failing`."""
+    status: int | None
+    detail: str
+    refusals: int = 0
+    failures: int = 0
+    takes: int = 0
+    """How often the destination had taken something when it was refused or failed last."""
+    since: float = 0.0
+    """When it failed first."""
+    is_out: bool = False
+    """Whether it is being asked about."""
+
+    @property
+    def burial(self) -> Burial:
+        return Burial(self.reason, self.status, self.detail)
+
+
+class Suspects:
+    """What is doubted and what is set aside at one destination. `now` is monotonic everywhere."""
+
+    def __init__(self, backoff: Backoff) -> None:
+        self._backoff = backoff
+        self.takes = 0
+        """How often something was taken."""
+        self.doubted: list[Suspect] = []
+        self._all: dict[int, Suspect] = {}
+        self._runs = 0
+        # In the order in which they were refused: what comes first was refused before most was taken since.
+        self._refused: deque[Suspect] = deque()
+        self._failed: list[tuple[float, int, Suspect]] = []
+        self._pushed = 0
+        self._in_a_row = 0
+        self._distrusted_until = float("-inf")
+        self._turn_until = float("-inf")
+        self._idle_at = float("inf")
+        self._idle_asked = 0
+
+    def __len__(self) -> int:
+        return len(self._all) + len(self.doubted)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self) >= _MOST or self._runs >= _MOST_RUNS
+
+    def believes(self, now: float) -> bool:
+        """Whether a refusal counts as one."""
+        return now >= self._distrusted_until
+
+    def distrusted_for(self, now: float) -> float:
+        """Return for how many seconds refusals are not believed."""
+        return max(0.0, self._distrusted_until - now)
+
+    def any_of(self) -> Suspect | None:
+        """Return one that can be shown to people, or None where there is none."""
+        return next(iter(self._all.values()), None) or (self.doubted[0] if self.doubted else None)
+
+    # --- what is seen ---------------------------------------------------------------------------
+
+    def doubt(self, suspect: Suspect, now: float, *, failed: bool) -> None:
+        """Take note of an event that was refused or failed alone, in its turn or ahead of it."""
+        suspect.takes = self.takes
+        suspect.since = now
+        suspect.failures, suspect.refusals = (1, 0) if failed else (0, 1)
+        self.doubted.append(suspect)
+
+    def taken(self, now: float) -> int:
+        """Take note that something was taken; what was doubted is set aside. Return how many events that are."""
+        self.takes += 1
+        if not self._all and not self.doubted:
+            return 0
+        set_aside = len(self.doubted)
+        for suspect in self.doubted:
+            self._add(suspect)
+            self._wait(suspect, now, 1.0)
+        self.doubted.clear()
+        self._turn_until = now + _TURN_SECONDS
+        self._idle_asked = 0
+        self._idle_at = now + max(_LEAST_SECONDS, self._backoff.hold(0))
+        return set_aside
+
+    def forgive(self) -> list[Suspect]:
+        """Forget what is doubted, as nothing else is taken; return it, to be given back to the queue."""
+        forgiven, self.doubted = self.doubted, []
+        return forgiven
+
+    def recall(self) -> tuple[Suspect, list[Suspect]]:
+        """Take out all that is doubted: the oldest event, to be tried once more, and the others.
+
+        If that one is taken, the destination was mended, and nothing is to be said about the others.
+        """
+        oldest, *others = sorted(self.forgive(), key=lambda suspect: suspect.place)
+        return oldest, others
+
+    def contradicted(self, now: float) -> bool:
+        """Take note that something was taken that had been refused; return whether refusals were believed until now."""
+        believed = self.believes(now)
+        self._distrusted_until = now + _DISTRUST_SECONDS
+        self._in_a_row = 0
+        return believed
+
+    # --- questions ------------------------------------------------------------------------------
+
+    def has_turn(self, now: float) -> bool:
+        """Whether what is behind is to wait for questions that are due."""
+        return now < self._turn_until and bool(self._refused) and self._refused[0].takes < self.takes
+
+    def seconds_until_due(self, now: float) -> float | None:
+        """Return after how many seconds `next` has something; None where only something that is taken makes it so."""
+        if not self._refused and not self._failed:
+            return None
+        if self._refused and self._refused[0].takes < self.takes:
+            return 0.0
+        times = [self._idle_at] if self._refused else []
+        if self._failed:
+            times.append(self._failed[0][0])
+        return max(0.0, min(times) - now)
+
+    def next(self, now: float) -> Suspect | None:
+        """Take out the next one that is to be asked about, or to be buried; `put_back` or `drop` it."""
+        found: Suspect | None = None
+        if self._refused and self._refused[0].takes < self.takes:
+            found = self._refused.popleft()
+        elif self._failed and self._failed[0][0] <= now:
+            found = heapq.heappop(self._failed)[2]
+        elif self._refused and now >= self._idle_at:
+            # Nothing comes that could be taken; the destination may have been mended.
+            self._idle_asked += 1
+            self._idle_at = now + max(_LEAST_SECONDS, self._backoff.hold(self._idle_asked))
+            found = self._refused.popleft()
+        if found is not None:
+            found.is_out = True
+        return found
+
+    def is_proven(self, suspect: Suspect, now: float) -> bool:
+        """Whether an event is known to be bad."""
+        if suspect.takes == self.takes:
+            return False
+        if suspect.failures >= _FAILURES and now - suspect.since >= self._backoff.max:
+            return True
+        return suspect.refusals >= _REFUSALS and self.believes(now)
+
+    def also_proven(self, suspect: Suspect, now: float) -> list[Suspect]:
+        """Take out those that are proven to be bad, too, and by the same answer."""
+        found: list[Suspect] = []
+        while self._refused and len(found) < _BURIED_TOGETHER:
+            other = self._refused[0]
+            if not self.is_proven(other, now) or other.burial != suspect.burial:
+                break
+            other.is_out = True
+            found.append(self._refused.popleft())
+        return found
+
+    def refused(self, suspect: Suspect, now: float, *, insisting: bool) -> bool:
+        """Take note that one was refused again; return whether to ask about it once more, which is `insisting`."""
+        if insisting:
+            self._in_a_row += 1
+            again = self._in_a_row < _SURE
+        elif suspect.takes < self.takes and suspect.refusals < _REFUSALS:
+            self._in_a_row += 1
+            suspect.refusals += 1
+            suspect.takes = self.takes
+            # The last question is put twice, at least.
+            again = suspect.refusals >= _REFUSALS
+        else:
+            # It was asked although nothing else had been taken, which says nothing, or is proven by now.
+            again = False
+        if not again:
+            self.put_back(suspect, now)
+        return again
+
+    def failed(self, suspect: Suspect, now: float, random: float) -> None:
+        """Take note that one failed, or that it was refused by a destination that is not believed."""
+        if suspect.failures == 0:
+            suspect.since = now
+        if suspect.takes < self.takes or suspect.failures == 0:
+            suspect.failures += 1
+            suspect.takes = self.takes
+        suspect.refusals = 0
+        self._wait(suspect, now, random)
+
+    def put_back(self, suspect: Suspect, now: float) -> None:
+        """Leave one for the next time."""
+        self._wait(suspect, now, 1.0)
+
+    def later(self, suspect: Suspect, now: float) -> None:
+        """Leave one for a while: the answer said nothing about it."""
+        suspect.is_out = False
+        self._push(suspect, now + self._backoff.max)
+
+    def drop(self, suspect: Suspect) -> None:
+        """Forget one that was settled."""
+        position = suspect.place.position
+        if self._all.pop(position, None) is not None:
+            self._runs += (position - 1 in self._all) + (position + 1 in self._all) - 1
+
+    def clear(self) -> list[Suspect]:
+        """Forget all but those that are taken out; return them, to be given back to the queue."""
+        found = [*self.forgive(), *self._refused, *(suspect for *_, suspect in self._failed)]
+        self._refused.clear()
+        self._failed.clear()
+        for suspect in found:
+            self.drop(suspect)
+        return found
+
+    def older(self, accepted_before: float) -> list[Suspect]:
+        """Forget those that were accepted before a time; return them, to be given back to the queue."""
+        old = [one for one in self._all.values() if one.place.accepted_at < accepted_before and not one.is_out]
+        for suspect in old:
+            self.drop(suspect)
+        doubted, self.doubted = self.doubted, []
+        for suspect in doubted:
+            (old if suspect.place.accepted_at < accepted_before else self.doubted).append(suspect)
+        if old:
+            self._refused = deque(one for one in self._refused if one.place.position in self._all)
+            self._failed = [entry for entry in self._failed if entry[2].place.position in self._all]
+            heapq.heapify(self._failed)
+        return old
+
+    def _add(self, suspect: Suspect) -> None:
+        position = suspect.place.position
+        self._runs += 1 - (position - 1 in self._all) - (position + 1 in self._all)
+        self._all[position] = suspect
+
+    def _wait(self, suspect: Suspect, now: float, random: float) -> None:
+        """Line one up for the next question."""
+        suspect.is_out = False
+        if suspect.refusals:
+            self._refused.append(suspect)
+            return
+        seconds = self._backoff.delay(max(1, suspect.failures), retry_after=None, random=random)
+        self._push(suspect, now + max(_LEAST_SECONDS, seconds))
+
+    def _push(self, suspect: Suspect, at: float) -> None:
+        self._pushed += 1
+        heapq.heappush(self._failed, (at, self._pushed, suspect))

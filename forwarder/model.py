@@ -204,7 +204,7 @@ class Burial:
     """Why events go to the dead letters: `reason` is one word, `detail` the start of the answer."""
 
     reason: str
-    """`rejected`, `too_large`, `expired`, `damaged` or `invalid`."""
+    """`rejected`, `too_large`, `failing`, `expired`, `damaged` or `invalid`."""
     status: int | None = None
     detail: str = ""
 

@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 # The longest silence that is still an answer on its way: a purge of millions of events is one transaction.
 _PATIENCE = 300.0
+# Seconds for a probe, whose answer is always ready.
+_PROBE_SECONDS = 2.0
 _READ_BYTES = 64 * 1024
 
 
@@ -57,8 +59,9 @@ def read_problem(body: bytes) -> Problem:
 class AdminClient:
     """The admin API of one daemon; every method raises NotReachableError or NegativeAnswerError."""
 
-    def __init__(self, address: Address, token: str | None = None) -> None:
+    def __init__(self, address: Address, token: str | None = None, *, patience: float | None = None) -> None:
         self.address = address
+        self._patience = patience or _PATIENCE
         self._headers = {"Host": "localhost", "User-Agent": "forwarder"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -100,7 +103,7 @@ class AdminClient:
 
     @contextlib.contextmanager
     def _answer(self, method: str, path: str, body: Any = None) -> Iterator[http.client.HTTPResponse]:
-        connection = HttpConnection(self.address, timeout=_PATIENCE)
+        connection = HttpConnection(self.address, timeout=self._patience)
         try:
             connection.request(method, path, None if body is None else msgspec.json.encode(body), self._headers)
             answer = connection.getresponse()
@@ -201,6 +204,20 @@ def find_admin(config_path: Path | None, address: Address | None, token_file: Pa
         way = whereabouts.find_if_possible(config_path).admin
     configured = way.token_file if address in way.addresses else None
     return AdminClient(address, find_token(token_file, configured))
+
+
+def why_it_waits(admin: Address | None) -> str:
+    """Return why a daemon takes no events, in its own words where it can be asked; probes want no token."""
+    if admin is None:
+        return "the daemon takes no more events just now: `forwarder status` says why"
+    try:
+        AdminClient(admin, patience=_PROBE_SECONDS).ask("GET", "/readyz")
+    except NegativeAnswerError as error:
+        return f"the daemon takes no events: {error.message}"
+    except NotReachableError as error:
+        # Its socket may be systemd's, or it may be there and stand still.
+        return f"nothing is taken, and the daemon does not say why: {error.message}"
+    return "the daemon takes no more events just now, as its queue is busy"
 
 
 def find_token(given: Path | None, configured: Path | None) -> str | None:

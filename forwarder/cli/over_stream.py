@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
@@ -43,10 +44,16 @@ class Answer(msgspec.Struct):
 
 
 class StreamSender:
-    """One connection; raises NotReachableError, NegativeAnswerError or SpeaksHttpError."""
+    """One connection; `why` asks the daemon why it takes nothing.
 
-    def __init__(self, address: Address, token: str | None, source: Source, tally: Tally) -> None:
+    Raises NotReachableError, NegativeAnswerError or SpeaksHttpError.
+    """
+
+    def __init__(
+        self, address: Address, token: str | None, source: Source, tally: Tally, why: Callable[[], str]
+    ) -> None:
         self._address = address
+        self._why = why
         self._token = token
         self._source = source
         self._tally = tally
@@ -124,7 +131,7 @@ class StreamSender:
                     line = await reader.readline()
             except TimeoutError:
                 if self._sent > self._tally.settled:
-                    self._tally.wait("the daemon takes no more events just now; its queue may be full")
+                    self._tally.wait(await asyncio.to_thread(self._why))
                 continue
             except ValueError:
                 raise self._stranger() from None

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import click
 
 from forwarder.cli import whereabouts
-from forwarder.cli.client import find_token, usage
+from forwarder.cli.client import find_token, usage, why_it_waits
 from forwarder.cli.feed import Feed
 from forwarder.cli.options import config_option
 from forwarder.cli.over_http import HttpSender
@@ -38,6 +38,12 @@ class Target:
     address: Address
     http: bool
     token: str | None
+    admin: Address | None = None
+    """Where the daemon can be asked; None for an address that is not known to be its own."""
+
+    def why(self) -> str:
+        """Return why nothing is taken."""
+        return why_it_waits(self.admin)
 
 
 @click.command("send", short_help="Send events, and wait until they are stored.")
@@ -100,7 +106,9 @@ def find_target(daemon: Whereabouts, to: str | None, token_file: Path | None) ->
     # A stream at a unix socket wants no token, so that nobody needs to be able to read one.
     wants = address in http or (address in stream and not address.is_unix)
     configured = daemon.http.token_file if wants else None
-    return Target(address, is_http, find_token(token_file, configured))
+    is_known = address in http or address in stream
+    admin = next(iter(daemon.admin.addresses), None) if is_known else None
+    return Target(address, is_http, find_token(token_file, configured), admin)
 
 
 def parse_target(text: str) -> tuple[Address, bool]:
@@ -149,7 +157,7 @@ def _send(target: Target, feed: Feed, source: Source, tally: Tally) -> None:
     feed.put_back(first)
     if not target.http:
         try:
-            asyncio.run(StreamSender(target.address, target.token, source, tally).send(feed))
+            asyncio.run(StreamSender(target.address, target.token, source, tally, target.why).send(feed))
             return
         except SpeaksHttpError:
             # Nothing was stored and the feed is back at its start: it goes over HTTP, below.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from forwarder.cli.client import why_it_waits
 from tests.admin.memory import served_in_thread
 from tests.cli.console import run
 
@@ -245,3 +246,15 @@ def test_the_intake_is_not_the_admin_address(tmp_path: Path) -> None:
         ended = run("status", "--admin", address)
     assert ended.code == 69
     assert f"{address} is not the admin address of a forwarder: what answers is not HTTP\n" in ended.err
+
+
+def test_why_nothing_is_taken(tmp_path: Path) -> None:
+    """A command that waits says what is so: the daemon's own words, that it says nothing, or that it is busy."""
+    with served_in_thread(tmp_path, "main", token="s3cret") as served:
+        assert "busy" in why_it_waits(served.address)
+        served.daemon.reason = "the disk of the queue is full"
+        assert why_it_waits(served.address) == "the daemon takes no events: the disk of the queue is full"
+        address = served.address
+    words = "nothing is taken, and the daemon does not say why: "
+    assert why_it_waits(address).startswith(f"{words}{address}: ")
+    assert "`forwarder status` says why" in why_it_waits(None)

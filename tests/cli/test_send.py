@@ -221,7 +221,7 @@ def test_full_queue_over_the_stream(intake: Receiving, monkeypatch: pytest.Monke
     intake.queue.refusals = [UnavailableError("full")] * 30
     ended = run("send", "--to", str(intake.stream), stdin=ndjson(*map(event, range(2000))))
     assert (ended.code, ended.out) == (0, "2,000 events accepted\n")
-    assert ended.err == "waiting: the daemon takes no more events just now; its queue may be full\n"
+    assert ended.err == "waiting: the daemon takes no more events just now: `forwarder status` says why\n"
     assert numbers(intake) == list(range(2000))
 
 

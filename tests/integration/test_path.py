@@ -113,7 +113,7 @@ async def test_order_through_failures(tmp_path: Path) -> None:
 async def test_three_bad_events_among_many(tmp_path: Path) -> None:
     """Three events that the destination rejects die; the others arrive in order."""
     forwarder, receiver = receiver_for(tmp_path / "f")
-    bad = {f"00000000-0000-4000-8000-{number:012d}" for number in (17, 2500, 4999)}
+    bad = {f"00000000-0000-4000-8000-{number:012d}" for number in (17, 2500, 4800)}
     receiver.faults = ",".join(f"reject:{name}" for name in sorted(bad))
     async with receiver, point(forwarder, receiver):
         for first in range(0, 5000, 500):
@@ -131,8 +131,8 @@ async def test_three_bad_events_among_many(tmp_path: Path) -> None:
         account = await forwarder.settled()
         assert (account["delivered"], account["dead"]) == (5000, 0)
     found = list(numbers(receiver.events))
-    assert found[:4997] == [number for number in range(5000) if number not in {17, 2500, 4999}]
-    assert found[4997:] == [17, 2500, 4999]
+    assert found[:4997] == [number for number in range(5000) if number not in {17, 2500, 4800}]
+    assert sorted(found[4997:]) == [17, 2500, 4800]
 
 
 async def test_too_large_is_learned(tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ async def test_rejecting_everything_holds(tmp_path: Path) -> None:
 
         await forwarder.until(holding)
         account = await forwarder.account()
-        assert account["dead"] <= 10
+        assert account["dead"] == 0
         assert account["last_error"]["status"] == 400
-        assert account["next_attempt_in_seconds"] > 3000
+        assert 0 < account["next_attempt_in_seconds"] <= 30
         receiver.faults = ""
         assert forwarder.command("queue", "resume").returncode == 0
         account = await forwarder.settled()

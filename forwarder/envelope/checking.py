@@ -41,11 +41,28 @@ _PART_BYTES = 16 * 1024
 _GROUP = 32
 # Lines that are looked at closely in one go, so that a flood of bad ones does not hold up the others.
 _MAX_CLOSE = 512
+# Events of one request that are refused one by one; what is found of each of them is in memory at the same time.
+_MOST_REFUSED = 10_000
 
 _PAIR = frozenset({"eventObjectType", "eventObjectId"})
 
 _fields = msgspec.json.Decoder(Fields)
 _raw = msgspec.json.Decoder(msgspec.Raw)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What is wrong with a line, without the exception that carried it, which holds on to much more."""
+
+    index: int
+    line: bytes
+    field: str
+    message: str
+    error: type[IntakeError]
+
+    def as_refused(self) -> Refused:
+        detail = f"{self.field}: {self.message}" if self.field else self.message
+        return Refused(self.index, self.error.status, detail, self.line)
 
 
 @dataclass(slots=True)
@@ -54,8 +71,7 @@ class _Sifted:
 
     pieces: list[bytes] = field(default_factory=list)
     routes: list[tuple[str, ...]] = field(default_factory=list)
-    refused: list[tuple[int, bytes, RefusedError]] = field(default_factory=list)
-    """The number of each line, from 0, the line, and what is wrong with it."""
+    refused: list[_Refusal] = field(default_factory=list)
     lines: int = 0
     """How many were looked at."""
     size: int = 0
@@ -75,7 +91,7 @@ class _Sifted:
         return Checked.of(data, self.routes)
 
     def refusals(self) -> list[Refused]:
-        return [Refused(index, found.error.status, found.words(), line) for index, line, found in self.refused]
+        return [refusal.as_refused() for refusal in self.refused]
 
 
 class Envelope:
@@ -125,7 +141,8 @@ class Envelope:
     def examine(self, body: bytes) -> tuple[Checked, list[Refused]]:
         """Check a JSON object or an array of objects event by event: what may be stored, what was refused and why.
 
-        Raises MalformedError where the body as a whole is no JSON, so that its events cannot be told apart.
+        Raises MalformedError where the body as a whole is no JSON, so that its events cannot be told apart, and
+        what `parse` raises where so many are refused that it is no body of events.
         """
         with suppress(IntakeError):
             return self.parse(body), []
@@ -139,11 +156,13 @@ class Envelope:
         return self._each_of(lines)
 
     def examine_lines(self, body: bytes) -> tuple[Checked, list[Refused]]:
-        """Check newline-delimited JSON line by line: what may be stored, what was refused and why."""
+        """Check newline-delimited JSON line by line, as `examine` does."""
         return self._each_of(pieces(_ended(body), MAX_SEGMENT_BYTES))
 
     def _each_of(self, lines: Iterable[bytes]) -> tuple[Checked, list[Refused]]:
-        sifted = self._sift(lines)
+        sifted = self._sift(lines, max_refused=_MOST_REFUSED)
+        if len(sifted.refused) >= _MOST_REFUSED:
+            raise _refused_all(sifted.refused)
         return sifted.checked(), sifted.refusals()
 
     def sift(self, data: bytes) -> tuple[Checked, list[Refused], bytes]:
@@ -156,11 +175,8 @@ class Envelope:
 
     def _accept(self, lines: Iterable[bytes]) -> Checked:
         sifted = self._sift(lines, max_refused=MAX_ERRORS)
-        for index, _line, refusal in sifted.refused:
-            if refusal.error is not InvalidEventsError:
-                raise refusal.error(f"event {index}: {refusal.message}")
         if sifted.refused:
-            raise InvalidEventsError([EventError(i, r.field, r.message) for i, _, r in sifted.refused[:MAX_ERRORS]])
+            raise _refused_all(sifted.refused)
         return sifted.checked()
 
     def _sift(self, lines: Iterable[bytes], *, max_refused: float = inf, max_close: float = inf) -> _Sifted:
@@ -268,7 +284,8 @@ class Envelope:
             try:
                 data, names = self._examine(line)
             except RefusedError as refusal:
-                sifted.refused.append((sifted.lines, line, refusal))
+                found = _Refusal(sifted.lines, line, refusal.field, refusal.message, refusal.error)
+                sifted.refused.append(found)
             else:
                 sifted.pieces.append(data + b"\n")
                 sifted.routes.append(names)
@@ -291,6 +308,14 @@ class Envelope:
         if filled.keys().isdisjoint(envelope):
             return put_in_front(text, "".join(as_member(*member) for member in filled.items())), names
         return put_in(text, envelope, filled), names
+
+
+def _refused_all(refused: list[_Refusal]) -> IntakeError:
+    """Return the error of a request that is refused for these: what is no JSON, or too large, comes first."""
+    for found in refused:
+        if found.error is not InvalidEventsError:
+            return found.error(f"event {found.index}: {found.message}")
+    return InvalidEventsError([EventError(found.index, found.field, found.message) for found in refused[:MAX_ERRORS]])
 
 
 def _stripped(body: bytes) -> bytes:

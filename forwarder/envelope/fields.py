@@ -52,9 +52,6 @@ class RefusedError(Exception):
         self.message = message
         self.error = error
 
-    def words(self) -> str:
-        return f"{self.field}: {self.message}" if self.field else self.message
-
 
 # --- many events -------------------------------------------------------------------------------
 

@@ -240,7 +240,7 @@ def elements(text: bytes) -> Iterator[bytes]:
     Raises msgspec.DecodeError or RecursionError.
     """
     whole = text if is_json(text) else _whole(text)
-    end, raws = 0, _raws.decode(whole) if whole[:1] == b"[" else [_raw.decode(whole)]
+    end, raws = 0, split_array(whole) if whole[:1] == b"[" else [_raw.decode(whole)]
     # A newline within JSON is white space between two tokens: a string cannot hold one.
     lines = text.replace(b"\r", b" ").replace(b"\n", b" ")
     for raw in raws:

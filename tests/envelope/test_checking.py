@@ -606,6 +606,19 @@ class TestExamined:
             assert checked.events == 1
             assert [(one.index, one.status, one.line) for one in refusals] == [(1, 400, broken)]
 
+    def test_too_many_to_tell_one_by_one(self) -> None:
+        """A body of nothing but refused events is refused as a whole, instead of being kept in memory one by one."""
+        tiny, good = b"[],", compact(event())
+        checked, refusals = envelope().examine(b"[" + tiny * 9_999 + good + b"]")
+        assert (checked.events, len(refusals)) == (1, 9_999)
+        for examine, body in (
+            (envelope().examine, b"[" + tiny * 100_000 + good + b"]"),
+            (envelope().examine_lines, b"[]\n" * 100_000 + good),
+        ):
+            with pytest.raises(InvalidEventsError) as caught:
+                examine(body)
+            assert len(caught.value.errors) == MAX_ERRORS
+
     @pytest.mark.parametrize("body", [b"", b"[1", b"{}{}", b"[" * 100_000, b"\xef\xbb\xbf[]", b"true"])
     def test_what_cannot_be_told_apart(self, body: bytes) -> None:
         """A body that is neither a JSON object nor an array is refused as a whole."""

@@ -118,12 +118,17 @@ def read_row(values: Sequence[Any]) -> DeadRow | None:
     if isinstance(events, int) and checksum(number, events, raw + data) == expected:
         return DeadRow(number, destination, burial, died_at, _parts.decode(raw), data)
     lines, parts = whole_lines(data.removesuffix(b"\n") + b"\n"), _read_parts(raw, number)
-    said = events if isinstance(events, int) and events > 0 else len(lines)
-    if sum(part.events for part in parts) != len(lines):
-        # As many as it says, as far as there are lines; the last one is the rest, and has the number of the row.
-        count = said if said <= len(lines) else min(len(lines), number)
-        parts = [Part(number - count + 1, count, parts[0].accepted_at if parts else 0.0)]
+    said, numbered = (
+        events if isinstance(events, int) and events > 0 else len(lines),
+        sum(part.events for part in parts),
+    )
+    if numbered != len(lines):
+        # Two of three are believed, or else the lines; the last one is the rest.
+        count = said if said in {numbered, len(lines)} or said < len(lines) else min(len(lines), number)
+        if numbered != count:
+            parts = [Part(number - count + 1, count, parts[0].accepted_at if parts else 0.0)]
         lines[count - 1 :] = [b" ".join(line.removesuffix(b"\n") for line in lines[count - 1 :]) + b"\n"]
+        lines += [b"\n"] * (count - len(lines))
     return DeadRow(number, destination, burial, died_at, parts, b"".join(lines), is_whole=False, said=said)
 
 

@@ -273,6 +273,18 @@ class TestPurge:
         mute(desk)
         assert desk.purge_dead(ALL) == 3
 
+    def test_a_newline_that_is_damaged(self) -> None:
+        """Two letters that have become one line are still two letters, of which the last has nothing left."""
+        desk = graveyard(6, together=3)
+        [data] = desk.column("SELECT data FROM dead_segment WHERE id = 3")
+        desk.db.execute("UPDATE dead_segment SET data = ? WHERE id = 3", (data.replace(b"\n", b"\x0b", 1),))
+        found = desk.letters()
+        assert [letter.id for letter in found] == [1, 2, 3, 4, 5, 6]
+        assert [letter.event for letter in found[:3]] == [*data.replace(b"\n", b"\x0b", 1).split(b"\n")[:2], b""]
+        assert desk.purge_dead(ALL) == 6
+        counters = views.counters(desk.store, "main")
+        assert (counters.dead, counters.dropped, counters.dead_bytes >= 0) == (0, 6, True)
+
     @pytest.mark.parametrize(
         "damage",
         [

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from forwarder.queue.base import Queue, Share
+from forwarder.queue.jobs import Snapshot
 from forwarder.queue.sqlite import SqliteQueue
+from forwarder.queue.store import Store
 from tests.delivery.simulation import Storage
 from tests.delivery.simulation import open_queue as open_in_memory
-from tests.queue.stores import Desk
+from tests.queue.stores import Desk, beyond_bounds
 
 OpenQueue = Callable[..., Awaitable[Queue]]
+
+
+@pytest.fixture(autouse=True)
+def _within_bounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test does to a queue, after each of its jobs file and log take no more than they may."""
+    of, broken = Snapshot.of, list[str]()
+
+    def looked_at(store: Store, **words: Any) -> Snapshot:
+        # The first one is not made on the thread on which the store can be asked.
+        with suppress(sqlite3.ProgrammingError):
+            broken.extend(beyond_bounds(store))
+        return of(store, **words)
+
+    monkeypatch.setattr(Snapshot, "of", looked_at)
+    yield
+    assert broken == []
 
 
 @pytest.fixture(params=["sqlite", "memory"])

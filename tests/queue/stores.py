@@ -20,6 +20,21 @@ ALL = DeadFilter()
 PLENTY = Limits(100_000, 1 << 30)
 
 
+def beyond_bounds(store: Store) -> list[str]:
+    """Return what takes more of the disk than it may: file and log together, without the reserve, and shares."""
+    broken = []
+    path = store.query("PRAGMA database_list", ())[0][2]
+    files = [Path(path + suffix) for suffix in ("", "-wal")] if path else []
+    size = sum(file.stat().st_size for file in files if file.exists()) if files else store.live_bytes
+    if size > store.max_bytes * 1.05 + (8 << 20):
+        broken.append(f"{size} bytes on disk, {store.max_bytes} are the most")
+    for name, lane in store.lanes.items():
+        used, most = lane.ledger.bytes + lane.ledger.dead_bytes, lane.share.max_bytes
+        if most is not None and used > most * 1.05 + (1 << 20):
+            broken.append(f"{used} bytes of {name}, {most} are the most")
+    return broken
+
+
 class Desk:
     """Calls to a store, each write in a transaction of its own."""
 

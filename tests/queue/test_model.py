@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -13,12 +14,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from forwarder.errors import StorageError
-from forwarder.model import Batch, Burial, DeadFilter, Limits
-from forwarder.queue import burying, views
+from forwarder.envelope import is_about
+from forwarder.errors import QueueFullError, StorageError
+from forwarder.model import Batch, Burial, DeadFilter, EventFilter, Limits
+from forwarder.queue import admission, burying, cutting, views
 from forwarder.queue.base import Share
 from forwarder.queue.letters import COLUMNS, read_row
-from forwarder.queue.sizes import stored_bytes
+from forwarder.queue.sizes import PAGE_BYTES, stored_bytes
 from forwarder.queue.store import Store
 from tests.queue.stores import Desk, lines, segment_of
 
@@ -26,7 +28,7 @@ NAMES = ("a", "b")
 REJECTED = Burial("rejected", 400, "no")
 EXPIRED = Burial("expired")
 BURIALS = (None, None, REJECTED)
-WAYS = ("expire", "expire", "purge", "replay", "replay", "purge dead")
+WAYS = ("expire", "expire", "purge", "replay", "replay", "purge dead", "purge some", "purge some")
 AGES = (0.0, 0.5, 5.0)
 REASONS = (None, "rejected", "expired", "damaged")
 # Small events, and some that take pages of their own.
@@ -75,15 +77,17 @@ class StoreMachine(RuleBasedStateMachine):
         self.books = {name: Books() for name in NAMES}
         self.held: list[tuple[Batch, list[Event]]] = []
 
-    @initialize(ahead=st.sampled_from([16, 32, 4096]))
-    def open(self, ahead: int) -> None:
-        """A short look-ahead is left soon, a long one never."""
+    @initialize(ahead=st.sampled_from([16, 32, 4096]), max_bytes=st.sampled_from([1 << 20, 64 << 20]))
+    def open(self, ahead: int, max_bytes: int) -> None:
+        """A short look-ahead is left soon, a long one never; a small queue is full soon."""
+        self.max_bytes = max_bytes
         self.patch.setattr("forwarder.queue.lane.LOOK_AHEAD", ahead)
         self.patch.setattr("forwarder.queue.ahead.LOOK_AHEAD", ahead)
         self.desk = self.new_desk()
 
     def new_desk(self) -> Desk:
-        return Desk(Path(self.folder.name) / "queue.db", shares=dict.fromkeys(NAMES, Share()))
+        shares = {"a": Share(), "b": Share(self.max_bytes // 2)}
+        return Desk(Path(self.folder.name) / "queue.db", max_bytes=self.max_bytes, shares=shares)
 
     def teardown(self) -> None:
         self.desk.close()
@@ -95,7 +99,8 @@ class StoreMachine(RuleBasedStateMachine):
     def new_events(self, fillers: list[int]) -> list[bytes]:
         found = []
         for filler in fillers:
-            found.append(b'{"eventId":"%d","x":"%b"}' % (self.number, b"x" * filler))
+            about = b'"eventObjectType":"user","eventObjectId":"%d"' % (self.number % 3)
+            found.append(b'{"eventId":"%d",%b,"x":"%b"}' % (self.number, about, b"x" * filler))
             self.number += 1
         return found
 
@@ -107,7 +112,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(name=names, fillers=sizes)
     def append(self, name: str, fillers: list[int]) -> None:
         found = self.new_events(fillers)
-        self.desk.append(segment_of(found, name))
+        try:
+            self.desk.append(segment_of(found, name))
+        except QueueFullError:
+            return
         self.appended(name, found)
 
     @rule(parts=st.lists(st.tuples(names, sizes), min_size=2, max_size=6))
@@ -115,11 +123,11 @@ class StoreMachine(RuleBasedStateMachine):
         """Several requests in one transaction, each for one destination or for both."""
         segments = [segment_of(self.new_events(fillers), name) for name, fillers in parts]
         half = len(segments) // 2
-        self.desk.store.transact(
-            [lambda store: store.append(segments[:half]), lambda store: store.append(segments[half:])]
-        )
-        for segment in segments:
-            self.appended(segment.destination, lines(segment.data))
+        requests = [segments[:half], segments[half:]]
+        results = self.desk.store.transact([partial(admission.append, segments=request) for request in requests])
+        for request, result in zip(requests, results, strict=True):
+            for segment in request if result is None else ():
+                self.appended(segment.destination, lines(segment.data))
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 10.0]))
     def pass_time(self, seconds: float) -> None:
@@ -158,8 +166,15 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(which=numbers, burial=st.sampled_from(BURIALS))
     def settle(self, which: int, burial: Burial | None) -> None:
-        batch, found = self.held.pop(which % len(self.held))
-        self.desk.settle(batch, burial)
+        batch, found = self.held[which % len(self.held)]
+        try:
+            self.desk.settle(batch, burial)
+        except QueueFullError:
+            # Only letters need room; what has none is still held.
+            assert burial is not None
+            assert self.max_bytes == 1 << 20
+            return
+        del self.held[which % len(self.held)]
         books = self.books[batch.destination]
         self.gone(batch.destination, found)
         if burial is None:
@@ -200,11 +215,18 @@ class StoreMachine(RuleBasedStateMachine):
                 self.replay(name, reason)
             case "purge dead":
                 self.purge_dead(name, reason)
+            case "purge some":
+                self.purge_some(name, int(age) % 3)
 
     def expire(self, name: str, age: float) -> None:
         before = self.now - age
         old = [event for event in self.books[name].waiting() if event.at < before]
-        assert self.desk.expire(before, EXPIRED, name) == len(old)
+        queued = self.desk.store.lanes[name].ledger.queued
+        try:
+            assert self.desk.expire(before, EXPIRED, name) == len(old)
+        except QueueFullError:
+            # The oldest have died, as far as there was room.
+            old = old[: queued - self.desk.store.lanes[name].ledger.queued]
         self.gone(name, old)
         self.books[name].dead += [(event, EXPIRED) for event in old]
 
@@ -214,10 +236,31 @@ class StoreMachine(RuleBasedStateMachine):
         self.gone(name, found)
         self.books[name].dropped += len(found)
 
+    def purge_some(self, name: str, person: int) -> None:
+        """Events are about one of three: what is cut out leaves the others where they are."""
+        wanted = EventFilter(object=("user", str(person)))
+        found = [event for event in self.books[name].waiting() if is_about(event.line, wanted)]
+        total = position = 0
+        until = self.desk.store.lanes[name].ledger.tail
+        while True:
+            step = partial(cutting.purge_some, name=name, wanted=wanted, position=position, until=until)
+            count, position = self.desk.write(step)
+            total += count
+            if not position:
+                break
+        assert total == len(found)
+        self.gone(name, found)
+        self.books[name].dropped += len(found)
+
     def replay(self, name: str, reason: str | None) -> None:
         books = self.books[name]
         found = [event for event, burial in books.dead if reason in {None, burial.reason}]
-        assert self.desk.replay(DeadFilter(destination=name, reason=reason)) == len(found)
+        try:
+            assert self.desk.replay(DeadFilter(destination=name, reason=reason)) == len(found)
+        except QueueFullError:
+            # A step that has no room is undone.
+            assert self.max_bytes == 1 << 20
+            return
         books.dead = [(event, burial) for event, burial in books.dead if reason not in {None, burial.reason}]
         books.queued += [Event(event.line, self.now) for event in found]
 
@@ -293,6 +336,15 @@ class StoreMachine(RuleBasedStateMachine):
             assert [letter.reason for letter in letters] == [burial.reason for _, burial in books.dead]
 
     @invariant()
+    def it_stays_within_its_bounds(self) -> None:
+        """No page more than the queue may have, and a twentieth for what moves; the same for a share."""
+        store = self.desk.store
+        assert store.live_bytes <= self.max_bytes * 1.05 + PAGE_BYTES
+        for lane in store.lanes.values():
+            most = lane.share.max_bytes or self.max_bytes
+            assert lane.ledger.bytes + lane.ledger.dead_bytes <= most * 1.05 + PAGE_BYTES
+
+    @invariant()
     def what_waits_is_known(self) -> None:
         for name, books in self.books.items():
             pending, waits = self.desk.store.lanes[name].pending(), books.waiting()
@@ -305,6 +357,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Check everything that always holds."""
         self.accounts_add_up()
         self.sizes_add_up()
+        self.it_stays_within_its_bounds()
         self.everything_is_where_it_belongs()
         self.what_waits_is_known()
 
@@ -344,7 +397,7 @@ def step(machine: StoreMachine, chance: Random) -> None:
 def test_long_runs(seed: int) -> None:
     """The list and the store agree after each of many steps, in which much is held and settled out of order."""
     machine, chance = StoreMachine(), Random(seed)
-    machine.open((16, 32, 4096, 4096)[seed])
+    machine.open((16, 32, 4096, 4096)[seed], (1 << 20, 64 << 20)[seed % 2])
     try:
         for _ in range(400):
             step(machine, chance)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.delivery.batching import seconds_until_due
-from forwarder.errors import QueueLockedError, ShuttingDownError, StorageError
+from forwarder.errors import QueueFullError, QueueLockedError, ShuttingDownError, StorageError
 from forwarder.model import Burial, DeadFilter, Limits
 from forwarder.queue import upkeep
 from forwarder.queue.base import Share
@@ -417,3 +417,34 @@ class TestOpenAndClose:
         await queue.settle(await take(queue), Burial("rejected"))
         found = [letter.event async for letter in queue.dead_letters(DeadFilter())]
         assert numbers(b"\n".join(found)) == list(range(10))
+
+
+@pytest.mark.parametrize(("each", "filler"), [(1, 0), (10, 300), (100, 4000)])
+async def test_a_full_queue_that_dies_and_is_replayed(tmp_path: Path, each: int, filler: int) -> None:
+    """Whatever becomes of a full queue, file and log stay within its size (conftest), and nothing is lost."""
+    max_bytes = 16 << 20
+    queue = await (await SqliteQueue.open(tmp_path / "queue.db", max_bytes=max_bytes)).__aenter__()
+    await queue.configure({"main": Share(), "small": Share(2 << 20)})
+    for name in ("small", "main"):
+        accepted, is_full = 0, False
+        while not is_full:
+            requests = [[segment(accepted + n * each, each, filler=filler, destination=name)] for n in range(20)]
+            results = await asyncio.gather(*map(queue.append, requests), return_exceptions=True)
+            accepted += each * results.count(None)
+            is_full = any(isinstance(result, QueueFullError) for result in results)
+    before = [await account(queue, name) for name in ("main", "small")]
+    for _ in range(2):
+        for name in ("main", "small"):
+            assert await queue.expire(name, 4e9, Burial("expired", 503, "x" * 500)) > 0
+        replayed = await queue.replay(DeadFilter())
+        assert replayed == sum(found.accepted for found in before)
+    for name in ("main", "small"):
+        while batches := await queue.next_batches(name, Limits(3, 1 << 20)):
+            if not await queue.settle(batches[0], Burial("rejected", 400, "y" * 500)):
+                break
+            if (await account(queue, name)).dead > 600:
+                break
+    after = [await account(queue, name) for name in ("main", "small")]
+    assert [now.queued + now.dead for now in after] == [found.accepted for found in before]
+    assert sum(now.dead for now in after) > 30
+    await queue.close()

@@ -153,6 +153,12 @@ def whole_lines(data: bytes) -> list[bytes]:
     return BytesIO(data).readlines()
 
 
+def has_more(data: bytes, what: bytes, times: int) -> bool:
+    """Say whether `data` has a byte more often than so many times."""
+    # It leaps from one to the next and stops there; `bytes.count` looks at each byte of all of it.
+    return len(data) - len(data.replace(what, b"", times + 1)) > times
+
+
 def lines_within(data: bytes, limit: int) -> bool:
     """Say whether no line is longer than `limit` bytes, without looking at each."""
     start = 0

@@ -16,6 +16,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from forwarder.model import has_more
+
 # Levels of objects and arrays in one event, the event itself included.
 MAX_DEPTH: Final = 512
 TOO_DEEP: Final = f"the JSON is nested too deeply: more than {MAX_DEPTH} levels"
@@ -130,9 +132,8 @@ def is_deeper(text: bytes, levels: int) -> bool:
     """Say whether a JSON text is nested deeper than so many levels."""
     if len(text) <= 2 * levels:
         return False
-    # Leaps from bracket to bracket, and no further than is of interest: most large events are flat.
-    opened = sum(len(text) - len(text.replace(bracket, b"", levels + 1)) for bracket in (b"{", b"["))
-    if opened <= levels:
+    # Most large events are flat.
+    if not has_more(text, b"{", levels // 2) and not has_more(text, b"[", levels // 2):
         return False
     brackets = _brackets(text)
     for _ in range(min(_PEELED, levels)):

@@ -15,6 +15,7 @@ from aiohttp import hdrs, web
 
 from forwarder.envelope import Checked, Envelope, Refused, sort_out
 from forwarder.errors import MalformedError, UnsupportedError
+from forwarder.model import has_more
 
 _JSON = frozenset({"application/json", "text/json"})
 # There is no registered type for lines of JSON; these are in use.
@@ -67,7 +68,7 @@ def kind_of(request: web.BaseRequest) -> Kind:
 
 def takes_long(kind: Kind, body: bytes) -> bool:
     """Say whether the body may hold so many events that to check them could hold up others."""
-    return body.count(b"{" if kind is Kind.JSON else b"\n") > _MANY_EVENTS
+    return has_more(body, b"{" if kind is Kind.JSON else b"\n", _MANY_EVENTS)
 
 
 def look(envelope: Envelope, kind: Kind, body: bytes, *, keeps_invalid: bool) -> tuple[Checked, list[Refused]]:

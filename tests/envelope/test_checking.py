@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from forwarder.envelope import MAX_ERRORS, MAX_SEGMENT_BYTES, Checked, Envelope
 from forwarder.errors import InvalidEventsError, MalformedError, TooLargeError
-from forwarder.model import count_lines, lines_within
+from forwarder.model import count_lines, has_more, lines_within
 from tests.events import UUID, event_texts, loads, spaces, tokens, verdict
 
 ZERO_ID = "00000000-0000-4000-8000-000000000000"
@@ -454,6 +454,11 @@ class TestLimits:
         """Whether all lines are within the limit is found without looking at each."""
         data = b"".join(b"x" * size + b"\n" for size in sizes)
         assert lines_within(data, limit) == (max(sizes) <= limit)
+
+    @given(st.binary(max_size=40), st.integers(0, 8))
+    def test_has_more(self, data: bytes, times: int) -> None:
+        """Whether a byte stands more often than so many times is found without counting all of them."""
+        assert has_more(data, b"\0", times) == (data.count(b"\0") > times)
 
     @given(st.lists(st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"\r"))))
     def test_count_lines(self, found: list[bytes]) -> None:

@@ -148,12 +148,13 @@ class Envelope:
             return self.parse(body), []
         body = _stripped(body)
         try:
-            lines = list(joined(elements(body)))
+            found = elements(body)
+            if body[:1] != b"[":
+                _check_object(body)
+            # One after the other: of a body of nothing but refused ones not all are looked at.
+            return self._each_of(joined(found))
         except (msgspec.DecodeError, RecursionError) as error:
             raise MalformedError(json_words(body, error)) from None
-        if body[:1] != b"[":
-            _check_object(body)
-        return self._each_of(lines)
 
     def examine_lines(self, body: bytes) -> tuple[Checked, list[Refused]]:
         """Check newline-delimited JSON line by line, as `examine` does."""

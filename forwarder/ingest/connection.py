@@ -287,17 +287,6 @@ class Connection(asyncio.Protocol):
             raise SilentError(
                 f"{missing} came for {seconds:g} seconds; connect when there is something to send"
             ) from None
-        await self._tell_from_http()
-
-    async def _tell_from_http(self) -> None:
-        """Wait until a client begins. Raises ForbiddenError for one that speaks HTTP."""
-        while self._may_be_http and not (self._ended or self._is_quiet):
-            self._more.clear()
-            await self._more.wait()
-        if self._is_http:
-            raise ForbiddenError(
-                "HTTP is not spoken here: send one JSON event a line, or requests to ingest.http.listen"
-            )
 
     async def _greet(self, greeting: Greeting) -> None:
         """Wait for the token, and take what came behind it as events."""
@@ -328,8 +317,15 @@ class Connection(asyncio.Protocol):
                 await asyncio.gather(storing, return_exceptions=True)
 
     async def _next_lines(self) -> bytes | Overlong | None:
-        """Wait for lines; return None when there will be no more, or no use for them."""
+        """Wait for lines; return None when there will be no more, or no use for them.
+
+        Raises ForbiddenError for a client that speaks HTTP: nothing of it has been taken by then but blank lines.
+        """
         while not self._is_over:
+            if self._is_http:
+                raise ForbiddenError(
+                    "HTTP is not spoken here: send one JSON event a line, or requests to ingest.http.listen"
+                )
             lines = self._framer.take(MAX_SEGMENT_BYTES)
             if lines is None and (self._ended or self._is_quiet):
                 return None

@@ -98,9 +98,9 @@ def test_the_elements_of_an_array(text: bytes, lines: list[bytes]) -> None:
 
 @pytest.mark.parametrize("text", [b"[1", b'["\n"]', b'["\\ud800\n"]', b"{},{}", b"[1]]", b"[1,]"])
 def test_what_has_no_elements(text: bytes) -> None:
-    """What is no JSON, whatever stands in its strings, has no elements."""
+    """What is no JSON, whatever stands in its strings, has no elements; that shows before the first is asked for."""
     with pytest.raises(msgspec.DecodeError):
-        list(elements(text))
+        elements(text)
 
 
 @pytest.mark.parametrize(

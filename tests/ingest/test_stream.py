@@ -744,6 +744,17 @@ class TestAccess:
             assert await other.answer() == {"ack": 2}
         assert peak < 4_000_000
 
+    @pytest.mark.parametrize("blanks", [b"\n" * 2_000_000, b" " * 2_000_000 + b"\n"], ids=["lines", "one line"])
+    async def test_blanks_over_tcp(self, tmp_path: Path, blanks: bytes) -> None:
+        """However much white space a client over TCP begins with, what comes behind it is read, and told from HTTP."""
+        async with serving(tmp_path, tcp=True) as server, client(server) as ours, client(server) as other:
+            async with asyncio.timeout(30):
+                await ours.send(blanks + line(0), end=True)
+                assert (await ours.rest())[-1]["ack"] in {1, 2}
+                await other.send(blanks + b"POST / HTTP/1.1\r\n\r\n" + line(1))
+                assert (await other.rest())[-1].items() >= {"refused": 0, "status": 403}.items()
+            assert await server.stored() == [0]
+
     async def test_silence_over_tcp(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A client over TCP that never sends anything is hung up on in time; one that has sent something is not."""
         monkeypatch.setattr("forwarder.ingest.connection._FIRST_BYTE_SECONDS", 0.3)

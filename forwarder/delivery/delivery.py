@@ -43,7 +43,8 @@ class Delivery:
         """Send until it is settled, or until it is to be given back."""
         await self.prepare()
         while (batch := self._batch) is not None and self._body is not None:
-            if self._is_too_large(batch) or not await self._link.gate.may_send():
+            # The size last: others may have been answered during the wait.
+            if not await self._link.gate.may_send() or self._is_too_large(batch):
                 return
             with self._link.gate.sending():
                 result = await self._sending.attempt(batch, self._body)

@@ -28,6 +28,9 @@ from forwarder.queue.base import Queue
 # Seconds before a storage that could not hand out a batch is asked again.
 _STORAGE_SECONDS = 1.0
 
+# How often several events are sent again as they are to a destination of which refusals are not believed.
+_REPEATS = 2
+
 # The longest waits that are not looked at again: a wake-up can get lost, a timer cannot.
 _LOOK_AGAIN = 5.0
 _TURN_SECONDS = 1.0
@@ -48,6 +51,7 @@ class Examination:
         self._suspects = sending.link.suspects
         self._part: Batch | None = None
         self._body = b""
+        self._repeats = 0
         self._is_probe = False
         # Whether it waits for the destination to be mended, and whether it is to try what comes meanwhile.
         self._is_waiting = False
@@ -59,6 +63,7 @@ class Examination:
         gate = self._link.gate
         await gate.wait_alone()
         gate.took()
+        self._triage.explained()
         try:
             # What others gave back counts as waiting after that.
             await self._give_back()
@@ -83,7 +88,7 @@ class Examination:
                 log.error("batch.not_taken", destination=self._name, reason=error.message, hint=error.hint)  # noqa: TRY400
                 await self._link.gate.wait(_STORAGE_SECONDS)
             if self._part is not None:
-                self._body = await self._sending.sign(self._part)
+                self._body, self._repeats = await self._sending.sign(self._part), 0
         return True
 
     async def _next_step(self) -> InTurn | Probe | None:
@@ -93,10 +98,10 @@ class Examination:
         while not gate.is_stopped:
             if self._is_waiting and (probe := await self._wait_for_events()) is not None:
                 return probe
-            if self._suspects.has_turn(time.monotonic()) and not gate.is_draining:
+            waiting = self._queue.pending(self._name).events
+            if self._suspects.has_turn(waiting, time.monotonic()) and not gate.is_draining:
                 await gate.wait(_TURN_SECONDS)
                 continue
-            waiting = self._queue.pending(self._name).events
             most = self._link.limits(waiting).max_events
             step = self._triage.next(waiting, most, random.random())  # noqa: S311 - no secret
             if step is Nothing.DONE:
@@ -203,8 +208,7 @@ class Examination:
         if self._triage.is_held:
             self._link.gate.open()
         if (refused := self._triage.taken(part, is_probe=self._is_probe)) is not None:
-            # All of it was taken in parts: as a whole it was too large, whatever the status said.
-            self._link.capacity.too_large(*refused)
+            self._sending.taken_in_parts(*refused)
         await self._queue.settle(part)
 
     async def _refused(self, part: Batch, result: Result) -> None:
@@ -212,20 +216,25 @@ class Examination:
             return
         if self._sending.is_too_large_alone(result, part):
             self._part = None
+            self._triage.explained()
             await self._sending.bury(self._queue, part, Burial("too_large", result.answer.status, result.answer.detail))
         elif not self._sending.is_believed():
             await self._deferred(part, result)
         else:
-            if result.outcome is Outcome.TOO_LARGE and part.events > 1:
+            by_size = result.outcome is Outcome.TOO_LARGE and part.events > 1
+            if by_size:
                 self._sending.too_large(part, result.answer)
-            if self._triage.refused(part, is_probe=self._is_probe):
+            if self._triage.refused(part, is_probe=self._is_probe, by_size=by_size):
                 self._doubt(part, result)
             else:
                 await self._give_back(keeps_doubt=True)
 
     async def _deferred(self, part: Batch, result: Result) -> None:
         may_be_cut = self._sending.may_be_cut(result)
-        if may_be_cut:
+        if result.outcome is not Outcome.DEFERRED and part.events > 1 and self._repeats < _REPEATS:
+            # Another one of its servers may take the same.
+            self._repeats += 1
+        elif may_be_cut:
             self._sending.learn(part, result)
             if self._triage.failed(part, self._queue.pending(self._name).events):
                 self._link.count(result.failures_before)

@@ -35,6 +35,8 @@ class Link:
         self.last_error: LastError | None = None
         self.largest = 0
         """Bytes of the events of the largest request that was taken since the start."""
+        self.most_events = 0
+        """The most events of a request that was taken since the start, or since as many were refused without reason."""
         self._retry = config.retry
         self._holds = 0
         self.backoff = Backoff(config.retry.initial, config.retry.max, config.retry.multiplier)
@@ -58,7 +60,7 @@ class Link:
         self.triage.begin(events, failed=failed)
         self.gate.narrow(True)
 
-    def succeeded(self, size: int) -> tuple[bool, int]:
+    def succeeded(self, events: int, size: int) -> tuple[bool, int]:
         """Take note of a delivery; return whether it ended a row of failures, and how many events were set aside.
 
         The gate stays as it is: if another delivery has closed it meanwhile, that wait still holds.
@@ -67,6 +69,7 @@ class Link:
         self.failures = self._holds = 0
         self.last_success = time.time()
         self.largest = max(self.largest, size)
+        self.most_events = max(self.most_events, events)
         set_aside = self.suspects.taken(time.monotonic())
         if self.suspects:
             self.set_aside.set()

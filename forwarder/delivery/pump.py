@@ -197,10 +197,10 @@ class Pump:
         while await gate.may_take():
             if self.link.triage.is_needed:
                 return True
-            if suspects and suspects.has_turn(time.monotonic()) and not gate.is_draining:
+            pending = self._queue.pending(self._name)
+            if suspects and suspects.has_turn(pending.events, time.monotonic()) and not gate.is_draining:
                 await gate.wait(_TURN_SECONDS)
                 continue
-            pending = self._queue.pending(self._name)
             if gate.wants_all:
                 if pending.events:
                     return True

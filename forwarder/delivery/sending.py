@@ -59,7 +59,7 @@ class Sending:
     def _taken(self, batch: Batch) -> None:
         link, size = self.link, len(batch.data)
         link.capacity.passed(batch.events, size + 1)
-        recovered, set_aside = link.succeeded(size)
+        recovered, set_aside = link.succeeded(batch.events, size)
         if recovered:
             log.info("destination.recovered", destination=self.name)
         if set_aside:
@@ -81,6 +81,18 @@ class Sending:
                 reason="it took what it had refused, as one of several servers may that refuses everything",
                 hint="its refusals count as failures for a while; look for the server that answers so",
             )
+
+    def taken_in_parts(self, events: int, size: int) -> None:
+        """Learn from a batch that was refused as a whole, whatever the status said, and then taken in parts.
+
+        It may have been too large; where as much has been taken before, one of several servers may have refused it.
+        """
+        if events <= self.link.most_events and size <= self.link.largest + 1:
+            # Anew from here on: it may be that it takes less than before.
+            self.link.most_events = 0
+            self.contradicted()
+        else:
+            self.link.capacity.too_large(events, size)
 
     def is_believed(self) -> bool:
         """Whether a refusal counts as one."""

@@ -38,8 +38,10 @@ _DISTRUST_SECONDS = 600.0
 # and the queue writes down the gaps between what is settled with each commit.
 _MOST = 32_768
 _MOST_RUNS = 1024
-# Seconds for which questions may hold up what is behind, after each time that something was taken.
+# Seconds for which questions may hold up what is behind, after each time that something was taken, and
+# how many events there are no longer held up: there will be enough that is taken between two questions.
 _TURN_SECONDS = 10.0
+_MANY = 200
 # Seconds before an event is asked about again for no other reason than that time has passed: nobody waits for it.
 _LEAST_SECONDS = 1.0
 # Events that are buried together.
@@ -154,9 +156,10 @@ class Suspects:
 
     # --- questions ------------------------------------------------------------------------------
 
-    def has_turn(self, now: float) -> bool:
-        """Whether what is behind is to wait for questions that are due."""
-        return now < self._turn_until and bool(self._refused) and self._refused[0].takes < self.takes
+    def has_turn(self, waiting: int, now: float) -> bool:
+        """Whether so many events that are behind are to wait for questions that are due."""
+        is_due = bool(self._refused) and self._refused[0].takes < self.takes
+        return is_due and waiting < _MANY and now < self._turn_until
 
     def seconds_until_due(self, now: float) -> float | None:
         """Return after how many seconds `next` has something; None where only something that is taken makes it so."""

@@ -35,6 +35,8 @@ _IN_ORDER_WHILE_HELD = 2
 _NEWEST = 4
 # Into how many parts is cut what failed; halves would take ten waits to find one in a thousand.
 _PARTS = 8
+# Batches that were refused as a whole, of which it is seen whether they are taken in parts.
+_TOGETHER = 16
 # Farther back than any event is.
 _NEWEST_POSITION = 1 << 60
 
@@ -86,8 +88,8 @@ class Triage:
         self._probes = 0
         self._beacon = 0
         self._newest_asked = 0
-        # The last of the events that were refused together, how many, and their bytes.
-        self._together: tuple[int, int, int] | None = None
+        # Of what was refused together: the position of the last event, how many there were, and their bytes.
+        self._together: list[tuple[int, int, int]] = []
         self._in_pair = False
         self._reach = 0
 
@@ -141,9 +143,9 @@ class Triage:
     def taken(self, part: Batch, *, is_probe: bool) -> tuple[int, int] | None:
         """Take note that something was taken.
 
-        Return events and bytes of what was refused before, if all of it has been taken in parts: then it was too large.
+        Return events and bytes of what had been refused together, and has all been taken in parts by now.
         """
-        too_large = None
+        all_taken = None
         if is_probe:
             self._beacon = max(self._beacon, part.position + 1)
             if self._asked >= self._budget // 2:
@@ -153,15 +155,23 @@ class Triage:
                 self._budget = max(_BUDGET, self._budget // 2)
             self._is_clean = True
             self._size = max(self._size, part.events) * 2
-            if self._together is not None and part.runs[-1][1] >= self._together[0]:
-                too_large = self._together[1:]
-                self._together = None
+            covered = [one for one in self._together if one[0] <= part.runs[-1][1]]
+            if covered:
+                all_taken = min(one[1:] for one in covered)
+                self._together = [one for one in self._together if one not in covered]
         self._asked = self._turns = self._probes = self._newest_asked = self._reach = self.holds = 0
         self.is_held = self.is_general = self._in_pair = False
-        return too_large
+        return all_taken
 
-    def refused(self, part: Batch, *, is_probe: bool) -> bool:
-        """Take note of a refusal; return whether the event, which was alone, is to be doubted."""
+    def explained(self) -> None:
+        """Forget what was refused together: there is another reason than its size, or the destination."""
+        self._together.clear()
+
+    def refused(self, part: Batch, *, is_probe: bool, by_size: bool = False) -> bool:
+        """Take note of a refusal; return whether the event, which was alone, is to be doubted.
+
+        `by_size` says that it speaks of the size of what was sent.
+        """
         self._asked += 1
         self._is_clean = self._in_pair = False
         if not is_probe:
@@ -169,14 +179,17 @@ class Triage:
             self._front = part.position
         if part.events > 1:
             self._size = part.events // 2
-            self._together = (part.runs[-1][1], part.events, len(part.data) + 1)
+            if not by_size:
+                refused = (part.runs[-1][1], part.events, len(part.data) + 1)
+                self._together = [*self._together[1 - _TOGETHER :], refused]
             return False
         self._size = 1
-        self._together = None
+        self.explained()
         return not self._suspects.is_full
 
     def failed(self, part: Batch, waiting: int) -> bool:
         """Take note of a failure; return whether to send something else at once, as this one is doubted."""
+        self.explained()
         self._is_clean = False
         if part.events > 1:
             self._size = max(1, part.events // _PARTS)
@@ -204,6 +217,7 @@ class Triage:
 
     def hold(self) -> None:
         """Take note that nothing is taken."""
+        self.explained()
         self.holds += 1
         self.is_held = self.is_general = True
         self._asked = self._turns = self._probes = self._newest_asked = 0

@@ -43,9 +43,9 @@ class TestFailures:
     def test_a_delivery_forgets_them(self) -> None:
         """A delivery ends a row of failures, and says so once."""
         link = new_link()
-        assert link.succeeded(10) == (False, 0)
+        assert link.succeeded(1, 10) == (False, 0)
         link.defer(BUSY, 0)
-        assert link.succeeded(10) == (True, 0)
+        assert link.succeeded(1, 10) == (True, 0)
         assert link.failures == 0
         assert link.last_success == pytest.approx(time.time(), abs=60)
         link.defer(BUSY, 5)
@@ -55,7 +55,7 @@ class TestFailures:
         """What was on its way when another attempt was told to wait does not shorten that wait."""
         link = new_link(retry=RetryConfig(max=1000.0))
         link.defer(Answer(429, "", "600"), 0)
-        link.succeeded(10)
+        link.succeeded(1, 10)
         assert link.gate.state is State.BACKING_OFF
         assert link.gate.next_attempt_in == pytest.approx(600, abs=10)
 
@@ -83,7 +83,7 @@ class TestRetryAfter:
         link = new_link(retry=RetryConfig(max=60.0))
         assert [link.hold(link.failures) for _ in range(4)] == [5.0, 30.0, 60.0, 60.0]
         assert link.gate.state is State.HOLDING
-        link.succeeded(10)
+        link.succeeded(1, 10)
         assert link.hold(link.failures) == 5.0
 
     def test_a_hold_is_never_longer_than_configured(self) -> None:

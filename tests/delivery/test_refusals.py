@@ -226,6 +226,26 @@ class TestOneOfTwoServers:
 
         play(judge, about(max_events), act)
 
+    def test_batches_stay_large(self) -> None:
+        """A batch that is refused by one server, and taken by the other one in parts, was not too large."""
+        count = [0]
+
+        def judge(_events: list[dict[str, Any]]) -> Fault:
+            count[0] += 1
+            return OK if count[0] % 2 else REFUSED
+
+        async def act(case: Case) -> None:
+            for _ in range(50):
+                await case.append([False] * 100)
+                await asyncio.sleep(2.0)
+            assert await case.world.is_emptied(1000.0)
+            assert len(case.destination.attempts) < 50 * 4
+            reason = (await case.world.outlets.status())["main"].reason
+            assert reason is not None
+            assert "taken later" in reason
+
+        play(judge, about(100), act)
+
     def test_status_says_so(self) -> None:
         """While refusals are not believed, `status` says why."""
         chance = Random(3)

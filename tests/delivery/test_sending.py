@@ -1,0 +1,138 @@
+"""One request: what is learned from each answer."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+import pytest
+
+from forwarder.config import BatchConfig, RetryConfig
+from forwarder.config.schema import RateConfig
+from forwarder.delivery.aging import Aging
+from forwarder.delivery.attempt import Answer, Client
+from forwarder.delivery.link import Link
+from forwarder.delivery.sending import Result, Sending
+from forwarder.model import Batch, Limits, Outcome, Slice
+from tests.delivery.conftest import destination
+
+
+class Scripted:
+    """A client that answers what it is told, one request after the other."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.fresh: list[bool] = []
+
+    async def send(self, _body: bytes, *, fresh: bool = False) -> Answer:
+        self.fresh.append(fresh)
+        return self.answers.pop(0)
+
+
+def sending(*answers: Answer, **settings: Any) -> Sending:
+    config = destination(**settings)
+    link = Link(config, Aging(), wake=lambda: None, paused=False)
+
+    async def sign(_batch: Batch) -> bytes:
+        return b"signed"
+
+    return Sending("main", config, cast("Client", Scripted(*answers)), link, sign)
+
+
+def batch(events: int = 1, size: int = 3) -> Batch:
+    return Batch("main", (Slice(0, events, 0.0),), (b"x" * (size - 1) + b"\n") * events)
+
+
+OK = Answer(200, "")
+REFUSED = Answer(400, "no")
+
+
+class TestAttempt:
+    async def test_what_is_taken_is_remembered(self) -> None:
+        """The largest size and number of events that passed are known, and what ended a row of failures."""
+        found = sending(OK, OK)
+        found.link.failures = 3
+        result = await found.attempt(batch(7, 10), b"signed")
+        await found.attempt(batch(2, 20), b"signed")
+        assert (result.outcome, result.failures_before) == (Outcome.DELIVERED, 3)
+        assert (found.link.failures, found.link.attempts) == (0, 2)
+        assert (found.link.most_events, found.link.largest) == (7, 70)
+
+    async def test_what_is_not_taken_is_told(self) -> None:
+        """Status and detail of the last failure are kept for `status`."""
+        found = sending(REFUSED)
+        assert (await found.attempt(batch(), b"signed")).outcome is Outcome.REJECTED
+        assert found.link.last_error is not None
+        assert (found.link.last_error.status, found.link.last_error.detail) == (400, "no")
+
+    async def test_is_paid_for(self) -> None:
+        """A request counts against `max_rate`, whatever is answered."""
+        found = sending(REFUSED, max_rate=RateConfig(events=10))
+        await found.attempt(batch(20), b"signed")
+        assert found.link.rate.ready_at - time.monotonic() == pytest.approx(2.0, abs=0.5)
+
+    @pytest.mark.parametrize("status", [402, 407, 421, 426, 431, 451, 511])
+    async def test_what_speaks_of_the_way_is_held(self, status: int) -> None:
+        """Nothing on the way to the destination says anything about an event."""
+        found = sending(Answer(status, "no"))
+        assert (await found.attempt(batch(), b"signed")).outcome is Outcome.HELD
+
+
+class TestTooLarge:
+    @pytest.mark.parametrize(("taken", "size", "is_bad"), [(0, 100, False), (100, 100, False), (99, 100, True)])
+    def test_alone(self, taken: int, size: int, is_bad: bool) -> None:
+        """A single event is bad by its size if it is larger than all that was taken, and something was taken."""
+        found = sending()
+        found.link.largest = taken
+        result = Result(Outcome.TOO_LARGE, Answer(413, "no"), 0)
+        assert found.is_too_large_alone(result, batch(1, size)) is is_bad
+        assert not found.is_too_large_alone(result, batch(2, size))
+        assert not found.is_too_large_alone(Result(Outcome.REJECTED, REFUSED, 0), batch(1, size))
+
+    def test_no_answer_in_time_teaches_the_size(self) -> None:
+        """A batch that is not answered in time is too large; one event is not, nor is a 500."""
+        found = sending(batch=BatchConfig(max_events=100))
+        found.learn(batch(1), Result(Outcome.DEFERRED, Answer(None, "", timed_out=True), 0))
+        found.learn(batch(100), Result(Outcome.DEFERRED, Answer(500, ""), 0))
+        assert found.link.capacity.limits.max_events == 100
+        found.learn(batch(100), Result(Outcome.DEFERRED, Answer(None, "", timed_out=True), 0))
+        assert found.link.capacity.limits.max_events == 50
+
+    def test_taken_in_parts(self) -> None:
+        """A refused batch that is taken in parts was too large, unless as much had been taken before."""
+        found = sending(batch=BatchConfig(max_events=100))
+        found.taken_in_parts(100, 300)
+        assert found.link.capacity.limits.max_events == 50
+        assert found.is_believed()
+        found.link.most_events, found.link.largest = 50, 150
+        found.taken_in_parts(50, 151)
+        assert found.link.capacity.limits == Limits(50, found.link.capacity.limits.max_bytes)
+        assert not found.is_believed()
+        # If it takes less than it did, the next time teaches the size.
+        found.taken_in_parts(50, 151)
+        assert found.link.capacity.limits.max_events == 25
+
+
+class TestMayBeCut:
+    @pytest.mark.parametrize(
+        ("answer", "may_be_cut"),
+        [
+            (Answer(500, ""), True),
+            (Answer(None, "", timed_out=True), True),
+            (Answer(None, "", reached=False), False),
+            (Answer(503, "", retry_after="5"), False),
+            (Answer(429, ""), False),
+        ],
+    )
+    def test_only_what_may_be_about_the_events(self, answer: Answer, may_be_cut: bool) -> None:
+        """What did not reach the destination, or is asked to come later, is nobody's fault."""
+        result = Result(Outcome.DEFERRED, answer, 0)
+        assert sending().may_be_cut(result) is may_be_cut
+        assert not sending(retry=RetryConfig(isolate=False)).may_be_cut(result)
+
+
+async def test_reasons() -> None:
+    """A dead letter says whether an event was refused, too large, or made the destination fail."""
+    found = sending()
+    outcomes = [Outcome.DEFERRED, Outcome.TOO_LARGE, Outcome.REJECTED]
+    assert [found.reason(Result(outcome, REFUSED, 0)) for outcome in outcomes] == ["failing", "too_large", "rejected"]

@@ -18,7 +18,15 @@ import msgspec
 
 from forwarder.envelope.checked import MAX_SEGMENT_BYTES, Checked, Refused, joined, pieces
 from forwarder.envelope.exact import read_envelope
-from forwarder.envelope.fields import Fields, RefusedError, are_complete, check_kinds, check_rules, too_large_words
+from forwarder.envelope.fields import (
+    Fields,
+    RefusedError,
+    are_complete,
+    are_named,
+    check_kinds,
+    check_rules,
+    too_large_words,
+)
 from forwarder.envelope.ids import new_ids
 from forwarder.envelope.plain import Plain, read_array, read_lines
 from forwarder.envelope.routing import Routing
@@ -33,7 +41,7 @@ from forwarder.envelope.text import (
     split_array,
 )
 from forwarder.errors import EventError, IntakeError, InvalidEventsError, MalformedError, TooLargeError
-from forwarder.model import lines_within, whole_lines
+from forwarder.model import count_lines, lines_within, nth_line, whole_lines
 
 MAX_ERRORS = 20
 # What is looked at together after the quick way did not vouch for the whole: bytes, then lines.
@@ -41,6 +49,9 @@ _PART_BYTES = 16 * 1024
 _GROUP = 32
 # Lines that are looked at closely in one go, so that a flood of bad ones does not hold up the others.
 _MAX_CLOSE = 512
+# Lines of a stream that are looked at in one go: shorter ones than an event takes, unless defaults fill it in, so that
+# half a megabyte of `{}` does not hold up the others either.
+_MAX_LINES = 16 * 1024
 # Events of one request that are refused one by one; what is found of each of them is in memory at the same time.
 _MOST_REFUSED = 10_000
 
@@ -169,9 +180,10 @@ class Envelope:
     def sift(self, data: bytes) -> tuple[Checked, list[Refused], bytes]:
         """Check lines one by one, the last ended by a newline too: what may be stored, what was refused and why.
 
-        Returns the lines that were not looked at, too, where a close look takes long.
+        Returns the lines that were not looked at, too, where a close look takes long or there are very many.
         """
-        sifted = self._sift(pieces(data, MAX_SEGMENT_BYTES), max_close=_MAX_CLOSE)
+        few = data if len(data) <= _MAX_LINES or count_lines(data) <= _MAX_LINES else data[: nth_line(data, _MAX_LINES)]
+        sifted = self._sift(pieces(few, MAX_SEGMENT_BYTES), max_close=_MAX_CLOSE)
         return sifted.checked(), sifted.refusals(), data[sifted.size :]
 
     def _accept(self, lines: Iterable[bytes]) -> Checked:
@@ -188,7 +200,7 @@ class Envelope:
                 sifted.size += len(piece)
                 continue
             for part in pieces(piece, _PART_BYTES):
-                if self._quick(part, sifted):
+                if part is not piece and self._quick(part, sifted):
                     sifted.size += len(part)
                 else:
                     self._closely(part, sifted)
@@ -238,8 +250,11 @@ class Envelope:
 
     def _add(self, plain: Plain | None, sifted: _Sifted) -> bool:
         """Add events that were vouched for, where all of them may be stored; else return False."""
-        data = None if plain is None else self._stamp(plain)
-        if plain is None or data is None or not are_complete(plain.events):
+        # Ids for events that are refused after all would be most of the work, so what can be said before is.
+        if plain is None or not (self._defaults or are_named(plain.events)):
+            return False
+        data = self._stamp(plain)
+        if data is None or (self._defaults and not are_named(plain.events)) or not are_complete(plain.events):
             return False
         routes = self._routing.of(plain.events)
         if not all(routes):

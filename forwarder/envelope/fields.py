@@ -56,15 +56,18 @@ class RefusedError(Exception):
 # --- many events -------------------------------------------------------------------------------
 
 
-def are_complete(events: list[Fields]) -> bool:
-    """Say whether these keep all rules of the envelope."""
+def are_named(events: list[Fields]) -> bool:
+    """Say whether each of these has a source and a type."""
     # Column by column: a comprehension over one field takes no time.
     sources = [event.eventSourceId for event in events]
     types = [event.eventType for event in events]
+    return all(sources) and all(types)
+
+
+def are_complete(events: list[Fields]) -> bool:
+    """Say whether these keep the other rules of the envelope: each has an id, both or neither of a pair, and a body."""
     return (
-        all(sources)
-        and all(types)
-        and _are_uuids([event.eventId for event in events])
+        _are_uuids([event.eventId for event in events])
         and [event.eventObjectType is None for event in events] == [event.eventObjectId is None for event in events]
         and _are_bodies([event.data for event in events])
     )

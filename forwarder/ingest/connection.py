@@ -35,6 +35,9 @@ from forwarder.ingest.storing import Piece, Storing
 
 # Bytes of lines that one connection may have waiting before it is not read from.
 _MAX_WAITING = 512 * 1024
+# Bytes of lines that are checked in one go behind some that took a close look: the quick look at all that wait would
+# most likely be in vain again.
+_CLOSE_BYTES = 16 * 1024
 # Seconds that a client over TCP has for its token line, and for its first byte where it needs no token.
 _TOKEN_SECONDS = 10.0
 _FIRST_BYTE_SECONDS = 30.0
@@ -109,6 +112,7 @@ class Connection(asyncio.Protocol):
         self._heard: float | None = None
         self._is_quiet = False
         self._lines = 0
+        self._at_most = MAX_SEGMENT_BYTES
 
     # --- called by the transport ---------------------------------------------------------------
 
@@ -326,7 +330,7 @@ class Connection(asyncio.Protocol):
                 raise ForbiddenError(
                     "HTTP is not spoken here: send one JSON event a line, or requests to ingest.http.listen"
                 )
-            lines = self._framer.take(MAX_SEGMENT_BYTES)
+            lines = self._framer.take(self._at_most)
             if lines is None and (self._ended or self._is_quiet):
                 return None
             self._resume()
@@ -345,6 +349,7 @@ class Connection(asyncio.Protocol):
             checked, refused, rest = self._intake.envelope.sift(lines)
             if rest:
                 self._framer.put_back(rest)
+            self._at_most = _CLOSE_BYTES if rest else MAX_SEGMENT_BYTES
         piece = Piece(checked, refused, self._lines + 1, keeps_refused=self._intake.keeps_invalid)
         self._lines = piece.last
         for refusal in refused if not piece.keeps_refused else ():

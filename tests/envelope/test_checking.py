@@ -611,6 +611,14 @@ class TestExamined:
             assert checked.events == 1
             assert [(one.index, one.status, one.line) for one in refusals] == [(1, 400, broken)]
 
+    def test_very_many_tiny_lines(self) -> None:
+        """So many lines are looked at in one go, however short they are; the others come back as they are."""
+        body = b"{}\n" * 100_000
+        checked, refused, rest = envelope({"eventSourceId": "s", "eventType": "t"}).sift(body)
+        assert 0 < checked.events < 20_000
+        assert refused == []
+        assert rest == b"{}\n" * (100_000 - checked.events)
+
     def test_too_many_to_tell_one_by_one(self) -> None:
         """A body of nothing but refused events is refused as a whole, instead of being kept in memory one by one."""
         tiny, good = b"[],", compact(event())

@@ -780,6 +780,23 @@ class TestAccess:
                 await ours.send(line(0))
                 assert await ours.answer() == {"ack": 1}
 
+    async def test_a_flood_of_tiny_lines(self, server: Serving) -> None:
+        """What waits behind lines that take a close look is not looked at again and again meanwhile."""
+        looked_at = 0
+
+        class Counting(Envelope):
+            def sift(self, data: bytes) -> tuple[Checked, list[Any], bytes]:
+                nonlocal looked_at
+                looked_at += len(data)
+                return super().sift(data)
+
+        server.intake.envelope = Counting(routes={"main": {}})
+        flood = b"{}\n" * 50_000
+        async with client(server) as ours:
+            await ours.send(flood, end=True)
+            assert (await ours.rest())[-1] == {"ack": 50_000}
+        assert looked_at < 20 * len(flood)
+
     async def test_a_refused_client_that_goes_on(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A client that sends on and on after it was refused is hung up on in the end."""
         monkeypatch.setattr("forwarder.ingest.connection._LINGER_SECONDS", 0.1)

@@ -45,21 +45,22 @@ class Sending:
 
     async def attempt(self, batch: Batch, body: bytes, *, fresh: bool = False) -> Result:
         """Send a body that the gate has let through; what came of it is in the record of the link."""
-        link, before = self.link, self.link.failures
+        # Counted once: a batch may have a thousand slices.
+        link, before, events = self.link, self.link.failures, batch.events
         link.attempts += 1
-        link.rate.sent(batch.events, len(body), time.monotonic())
+        link.rate.sent(events, len(body), time.monotonic())
         answer = await self._client.send(body, fresh=fresh)
         outcome = outcome_of(answer.status, self.config.responses)
         if outcome is Outcome.DELIVERED:
-            self._taken(batch)
+            self._taken(events, len(batch.data))
         else:
             link.failed(answer)
         return Result(outcome, answer, before)
 
-    def _taken(self, batch: Batch) -> None:
-        link, size = self.link, len(batch.data)
-        link.capacity.passed(batch.events, size + 1)
-        recovered, set_aside = link.succeeded(batch.events, size)
+    def _taken(self, events: int, size: int) -> None:
+        link = self.link
+        link.capacity.passed(events, size + 1)
+        recovered, set_aside = link.succeeded(events, size)
         if recovered:
             log.info("destination.recovered", destination=self.name)
         if set_aside:
@@ -70,7 +71,7 @@ class Sending:
                 in_all=len(link.suspects),
                 hint="they were refused or failed alone; others are delivered meanwhile, and they are tried again",
             )
-        log.debug("batch.delivered", destination=self.name, events=batch.events, bytes=size)
+        log.debug("batch.delivered", destination=self.name, events=events, bytes=size)
 
     def contradicted(self) -> None:
         """Take note that something was taken that had been refused."""

@@ -132,7 +132,7 @@ class Examination:
             status=error.status if error else None,
             detail=error.detail if error else "",
             retry_in=self._link.hold(self._link.failures),
-            reason="everything is refused, and nothing is given up",
+            reason="everything that waits is refused, and nothing is given up",
             hint="mend the destination, then: forwarder queue resume",
         )
         await expire(self._name, self._queue, self._link)

@@ -128,7 +128,7 @@ class Link:
         if (seconds := self.suspects.distrusted_for(now)) > 0:
             return f"what it refused was taken later: refusals are tried again, not believed, for {seconds:.0f} s"
         if self.triage.is_held:
-            return "everything is refused: nothing is given up, and it is tried again"
+            return "everything that waits is refused: nothing is given up, and it is tried again"
         if suspect is not None:
             how = "failed" if suspect.failures else "refused"
             return f"{len(self.suspects)} set aside, {how} alone and asked about again: {suspect.detail}"

@@ -15,7 +15,7 @@ from itertools import pairwise, product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.config import BatchConfig, RetryConfig
@@ -37,6 +37,7 @@ from tests.delivery.world import (
     Pace,
     World,
 )
+from tests.fuzzing import examples
 
 RETRY = RetryConfig(initial=0.5, max=60.0, multiplier=2.0)
 MAX_AGE = 1.0
@@ -439,7 +440,8 @@ def the_other_is_not_held_up(run: Run) -> None:
             assert began - since <= HEALTHY_SECONDS
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.fuzz
+@examples(100)
 @given(script=scripts)
 def test_scripts(script: Script) -> None:
     """Whatever happens to a pump and around it, every promise is kept."""
@@ -453,6 +455,14 @@ def test_what_goes_back_does_not_chase_what_was_taken() -> None:
         for most in (1, 3):
             append = Step(0.0, "append", ([*[True] * 30, *[False] * 10], 0))
             check(Script(5, pace, 1, most, 1000, 0.005, None, True, [], [append]))
+
+
+def test_what_is_too_large_by_now_is_not_sent_again() -> None:
+    """A batch that waits to be sent again goes back when another one has shown meanwhile that it is too large."""
+    pace = Pace(is_even=True, job=0.01, way=0.01, signature=0.003)
+    steps = [Step(0.0, "append", ([False] * 15, 0)), Step(7.0, "append", ([False], 0))]
+    run = check(Script(0, pace, 2, 3, 1000, 60.0, None, True, [Fault(503), Fault(413)], steps))
+    assert [len(attempt.numbers) for attempt in run.main.attempts[:3]] == [3, 3, 1]
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 4])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterable
 from random import Random
 from typing import Any
@@ -57,7 +58,8 @@ class Case:
 
 
 def play(judge: Judge, config: DestinationConfig, act: Callable[[Case], Awaitable[None]]) -> None:
-    """Play a case in simulated time."""
+    """Play a case in simulated time, with the same jitter each time."""
+    random.seed(4)
 
     async def run(clock: Clock) -> None:
         case = Case(clock, judge, config)

@@ -32,7 +32,7 @@ from forwarder.ingest.headroom import Headroom
 from forwarder.ingest.intake import Intake, accepted
 from forwarder.ingest.media import Kind, check, look, takes_long
 from forwarder.ingest.problems import internal_problem, problem_of
-from forwarder.ingest.protocol import Server
+from forwarder.ingest.protocol import MAX_FIELDS, Server
 from forwarder.ingest.room import Room
 
 # The longest head and the longest body, in bytes, that are served here.
@@ -82,8 +82,11 @@ def read_head(head: bytes) -> Head | None:
     fields = [field.partition(":") for field in found[1].decode("ascii").split("\r\n")[:-1]]
     # Names are written as in aiohttp.hdrs.
     headers = {name.title(): value.strip(" \t") for name, _, value in fields}
-    # What stands twice means one thing to one reader and another to the next; without a host it is refused.
-    if len(headers) < len(fields) or not _MEANINGFUL.isdisjoint(headers) or hdrs.HOST not in headers:
+    # What stands twice means one thing to one reader and another to the next.
+    if len(headers) < len(fields) or len(fields) > MAX_FIELDS:
+        return None
+    # Without a host it is refused.
+    if not _MEANINGFUL.isdisjoint(headers) or hdrs.HOST not in headers:
         return None
     length = _is_length(headers.get(hdrs.CONTENT_LENGTH, ""))
     if length is None or headers.get(hdrs.CONTENT_TYPE, "").lower() not in _KINDS:

@@ -30,7 +30,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _MAX_LINE = 8192
 _MAX_FIELD = 8190
 # Header fields of one request.
-_MAX_FIELDS = 128
+MAX_FIELDS = 128
 
 
 class ExpectationError(IntakeError):
@@ -167,7 +167,7 @@ def _refusal(status: int, error: BaseException | None, message: str) -> web.Resp
             return problem_of(TooLongError(f"the request line is longer than {_MAX_LINE:,} bytes"))
         return problem_of(FieldsTooLargeError(f"a header field is longer than {_MAX_FIELD:,} bytes"))
     if isinstance(error, BadHttpMessage) and message == "Too many headers received":
-        return problem_of(FieldsTooLargeError(f"the request has more than {_MAX_FIELDS} header fields"))
+        return problem_of(FieldsTooLargeError(f"the request has more than {MAX_FIELDS} header fields"))
     return problem_response(status, "malformed", f"not HTTP: {first_line(message)}")
 
 
@@ -179,7 +179,7 @@ class Server(web.Server):
 
     def __init__(self, handler: Handler, *, request_factory: Callable[..., web.BaseRequest] | None = None, **how: Any):
         # One place for the limits: the errors are told by them.
-        limits = {"max_line_size": _MAX_LINE, "max_field_size": _MAX_FIELD, "max_headers": _MAX_FIELDS}
+        limits = {"max_line_size": _MAX_LINE, "max_field_size": _MAX_FIELD, "max_headers": MAX_FIELDS}
         super().__init__(handler, request_factory=request_factory)
         make = self.request_factory
 

@@ -82,6 +82,7 @@ class TestHead:
             ["User-Agent: x/1", "Accept: */*", "accept-encoding: gzip, br"],
             ["Connection: keep-alive"],
             ["CONNECTION:Keep-Alive"],
+            [f"X{number}:" for number in range(125)],
             ["Authorization: Bearer s3cret", "X-Empty:", "X-Tab: \t a\tb \t"],
         ],
     )
@@ -116,6 +117,7 @@ class TestHead:
         "found",
         [
             head(start="POST /v1/events HTTP/1.0"),
+            head(*[f"X{number}:" for number in range(126)]),
             head(start="post /v1/events HTTP/1.1"),
             head(start="POST /v1/events?return=ids HTTP/1.1"),
             head(start="POST http://localhost/v1/events HTTP/1.1"),

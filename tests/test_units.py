@@ -35,18 +35,19 @@ def service() -> dict[str, list[str]]:
 
 
 def test_readiness_reload_and_watchdog_are_wired(service: dict[str, list[str]]) -> None:
-    """The daemon tells when it is ready and alive, and a reload is the signal that it reads its files at."""
+    """The daemon tells when it is ready and alive, and a reload waits for its verdict, with its credentials."""
     assert service["Type"] == ["notify"]
-    assert service["ExecReload"][-1] == "/bin/sh -c 'kill -HUP $MAINPID'"
+    [reload] = service["ExecReload"]
+    assert reload.startswith("+")
+    assert "CREDENTIALS_DIRECTORY=/proc/${MAINPID}/root%d" in reload
+    assert reload.endswith(f" {PROGRAM} reload")
     assert service["WatchdogSec"]
     assert service["ExecStart"] == [f"{PROGRAM} run"]
 
 
 def test_the_configuration_is_checked_first(service: dict[str, list[str]]) -> None:
-    """Before a start, and before the daemon is asked to reload; the first command is the one that has credentials."""
+    """Before a start; the first command is the one that has credentials."""
     assert service["ExecStartPre"][0] == f"{PROGRAM} check"
-    assert service["ExecReload"][0].startswith("+")
-    assert service["ExecReload"][0].endswith(f" {PROGRAM} check")
 
 
 def test_a_start_may_take_its_time(service: dict[str, list[str]]) -> None:

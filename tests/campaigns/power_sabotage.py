@@ -18,19 +18,18 @@ _connect = sqlite3.connect
 def weaken(level: str) -> None:
     """From now on, let every connection that asks for some `synchronous` have this one."""
 
-    class Weak(sqlite3.Connection):
-        def execute(self, sql: str, *more: Any) -> sqlite3.Cursor:
-            return super().execute(f"PRAGMA synchronous = {level}" if _is_synchronous(sql) else sql, *more)
+    def connect(*words: Any, factory: type[sqlite3.Connection] = sqlite3.Connection, **settings: Any) -> Any:
+        class Weak(factory):  # type: ignore[valid-type, misc]
+            def execute(self, sql: Any, *more: Any) -> Any:
+                return super().execute(f"PRAGMA synchronous = {level}" if _is_synchronous(sql) else sql, *more)
 
-    def connect(*words: Any, **settings: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = _connect(*words, **{**settings, "factory": Weak})
-        return connection
+        return _connect(*words, **settings, factory=Weak)
 
-    sqlite3.connect = connect  # type: ignore[assignment]
+    sqlite3.connect = connect
 
 
-def _is_synchronous(sql: str) -> bool:
-    return "".join(sql.lower().split()).startswith("pragmasynchronous=")
+def _is_synchronous(sql: Any) -> bool:
+    return isinstance(sql, str) and "".join(sql.lower().split()).startswith("pragmasynchronous=")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,10 @@ Problem = tuple[str, str]
 """The promise that is broken, and the details."""
 
 
+# Failures in a row of the same batch, until it is tried in parts.
+_FAILURES = 3
+
+
 @dataclass(slots=True)
 class Tally:
     """What became of the events of one life; an event counts once for each destination."""
@@ -199,7 +203,11 @@ def _whole(evidence: Evidence) -> Iterator[Problem]:
 
 
 def _order(evidence: Evidence) -> Iterator[Problem]:
-    """A source's events are in order within a batch and, with one batch in flight, over all of them."""
+    """A source's events are in order within a batch and, with one batch in flight, over all of them.
+
+    Only an event that was refused or failed alone, or was tried ahead of its turn, loses its place: each of these
+    comes alone.
+    """
     for route in ROUTES:
         arrived: dict[str, int] = {}
         for request in evidence.on_route(route.name):
@@ -212,16 +220,26 @@ def _order(evidence: Evidence) -> Iterator[Problem]:
                 within[source] = number
                 if not request.is_stored or evidence.stored[route.name][source, number] is not request:
                     continue
+                if len(request.events) == 1:
+                    continue
                 if route.in_flight == 1 and number < arrived.get(source, 0):
                     yield "order", f"{route.name}: {source} {number} after {arrived[source]}, life {request.life}"
                 arrived[source] = number
 
 
 def _same_bytes(evidence: Evidence) -> Iterator[Problem]:
-    """Within a life, what was neither taken nor rejected is sent again as the same bytes."""
+    """Within a life, what was neither taken nor refused is repeated as the same bytes, until it is tried in parts."""
     for route in ROUTES:
         before: dict[tuple[int, Key], Request] = {}
+        failures: Counter[int] = Counter()
+        in_parts: set[int] = set()
         for request in (found for found in evidence.on_route(route.name) if not found.is_stale):
+            # What is refused, or fails three times in a row, is tried in parts, with what comes behind it.
+            failures[request.life] = 0 if request.is_stored else failures[request.life] + 1
+            if request.status in {400, 413} or failures[request.life] >= _FAILURES:
+                in_parts.add(request.life)
+            if request.life in in_parts:
+                continue
             changed = {
                 old.digest: old
                 for key in request.events

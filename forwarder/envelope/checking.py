@@ -41,7 +41,7 @@ from forwarder.envelope.text import (
     split_array,
 )
 from forwarder.errors import EventError, IntakeError, InvalidEventsError, MalformedError, TooLargeError
-from forwarder.model import count_lines, lines_within, nth_line, whole_lines
+from forwarder.model import has_more, lines_within, nth_line, whole_lines
 
 MAX_ERRORS = 20
 # What is looked at together after the quick way did not vouch for the whole: bytes, then lines.
@@ -149,6 +149,18 @@ class Envelope:
         _check_text(body)
         return self._accept(pieces(_ended(body), MAX_SEGMENT_BYTES))
 
+    def glance(self, body: bytes, *, are_lines: bool) -> Checked | None:
+        """Return the events of a body, where all of them can be vouched for together; None is no verdict.
+
+        That takes about 1 µs an event, where a close look takes up to 50.
+        """
+        if len(body) > MAX_SEGMENT_BYTES:
+            return None
+        if not are_lines:
+            return self._quick_array(body) if body[:1] == b"[" and _is_flat_text(body) else None
+        sifted = _Sifted()
+        return sifted.checked() if self._quick(_ended(body), sifted) else None
+
     def examine(self, body: bytes) -> tuple[Checked, list[Refused]]:
         """Check a JSON object or an array of objects event by event: what may be stored, what was refused and why.
 
@@ -182,7 +194,7 @@ class Envelope:
 
         Returns the lines that were not looked at, too, where a close look takes long or there are very many.
         """
-        few = data if len(data) <= _MAX_LINES or count_lines(data) <= _MAX_LINES else data[: nth_line(data, _MAX_LINES)]
+        few = data[: nth_line(data, _MAX_LINES)] if has_more(data, b"\n", _MAX_LINES) else data
         sifted = self._sift(pieces(few, MAX_SEGMENT_BYTES), max_close=_MAX_CLOSE)
         return sifted.checked(), sifted.refusals(), data[sifted.size :]
 
@@ -332,6 +344,10 @@ def _refused_all(refused: list[_Refusal]) -> IntakeError:
         if found.error is not InvalidEventsError:
             return found.error(f"event {found.index}: {found.message}")
     return InvalidEventsError([EventError(found.index, found.field, found.message) for found in refused[:MAX_ERRORS]])
+
+
+def _is_flat_text(body: bytes) -> bool:
+    return b"\n" not in body and b"\r" not in body and (body.isascii() or is_utf8(body))
 
 
 def _stripped(body: bytes) -> bytes:

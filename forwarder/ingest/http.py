@@ -150,11 +150,12 @@ class HttpIntake:
         if len(body) > LARGE_BYTES:
             async with self._large:
                 return await store(*await asyncio.to_thread(look_closely))
-        if takes_long(kind, body):
-            async with self._working:
-                found = await asyncio.to_thread(look_closely)
-        else:
-            found = look_closely()
+        if not takes_long(kind, body):
+            return await store(*look_closely())
+        if (checked := envelope.glance(body, are_lines=kind is Kind.LINES)) is not None:
+            return await store(checked, [], accepted(checked, [], with_ids=wants_ids))
+        async with self._working:
+            found = await asyncio.to_thread(look_closely)
         return await store(*found)
 
     async def _receive(self, request: web.BaseRequest) -> bytes:

@@ -637,3 +637,32 @@ class TestExamined:
         """A body that is neither a JSON object nor an array is refused as a whole."""
         with pytest.raises(MalformedError):
             envelope().examine(body)
+
+
+class TestGlance:
+    @pytest.mark.parametrize("defaults", DEFAULTS)
+    def test_what_is_plain_is_vouched_for_at_a_glance(self, defaults: dict[str, str]) -> None:
+        """Plain events are what a closer look makes of them, too; anything else is left to that."""
+        rules, events = envelope(defaults), [event(), event(eventId=UUID, data={"a": [{}, {}]})] * 300
+        array = json.dumps(events, separators=(",", ":")).encode()
+        for body, are_lines, look in ((array, False, rules.parse), (lines(*events), True, rules.parse_lines)):
+            found = rules.glance(body, are_lines=are_lines)
+            assert found is not None
+            assert (found.data, found.routes) == (look(body).data, look(body).routes)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"[]",
+            b"[" + compact(event()) + b",[]]",
+            b"[" + compact(event()) + b",\n" + compact(event()) + b"]",
+            b"[" + compact(event(x="?")).replace(b"?", b"\xff") + b"]",
+            compact(event()) + b"}",
+            b"[" + compact(event(x="y" * 600_000)) + b"]",
+        ],
+    )
+    def test_a_glance_never_says_no(self, body: bytes) -> None:
+        """Whatever is not plain is no verdict: neither for lines nor for JSON."""
+        assert envelope().glance(body, are_lines=False) is None
+        assert envelope().glance(body + b"\n[]", are_lines=True) is None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from forwarder.envelope import Checked, Envelope, Refused, burials, sort_out
+from forwarder.envelope import Checked, Envelope, Refused, burials
 from forwarder.errors import NoRoomForInvalidError, ShareFullError, ShuttingDownError, TooLargeError
 from forwarder.model import INVALID
 from forwarder.queue.base import Queue
@@ -45,17 +45,6 @@ class Intake:
     def close(self) -> None:
         """Accept nothing more; what is being stored is finished."""
         self._is_open = False
-
-    def check(
-        self, body: bytes, *, are_lines: bool = False, keeps_invalid: bool | None = None
-    ) -> tuple[Checked, list[Refused]]:
-        """Check the body of a request; return its events, and what is to be kept as invalid where that is wanted.
-
-        Raises MalformedError, InvalidEventsError or TooLargeError.
-        """
-        if self.keeps_invalid if keeps_invalid is None else keeps_invalid:
-            return sort_out(self.envelope, body, are_lines=are_lines)
-        return (self.envelope.parse_lines if are_lines else self.envelope.parse)(body), []
 
     async def accept(self, checked: Checked, invalid: Sequence[Refused] = ()) -> None:
         """Store events, and what is `invalid` as dead letters; durable on return.

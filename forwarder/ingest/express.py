@@ -206,10 +206,12 @@ class Lane:
         """Store the events of a request; return them, and what was kept as invalid."""
         envelope, keeps_invalid = self._intake.envelope, self._intake.keeps_invalid
         examine = partial(look, envelope, Kind.JSON, body, keeps_invalid=keeps_invalid)
-        if not takes_long(Kind.JSON, body):
+        invalid: list[Refused] = []
+        # What is plain, as nearly everything is, never takes long.
+        if (glanced := envelope.glance(body, are_lines=False)) is not None:
+            checked = glanced
+        elif not takes_long(Kind.JSON, body):
             checked, invalid = examine()
-        elif (glanced := envelope.glance(body, are_lines=False)) is not None:
-            checked, invalid = glanced, []
         else:
             async with self._working:
                 checked, invalid = await asyncio.to_thread(examine)

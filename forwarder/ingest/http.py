@@ -150,10 +150,11 @@ class HttpIntake:
         if len(body) > LARGE_BYTES:
             async with self._large:
                 return await store(*await asyncio.to_thread(look_closely))
-        if not takes_long(kind, body):
-            return await store(*look_closely())
+        # What is plain, as nearly everything is, never takes long.
         if (checked := envelope.glance(body, are_lines=kind is Kind.LINES)) is not None:
             return await store(checked, [], accepted(checked, [], with_ids=wants_ids))
+        if not takes_long(kind, body):
+            return await store(*look_closely())
         async with self._working:
             found = await asyncio.to_thread(look_closely)
         return await store(*found)

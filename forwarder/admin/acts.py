@@ -41,7 +41,7 @@ def acting(request: web.Request, act: str, **what: Any) -> Iterator[dict[str, An
     try:
         yield outcome
     except BaseException as error:
-        log.warning("admin.act_failed", **what, **outcome, error=str(error) or type(error).__name__)
+        log.warning("admin.act_failed", **what, **outcome, reason=str(error) or type(error).__name__)
         raise
     log.warning("admin.act", **what, **outcome)
 

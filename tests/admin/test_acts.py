@@ -75,7 +75,7 @@ async def test_an_act_that_fails(
     with structlog.testing.capture_logs() as logs:
         async with client.delete("/v1/destinations/main/queue") as response:
             assert response.status == 503
-    line = {"act": "purge", "destination": "main", "error": "disk I/O error"}
+    line = {"act": "purge", "destination": "main", "reason": "disk I/O error"}
     assert logs == [{"event": "admin.act_failed", "log_level": "warning", **ME, **line}]
 
 

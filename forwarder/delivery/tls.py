@@ -94,6 +94,7 @@ class Tls:
                 parts.append(part)
                 self.is_ended = not part
         except ssl.SSLWantReadError:
+            # The rest of the record is still to come.
             pass
         except ssl.SSLError as error:
             self.error = error
@@ -123,6 +124,7 @@ class Tls:
             self._session.do_handshake()
             self.is_agreed = True
         except ssl.SSLWantReadError:
+            # It is the server's turn.
             pass
         except ssl.SSLError as error:
             self.error = error

@@ -157,7 +157,11 @@ class Envelope:
         if len(body) > MAX_SEGMENT_BYTES:
             return None
         if not are_lines:
-            return self._quick_array(body) if body[:1] == b"[" and _is_flat_text(body) else None
+            if body[:1] == b"[":
+                return self._quick_array(body) if _is_flat_text(body) else None
+            # An object without a newline is the only one of its lines.
+            if b"\n" in body:
+                return None
         sifted = _Sifted()
         return sifted.checked() if self._quick(_ended(body), sifted) else None
 

@@ -167,6 +167,8 @@ class Lane:
                 checked, refused, unseen = self._intake.envelope.sift(lines)
                 if unseen or checked.events + len(refused) != len(requests):
                     return requests
+                if not refused:
+                    return await self._store_checked(requests, checked)
                 bad = {refusal.index for refusal in refused}
                 good = [request for index, request in enumerate(requests) if index not in bad]
                 return [*await self._store_checked(good, checked), *[requests[index] for index in sorted(bad)]]
@@ -204,13 +206,13 @@ class Lane:
 
     async def _accept(self, body: bytes) -> tuple[Checked, list[Refused]]:
         """Store the events of a request; return them, and what was kept as invalid."""
-        envelope, keeps_invalid = self._intake.envelope, self._intake.keeps_invalid
-        examine = partial(look, envelope, Kind.JSON, body, keeps_invalid=keeps_invalid)
-        invalid: list[Refused] = []
+        envelope = self._intake.envelope
         # What is plain, as nearly everything is, never takes long.
         if (glanced := envelope.glance(body, are_lines=False)) is not None:
-            checked = glanced
-        elif not takes_long(Kind.JSON, body):
+            await self._intake.accept(glanced)
+            return glanced, []
+        examine = partial(look, envelope, Kind.JSON, body, keeps_invalid=self._intake.keeps_invalid)
+        if not takes_long(Kind.JSON, body):
             checked, invalid = examine()
         else:
             async with self._working:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
+from forwarder.envelope import Checked, Envelope
 from forwarder.ingest.framing import Framer, Overlong
 from tests.envelope.judging import (
     DEFAULTS,
@@ -138,12 +139,19 @@ def check(seed: int, number: int) -> None:
         raise
 
 
+def _glanced(rules: Envelope, *, are_lines: bool) -> Callable[[bytes], Checked]:
+    """Return how requests are looked at: at a glance, and closely where that does not vouch for them."""
+    closely = rules.parse_lines if are_lines else rules.parse
+    return lambda body: rules.glance(body, are_lines=are_lines) or closely(body)
+
+
 def _check_way(way: str, chance: random.Random, judge: Rules, text: bytes) -> None:
     match way:
         case "stream":
             check_stream(judge, text + b"\n")
         case "lines":
             check_request(envelope(judge).parse_lines, judge.request_of_lines, text)
+            check_request(_glanced(envelope(judge), are_lines=True), judge.request_of_lines, text)
         case "each line":
             check_verdicts(*envelope(judge).examine_lines(text), judge.lines(text))
         case "framing":
@@ -152,6 +160,7 @@ def _check_way(way: str, chance: random.Random, judge: Rules, text: bytes) -> No
             check_elements(judge, text)
         case _:
             check_request(envelope(judge).parse, judge.request, text)
+            check_request(_glanced(envelope(judge), are_lines=False), judge.request, text)
 
 
 def main() -> None:

@@ -645,7 +645,11 @@ class TestGlance:
         """Plain events are what a closer look makes of them, too; anything else is left to that."""
         rules, events = envelope(defaults), [event(), event(eventId=UUID, data={"a": [{}, {}]})] * 300
         array = json.dumps(events, separators=(",", ":")).encode()
-        for body, are_lines, look in ((array, False, rules.parse), (lines(*events), True, rules.parse_lines)):
+        alone = compact(event(eventId=UUID))
+        for body, are_lines, look in (
+            *((array, False, rules.parse), (lines(*events), True, rules.parse_lines)),
+            *((alone, False, rules.parse), (alone, True, rules.parse_lines)),
+        ):
             found = rules.glance(body, are_lines=are_lines)
             assert found is not None
             assert (found.data, found.routes) == (look(body).data, look(body).routes)
@@ -659,6 +663,8 @@ class TestGlance:
             b"[" + compact(event()) + b",\n" + compact(event()) + b"]",
             b"[" + compact(event(x="?")).replace(b"?", b"\xff") + b"]",
             compact(event()) + b"}",
+            compact(event()) * 2,
+            compact(event()) + b"\n" + compact(event()),
             b"[" + compact(event(x="y" * 600_000)) + b"]",
         ],
     )

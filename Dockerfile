@@ -2,7 +2,8 @@
 #
 #   docker build -t event-forwarder .
 #
-# BASE may be any image with Python 3.11 or later and its venv module.
+# BASE may be any image with Python 3.11 or later and its venv module. VERSION and REVISION are labels of the image,
+# empty unless they are given; the program in it always says its own version.
 ARG BASE=docker.io/library/python:3.13-slim-trixie
 
 FROM ${BASE} AS dependencies
@@ -47,7 +48,7 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT ["forwarder"]
 CMD ["run"]
 # Last, since what follows changes with every build.
-ARG VERSION=0.1.0
+ARG VERSION=
 ARG REVISION=
 ARG BASE
 LABEL org.opencontainers.image.title="event-forwarder" \

@@ -44,7 +44,7 @@ def engine() -> Iterator[Engine]:
     _begun(base_archive).result()
     with Engine() as engine:
         engine.make_base()
-        engine.build(PROJECT, IMAGE, "--build-arg=REVISION=0123abc")
+        engine.build(PROJECT, IMAGE, f"--build-arg=VERSION={__version__}", "--build-arg=REVISION=0123abc")
         yield engine
 
 

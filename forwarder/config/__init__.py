@@ -2,6 +2,9 @@
 
 `load` gives a `Config`, a tree of plain values whose names are those of the YAML file. Each stage
 is handed its own section of it.
+
+The settings are described and read by code of our own. pydantic was tried: it knows neither lines nor what would be
+right, gives no value where one setting is wrong, and would add a half to the time that `forwarder status` takes.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from forwarder.config.schema import (
     RetryConfig,
     ShareConfig,
     SigningConfig,
+    SqliteConfig,
     TlsConfig,
 )
 from forwarder.config.units import format_duration, format_size, parse_duration, parse_size
@@ -41,6 +45,7 @@ __all__ = [
     "SettingError",
     "ShareConfig",
     "SigningConfig",
+    "SqliteConfig",
     "TlsConfig",
     "config_file",
     "format_duration",

@@ -15,9 +15,6 @@ from forwarder.config.schema import Config, DestinationConfig
 from forwarder.config.units import format_duration, format_size
 from forwarder.model import Address
 
-# The queue's file, and what stands beside it.
-_QUEUE_FILES = ("", "-wal", "-shm", "-journal", ".lock", ".reserve")
-
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
@@ -100,7 +97,7 @@ def _file(path: str) -> str:
 
 
 def _queue_files(config: Config) -> set[str]:
-    return {_file(f"{config.queue.path}{suffix}") for suffix in _QUEUE_FILES}
+    return set(map(_file, config.queue.files))
 
 
 def _files(config: Config) -> Iterator[Contradiction]:

@@ -15,7 +15,7 @@ from typing import Any
 from forwarder.config.document import Items, Node, Scalar, Section, parse
 from forwarder.config.kinds import Leaf
 from forwarder.config.mistakes import SettingError, did_you_mean
-from forwarder.config.shapes import Group, Kind, ListOf, MapOf, Maybe, hides
+from forwarder.config.shapes import Group, Kind, ListOf, MapOf, Maybe, TaggedUnion, hides
 from forwarder.errors import Problem
 
 PREFIX = "FORWARDER_"
@@ -30,8 +30,12 @@ _service_link = re.compile(
 def overlay(root: Section, kind: Group[Any], environ: Mapping[str, str], problems: list[Problem]) -> Section:
     """Return the document with the settings of the environment put in; mistakes go to `problems`."""
     named: dict[tuple[str, ...], str] = {}
-    # A variable that names a whole group comes before those that name its parts.
-    for name in sorted(filter(_is_setting, environ), key=lambda name: (name.count("__"), name)):
+    # A variable that names a whole group comes before those that name its parts; and the word that tells what a group
+    # can have comes before the rest of it.
+    tags = tuple(f"__{tag}" for tag in set(_tags(kind)))
+    for name in sorted(
+        filter(_is_setting, environ), key=lambda name: (name.count("__"), not name.lower().endswith(tags), name)
+    ):
         try:
             path, setting = _find(kind, name.removeprefix(PREFIX).split("__"), root)
         except SettingError as mistake:
@@ -60,6 +64,9 @@ def _find(kind: Kind[Any], parts: list[str], node: Node | None) -> tuple[tuple[s
         return (), kind
     entries = node.entries if isinstance(node, Section) else {}
     match kind:
+        case TaggedUnion():
+            found = (_find(group, parts, node) for group in kind.likely(node))
+            return next(filter(lambda each: each[1] is not None, found), ((), None))
         case Group(settings=settings):
             name = _same(parts[0], settings)
             inner = settings[name].kind if name else None
@@ -70,8 +77,8 @@ def _find(kind: Kind[Any], parts: list[str], node: Node | None) -> tuple[tuple[s
             return (), None
     if not name or inner is None:
         return (), None
-    path, found = _find(inner, parts[1:], entries.get(name))
-    return (name, *path), found
+    path, setting = _find(inner, parts[1:], entries.get(name))
+    return (name, *path), setting
 
 
 def _same(word: str, names: Iterable[str]) -> str | None:
@@ -94,14 +101,33 @@ def _variables(kind: Kind[Any], prefix: str, node: Node | None, *, first: bool =
     """Yield the names of all variables that there could be."""
     entries = node.entries if isinstance(node, Section) else {}
     parts: Mapping[str, Kind[Any]] = {}
-    if isinstance(kind, Group):
-        parts = {name: setting.kind for name, setting in kind.settings.items()}
-    elif isinstance(kind, MapOf):
-        parts = dict.fromkeys(kind.key.schema().get("enum") or entries or ["MAIN"], kind.kind)
+    match kind:
+        case TaggedUnion(groups=groups):
+            for group in groups.values():
+                yield from _variables(group, prefix, node, first=first)
+            return
+        case Group(settings=settings):
+            parts = {name: setting.kind for name, setting in settings.items()}
+        case MapOf():
+            parts = dict.fromkeys(kind.key.schema().get("enum") or entries or ["MAIN"], kind.kind)
     if not first:
         yield prefix
     for name, inner in parts.items():
         yield from _variables(inner, f"{prefix}{'_' if first else '__'}{name.upper()}", entries.get(name))
+
+
+def _tags(kind: Kind[Any]) -> Iterator[str]:
+    """Yield the names of the settings that tell the groups of a union apart."""
+    match kind:
+        case MapOf(kind=inner):
+            yield from _tags(inner)
+        case TaggedUnion():
+            yield kind.tag
+            for group in kind.groups.values():
+                yield from _tags(group)
+        case Group(settings=settings):
+            for setting in settings.values():
+                yield from _tags(setting.kind)
 
 
 def _node(

@@ -130,7 +130,7 @@ class OneOf(Leaf[str]):
         return self.choices[0]
 
     def schema(self) -> dict[str, Any]:
-        return {"enum": list(self.choices)}
+        return {"enum": list(self.choices)} if len(self.choices) > 1 else {"const": self.choices[0]}
 
     def _choices(self) -> str:
         return f"Write {'one of ' if len(self.choices) > 1 else ''}{', '.join(self.choices)}."

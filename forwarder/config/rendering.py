@@ -9,7 +9,7 @@ from typing import Any
 
 from forwarder.config.document import dump, dump_inline
 from forwarder.config.schema import Config, DestinationConfig, SigningConfig
-from forwarder.config.shapes import Group, MapOf
+from forwarder.config.shapes import Group, MapOf, Setting, TaggedUnion
 
 _CONFIG = Group(Config)
 _WIDTH = 110
@@ -39,24 +39,36 @@ def starter() -> str:
     main = DestinationConfig(
         url="https://example.event.10duke.com/put", signing=SigningConfig(key_file=Path("/etc/forwarder/key.pem"))
     )
-    lines = _lines(_CONFIG, Config(destinations={"main": main}), indent="")
+    lines = commented(_CONFIG, Config(destinations={"main": main}))
     return _PREFACE + "\n".join(lines) + "\n"
 
 
-def _lines(group: Group[Any], value: object, indent: str) -> Iterator[str]:
-    for name, setting in group.settings.items():
-        if not indent:
-            yield ""
-        yield from textwrap.wrap(setting.about, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
-        part = getattr(value, name)
-        match setting.kind:
-            case Group():
-                yield f"{indent}{name}:"
-                yield from _lines(setting.kind, part, indent + "  ")
-            case MapOf(kind=Group() as inner):
-                yield f"{indent}{name}:"
-                for key, entry in part.items():
-                    yield f"{indent}  {key}:"
-                    yield from _lines(inner, entry, indent + "    ")
-            case kind:
-                yield f"{indent}{name}: {dump_inline(kind.show(part))}"
+def commented(kind: Group[Any] | TaggedUnion[Any], value: object, indent: str = "") -> Iterator[str]:
+    """Yield the lines of a document with every setting explained; what `value` could be instead, as comments."""
+    if isinstance(kind, Group):
+        for setting in kind.settings.values():
+            yield from _setting(setting, getattr(value, setting.name), indent)
+        return
+    used = getattr(value, kind.tag)
+    yield from commented(kind.groups[used], value, indent)
+    for word, group in kind.groups.items():
+        if word != used:
+            yield f"{indent}# With `{kind.tag}: {word}`, in place of these:"
+            yield from (f"{indent}#{line}" for line in commented(group, group.fallback(), " "))
+
+
+def _setting(setting: Setting, value: Any, indent: str) -> Iterator[str]:
+    if not indent:
+        yield ""
+    yield from textwrap.wrap(setting.about, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+    match setting.kind:
+        case Group() | TaggedUnion() as kind:
+            yield f"{indent}{setting.name}:"
+            yield from commented(kind, value, indent + "  ")
+        case MapOf(kind=Group() | TaggedUnion() as kind):
+            yield f"{indent}{setting.name}:"
+            for key, entry in value.items():
+                yield f"{indent}  {key}:"
+                yield from commented(kind, entry, indent + "    ")
+        case kind:
+            yield f"{indent}{setting.name}: {dump_inline(kind.show(value))}"

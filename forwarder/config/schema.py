@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from forwarder.config.addresses import is_loopback
 from forwarder.config.doors import open_doors
 from forwarder.config.files import FileMode, FilePath, GroupName, ListenAddress, SecretPath
 from forwarder.config.kinds import Duration, Flag, Number, OneOf, Size, Text, Whole
-from forwarder.config.shapes import Group, ListOf, MapOf, Maybe
+from forwarder.config.shapes import Group, ListOf, MapOf, Maybe, TaggedUnion
 from forwarder.config.units import GIB, KIB, MIB
 from forwarder.config.web import HeaderName, HeaderValue, OutcomeWord, ProxyUrl, Status, Url
 from forwarder.model import Address, Outcome
@@ -126,14 +126,10 @@ class IngestConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueConfig:
-    """The queue: where accepted events wait on disk."""
+class SqliteConfig:
+    """A queue in a file of SQLite."""
 
-    backend: Annotated[
-        str,
-        OneOf(choices=("sqlite",), refused={"jetstream": "this build only knows the backend sqlite"}),
-        "The kind of store.",
-    ] = "sqlite"
+    backend: Annotated[Literal["sqlite"], OneOf(choices=("sqlite",)), "The kind of store."] = "sqlite"
     path: Annotated[
         Path,
         # The bounds of `queue.limits`, for what stands beside it.
@@ -146,6 +142,16 @@ class QueueConfig:
     when_full: Annotated[
         str, _when_full, "reject: refuse new events; drop_oldest: drop the oldest queued events, and count them."
     ] = "reject"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths that belong to the queue."""
+        return tuple(f"{self.path}{suffix}" for suffix in ("", "-wal", "-shm", "-journal", ".lock", ".reserve"))
+
+
+# A further backend is a dataclass with its own word for `backend`, with `max_bytes`, `when_full` and `files`, and its
+# name in this line.
+QueueConfig: TypeAlias = SqliteConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,7 +367,11 @@ class Config:
     """The configuration of the forwarder."""
 
     ingest: IngestConfig = IngestConfig()
-    queue: QueueConfig = QueueConfig()
+    queue: Annotated[
+        QueueConfig,
+        TaggedUnion(QueueConfig, tag="backend", refused={"jetstream": "this build only knows the backend sqlite"}),
+        "The queue: where accepted events wait on disk.",
+    ] = SqliteConfig()
     dead_letters: DeadLettersConfig = DeadLettersConfig()
     destinations: Annotated[
         dict[str, DestinationConfig],

@@ -1,4 +1,4 @@
-"""The kinds of settings that are made of others: groups, lists, maps, and what may be absent.
+"""The kinds of settings that are made of others: groups, unions, lists, maps, and what may be absent.
 
 A shape collects what is wrong with each of its parts in a `Reading` and goes on with a stand-in,
 so that one run finds every mistake.
@@ -7,13 +7,13 @@ so that one run finds every mistake.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from functools import cache
-from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, get_type_hints
+from functools import cache, cached_property
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, get_args, get_type_hints
 
 from forwarder.config.document import Node, Scalar, Section, join
-from forwarder.config.kinds import Leaf, describe
+from forwarder.config.kinds import Leaf, OneOf, describe
 from forwarder.config.mistakes import SettingError, did_you_mean
 from forwarder.errors import Problem
 
@@ -57,15 +57,20 @@ def hides(kind: Kind[Any], path: str) -> bool:
 
     `path` begins at `kind`. Secrecy belongs to the whole of what is at a place, whatever is found there.
     """
-    for name in filter(None, re.split(r"[.]|\[[0-9]+\]", path)):
-        match kind:
-            case Group(settings=settings) if name in settings:
-                kind = settings[name].kind
-            case MapOf(kind=inner) if not kind.secret:
-                kind = inner
-            case _:
-                return True
-    return not isinstance(kind, Group | MapOf) or kind.secret
+    return _hides(kind, list(filter(None, re.split(r"[.]|\[[0-9]+\]", path))))
+
+
+def _hides(kind: Kind[Any], names: Sequence[str]) -> bool:
+    match kind, names:
+        case Group(settings=settings), [name, *rest] if name in settings:
+            return _hides(settings[name].kind, rest)
+        case TaggedUnion(), [name, *_]:
+            # The word may come later, or be wrong: what one of the groups hides is hidden.
+            owners = [group for group in kind.groups.values() if name in group.settings]
+            return not owners or any(_hides(group, names) for group in owners)
+        case MapOf(kind=inner), [_, *rest] if not kind.secret:
+            return _hides(inner, rest)
+    return bool(names) or not isinstance(kind, Group | TaggedUnion | MapOf) or kind.secret
 
 
 class Shape(Protocol[T]):
@@ -73,6 +78,8 @@ class Shape(Protocol[T]):
 
     @property
     def secret(self) -> bool: ...
+    @property
+    def example(self) -> str: ...
     def read(self, node: Node, path: str, reading: Reading) -> T: ...
     def fallback(self) -> T: ...
     def show(self, value: T) -> Any: ...
@@ -110,6 +117,10 @@ class Maybe(Generic[T]):
     def secret(self) -> bool:
         return self.kind.secret
 
+    @property
+    def example(self) -> str:
+        return self.kind.example
+
     def read(self, node: Node, path: str, reading: Reading) -> T | None:
         if isinstance(node, Scalar) and (node.type == "null" or node.text == self.none):
             return None
@@ -138,13 +149,17 @@ class ListOf(Generic[T]):
     def secret(self) -> bool:
         return self.kind.secret
 
+    @property
+    def example(self) -> str:
+        return f"[{self.kind.example}]"
+
     def read(self, node: Node, path: str, reading: Reading) -> tuple[T, ...]:
         if isinstance(node, Section) or (isinstance(node, Scalar) and node.type == "null"):
-            remedy = f"Write it like [{self.kind.example}]{'' if self.none else ', or [] for none'}."
+            remedy = f"Write it like {self.example}{'' if self.none else ', or [] for none'}."
             raise SettingError(f"{describe(node, secret=True)}, but a list is wanted", remedy)
         parts = [node] if isinstance(node, Scalar) else node.items
         if not parts and self.none:
-            raise SettingError(f"the list is empty: {self.none}", f"Write it like [{self.kind.example}].")
+            raise SettingError(f"the list is empty: {self.none}", f"Write it like {self.example}.")
         values: list[T] = []
         for index, part in enumerate(parts):
             where = path if isinstance(node, Scalar) else f"{path}[{index}]"
@@ -242,6 +257,7 @@ class Group(Generic[T]):
     of: type[T]
     # Each of its settings knows for itself.
     secret: ClassVar[bool] = False
+    example: ClassVar[str] = ""
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -259,13 +275,12 @@ class Group(Generic[T]):
     def _value(self, setting: Setting, entries: Mapping[str, Node], source: str, path: str, reading: Reading) -> Any:
         where = join(path, setting.name)
         part = entries.get(setting.name)
-        if part is None and isinstance(setting.kind, Group):
+        if part is None and isinstance(setting.kind, Group | TaggedUnion):
             # Read as if it were there and empty, so that what it requires is missed by its own name.
             part = Section({}, source)
         if part is None:
             if setting.required:
-                example = setting.kind.example if isinstance(setting.kind, Leaf | MapOf) else ""
-                mistake = SettingError("is missing", f"Add it, such as `{setting.name}: {example}`.")
+                mistake = SettingError("is missing", f"Add it, such as `{setting.name}: {setting.kind.example}`.")
                 reading.refuse(where, source, mistake)
             return setting.default()
         try:
@@ -280,16 +295,80 @@ class Group(Generic[T]):
     def show(self, value: T) -> Any:
         return {name: setting.kind.show(getattr(value, name)) for name, setting in self.settings.items()}
 
-    def schema(self) -> dict[str, Any]:
-        required = [name for name, setting in self.settings.items() if setting.required]
+    def schema(self, *, required: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the JSON Schema; `required` names settings that have a default and must be there all the same."""
+        required = [name for name, setting in self.settings.items() if setting.required or name in required]
         shape = {"type": "object", "required": required} if required else {"type": ["object", "null"]}
         known = {name: _described(setting) for name, setting in self.settings.items()}
         return shape | {"properties": known, "additionalProperties": False}
 
 
+@dataclass(frozen=True)
+class TaggedUnion(Generic[T]):
+    """One of several groups, told apart by a word: the value of their setting `tag`.
+
+    `of` is a dataclass or a union of them (`A | B`). The default that the tag has in each is its word; where a document
+    leaves the tag out, the first is meant.
+    """
+
+    of: Any
+    tag: str
+    refused: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Why a word that could be expected is not known."""
+    secret: ClassVar[bool] = False
+    example: ClassVar[str] = ""
+
+    @cached_property
+    def groups(self) -> dict[str, Group[T]]:
+        """The groups by their words."""
+        groups = [Group[T](of) for of in get_args(self.of) or (self.of,)]
+        return {group.settings[self.tag].default(): group for group in groups}
+
+    def likely(self, node: Node | None) -> list[Group[T]]:
+        """Return the groups, beginning with the one that a document means, mistaken as it may be."""
+        word = node.entries.get(self.tag) if isinstance(node, Section) else None
+        meant = word.text if isinstance(word, Scalar) else ""
+        return [self.groups[word] for word in sorted(self.groups, key=lambda word: word != meant)]
+
+    def read(self, node: Node, path: str, reading: Reading) -> T:
+        entries = dict(_entries(node))
+        word, is_known = next(iter(self.groups)), True
+        if (tag := entries.get(self.tag)) is not None:
+            try:
+                word = OneOf(choices=tuple(self.groups), refused=self.refused).read(tag, reading.environ)
+            except SettingError as mistake:
+                reading.refuse(join(path, self.tag), tag.source, mistake)
+                del entries[self.tag]
+                is_known = False
+        for name in [*entries]:
+            owners = [owner for owner, group in self.groups.items() if name in group.settings]
+            if not owners or word in owners:
+                continue
+            part = entries.pop(name)
+            # Beside an unknown word, it may well be right.
+            if is_known:
+                problem = f"is a setting of `{self.tag}: {owners[0]}`, and this is `{self.tag}: {word}`"
+                reading.refuse(
+                    join(path, name), part.source, SettingError(problem, "Change the one or leave out the other.")
+                )
+        return self.groups[word].read(Section(entries, node.source), path, reading)
+
+    def fallback(self) -> T:
+        return next(iter(self.groups.values())).fallback()
+
+    def show(self, value: T) -> Any:
+        return self.groups[getattr(value, self.tag)].show(value)
+
+    def schema(self) -> dict[str, Any]:
+        first, *others = self.groups.values()
+        if not others:
+            return first.schema()
+        return {"oneOf": [first.schema(), *(group.schema(required=[self.tag]) for group in others)]}
+
+
 def _described(setting: Setting) -> dict[str, Any]:
     described = {"description": setting.about} | setting.kind.schema()
-    if not setting.required and not isinstance(setting.kind, Group):
+    if not setting.required and not isinstance(setting.kind, Group | TaggedUnion):
         described["default"] = setting.kind.show(setting.default())
     return described
 

@@ -28,12 +28,14 @@ def document(text: str) -> Any:
 
 def names(schema: Any, path: str = "") -> Iterator[str]:
     """Yield the dotted paths of all settings in a schema; `*` is a name of the operator's choice."""
+    for group in schema.get("oneOf", []):
+        yield from names(group, path)
     if isinstance(schema.get("properties"), dict):
         for name, inner in schema["properties"].items():
             yield from names(inner, f"{path}.{name}".lstrip("."))
     elif isinstance(schema.get("additionalProperties"), dict) and "properties" in schema["additionalProperties"]:
         yield from names(schema["additionalProperties"], f"{path}.*")
-    else:
+    elif "oneOf" not in schema:
         yield path
 
 
@@ -132,8 +134,9 @@ def test_every_setting_is_described_with_its_default() -> None:
     def check(properties: dict[str, Any]) -> None:
         for name, schema in properties.items():
             assert schema["description"], name
-            if "properties" in schema and name not in {"match", "defaults"}:
-                check(schema["properties"])
+            if "oneOf" in schema or ("properties" in schema and name not in {"match", "defaults"}):
+                for group in schema.get("oneOf", [schema]):
+                    check(group["properties"])
             else:
                 assert "default" in schema or name in {"url", "key_file", "destinations"}
 

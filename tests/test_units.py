@@ -109,7 +109,7 @@ def test_systemd_has_nothing_to_say_about_the_units(tmp_path: Path) -> None:
     program = tmp_path / "forwarder"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    units = [tmp_path / file.name for file in sorted(SYSTEMD.iterdir())]
+    units = [tmp_path / file.name for file in sorted(SYSTEMD.glob("forwarder*"))]
     for unit in units:
         text = (SYSTEMD / unit.name).read_text(encoding="utf-8")
         unit.write_text(text.replace(PROGRAM, str(program)), encoding="utf-8")

@@ -73,7 +73,7 @@ def wheel(built: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Site]:
-    """Return a running machine on which the README's commands were followed."""
+    """Return a running machine on which the commands of systemd/README.md were followed."""
     if reason := missing():
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("machine")

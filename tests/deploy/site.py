@@ -1,4 +1,4 @@
-"""A machine with the project installed on it as the README says, and a receiver beside it."""
+"""A machine with the project installed on it as systemd/README.md says, and a receiver beside it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.deploy.machine import Machine
-from tests.deploy.readme import commands
+from tests.documents import sample
 
 PROJECT = Path(__file__).parents[2]
 # Where systemd keeps the sockets open.
@@ -93,7 +93,8 @@ def prepare(root: Path, wheel: Path) -> None:
 
 
 def install(machine: Site) -> None:
-    """Follow the README, edit what it says is to be edited, and start a receiver that trusts the new key."""
-    machine.run(commands("pip install"), user="admin", SUDO_EDITOR="/usr/local/bin/edit-configuration")
+    """Follow systemd/README.md, edit what it says is to be edited, and start a receiver that trusts the new key."""
+    commands = sample("systemd/README.md", "Install", "sh")
+    machine.run(commands, user="admin", SUDO_EDITOR="/usr/local/bin/edit-configuration")
     machine.run("install -d /etc/receiver; forwarder keys show > /etc/receiver/first.pem")
     machine.run("systemctl enable --now receiver")

@@ -1,11 +1,10 @@
-"""The programs under "Feeding it from your application" in README.md, taken out of it and run."""
+"""The samples that hand in events, taken out of forwarder/ingest/README.md and run."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,10 +17,10 @@ import pytest
 
 from forwarder.receiver.server import Receiver
 from tests.deploy.sidecar import LOCAL
+from tests.documents import sample
 from tests.integration.process import PATIENCE, Forwarder
 
-README = Path(__file__).resolve().parents[2] / "README.md"
-HEADING = "### Feeding it from your application\n"
+README = "forwarder/ingest/README.md"
 FOLDER = "/run/forwarder/"
 
 # By the language of the block: the file it is written to, and what runs that.
@@ -34,12 +33,9 @@ languages = pytest.mark.parametrize("language", PROGRAMS)
 pytestmark = pytest.mark.system
 
 
-def block(language: str, folder: Path) -> str:
-    """Return the block of a language, with the sockets of a folder."""
-    _, _, rest = README.read_text(encoding="utf-8").partition(HEADING)
-    section = re.split(r"^## ", rest, maxsplit=1, flags=re.MULTILINE)[0]
-    found: str
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+def block(language: str, folder: Path, heading: str = "Feeding it from your application") -> str:
+    """Return the sample in a language below a heading, with the sockets of a folder."""
+    found = sample(README, heading, language)
     assert FOLDER in found
     return found.replace(FOLDER, f"{folder}/")
 
@@ -165,3 +161,14 @@ async def test_commands(tmp_path: Path) -> None:
         # Acks may come in several steps.
         assert printed[3].splitlines()[-1] == '{"ack": 100}'
         assert receiver.ids == ids(sent)
+
+
+async def test_a_line_that_is_refused(tmp_path: Path) -> None:
+    """The sample of the stream shows what comes back: a refusal, then an ack that covers both lines."""
+    needs("socat")
+    async with Forwarder(tmp_path, "http://127.0.0.1:1/put"):
+        command = ["sh", "-c", block("sh", tmp_path, "Stream")]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True, timeout=PATIENCE)
+    *others, refused, ack = map(json.loads, done.stdout.splitlines())
+    assert others in ([], [{"ack": 1}])
+    assert (refused["refused"], refused["status"], ack) == (2, 422, {"ack": 2})

@@ -1,4 +1,4 @@
-"""The service on a machine of its own: installed as the README says, booted, and treated badly."""
+"""The service on a machine of its own: installed as systemd/README.md says, booted, and treated badly."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from tests.deploy.producing import connect, event, post, producers, stream
-from tests.deploy.readme import commands
 from tests.deploy.site import Site
+from tests.documents import sample
 
 pytestmark = pytest.mark.system
 
@@ -68,7 +68,7 @@ def until_restarted(site: Site, old: int) -> None:
 
 
 def test_installed(site: Site) -> None:
-    """After the README's commands service and sockets are active, and enabled for the next boot."""
+    """After the documented commands service and sockets are active, and enabled for the next boot."""
     assert site.run(f"systemctl is-active {UNITS}").stdout.split() == ["active"] * 3
     assert site.run(f"systemctl is-enabled {UNITS}").stdout.split() == ["enabled"] * 3
     site.until_status("unix:/run/forwarder-intake/http.sock")
@@ -309,8 +309,9 @@ def register(site: Site, name: str) -> None:
 
 
 def test_a_new_key_in_a_credential(site: Site) -> None:
-    """The README's commands bring a new key in by a restart in which no client is refused and nothing is lost."""
-    generate, show, move, restart = commands("systemctl restart forwarder").splitlines()
+    """The documented commands bring in a new key by a restart in which no client is refused and nothing is lost."""
+    commands = sample("systemd/README.md", "A new key", "sh", "systemctl restart forwarder")
+    generate, show, move, restart = commands.splitlines()
     start = time.time()
     with producers(site.intake) as running:
         site.run(generate.replace("generate", "generate --bits 3072"), user="admin")
@@ -325,7 +326,7 @@ def test_a_new_key_in_a_credential(site: Site) -> None:
 
 
 def test_a_new_key_without_a_restart(site: Site) -> None:
-    """A key that belongs to the service is in use seconds after the README's command, in the same process."""
+    """A key that belongs to the service is in use seconds after the documented command, in the same process."""
     site.run("chown forwarder /etc/forwarder/key.pem")
     with configured(site, destinations={"main": {"signing": {"key_file": "/etc/forwarder/key.pem"}}}):
         reload(site)
@@ -333,7 +334,7 @@ def test_a_new_key_without_a_restart(site: Site) -> None:
         site.run("sudo forwarder keys generate --bits 4096 /etc/forwarder/new.pem", user="admin")
         register(site, "file")
         with producers(site.intake) as running:
-            site.run(commands("chown forwarder"), user="admin")
+            site.run(sample("systemd/README.md", "A new key", "sh", "chown forwarder"), user="admin")
             site.until(lambda: '"alg": "RS512"' in site.journal(since=start), 15)
         site.until_arrived([found for producer in running for found in producer.accepted])
         assert site.main_pid() == before
@@ -388,5 +389,5 @@ def test_a_queue_elsewhere(site: Site) -> None:
 def test_the_units_that_were_tested(site: Site) -> None:
     """What is installed is what the project ships."""
     shipped = Path(__file__).parents[2] / "systemd"
-    for file in shipped.iterdir():
+    for file in shipped.glob("forwarder*"):
         assert (site.root / "etc/systemd/system" / file.name).read_bytes() == file.read_bytes()

@@ -14,7 +14,7 @@ import aiohttp
 from jsonschema import Draft202012Validator
 
 from forwarder.errors import IntakeError
-from forwarder.ingest.description import describe
+from forwarder.web.description import describe
 
 _METHODS = ("get", "head", "post", "put", "patch", "delete")
 # The problems that belong to no error of the forwarder's.

@@ -54,7 +54,7 @@ def test_every_package_has_a_contract_that_lists_all_its_modules() -> None:
         ("ingest/http.py", "from forwarder.delivery import pump"),
         ("delivery/guard.py", "from forwarder.delivery import gate"),
         ("delivery/backoff.py", "import time"),
-        ("delivery/pump.py", "from forwarder.queue.sqlite import SqliteQueue"),
+        ("delivery/pump.py", "from forwarder.queue.sqlite.queue import SqliteQueue"),
         ("queue/store.py", "import aiosqlite"),
         ("queue/unplaced.py", '"""A module that no contract lists."""'),
     ],

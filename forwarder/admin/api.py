@@ -38,12 +38,12 @@ from forwarder.admin.status import Status, build_status
 from forwarder.admin.steering import Reloads, Steering
 from forwarder.admin.stream import stream_lines
 from forwarder.errors import ForbiddenError, IntakeError, MalformedError
-from forwarder.ingest.access import Access
-from forwarder.ingest.description import description_response
-from forwarder.ingest.problems import problem_of, problem_response
-from forwarder.ingest.protocol import first_line
 from forwarder.model import INVALID, DeadFilter, State
 from forwarder.queue.base import Queue
+from forwarder.web.access import Access
+from forwarder.web.description import description_response
+from forwarder.web.problems import problem_of, problem_response
+from forwarder.web.server import first_line
 
 _PROBES = frozenset({"/healthz", "/readyz"})
 # What says nothing of the events themselves. A path that is not listed here counts as an act.

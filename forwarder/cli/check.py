@@ -26,14 +26,14 @@ from forwarder.cli.options import config_option
 from forwarder.cli.trial import Occupant, try_address
 from forwarder.cli.whereabouts import CREDENTIALS
 from forwarder.config import Config, DestinationConfig, config_file, format_size, load, token
-from forwarder.daemon.parts import load_signer
-from forwarder.delivery.attempt import Client
-from forwarder.delivery.tls import tls_context
+from forwarder.daemon.assembly import load_signer
+from forwarder.destination.http_put.client import Client
+from forwarder.destination.http_put.tls import tls_context
 from forwarder.errors import ConfigError, ForwarderError
 from forwarder.files import barrier
-from forwarder.queue.first_page import begins_as_queue
-from forwarder.queue.limits import check_path, largest_file
-from forwarder.queue.lock import InstanceLock
+from forwarder.queue.sqlite.limits import check_path, largest_file
+from forwarder.queue.sqlite.lock import InstanceLock
+from forwarder.queue.sqlite.recovery.first_page import begins_as_queue
 
 # Seconds for the connection to a destination.
 _PATIENCE = 10.0

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from forwarder.cli.client import Problem, read_problem
 from forwarder.cli.connection import HttpConnection, unreachable
-from forwarder.cli.feed import Feed
-from forwarder.cli.source import Chunk, Source
-from forwarder.cli.tally import Tally
+from forwarder.cli.reader import Feed
+from forwarder.cli.report import Tally
+from forwarder.cli.splitter import Chunk, Source
 from forwarder.cli.text import printable
 from forwarder.errors import ForwarderError, NegativeAnswerError
 from forwarder.model import Address

@@ -15,9 +15,9 @@ from collections.abc import Callable
 import msgspec
 
 from forwarder.cli.connection import dial, unreachable
-from forwarder.cli.feed import Feed
-from forwarder.cli.source import Chunk, Source
-from forwarder.cli.tally import Tally
+from forwarder.cli.reader import Feed
+from forwarder.cli.report import Tally
+from forwarder.cli.splitter import Chunk, Source
 from forwarder.cli.text import printable
 from forwarder.errors import NegativeAnswerError, NotReachableError
 from forwarder.model import Address

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import click
 
-from forwarder.cli.feed import Feed
-from forwarder.cli.tally import Tally
+from forwarder.cli.reader import Feed
+from forwarder.cli.report import Tally
 from forwarder.cli.text import printable
 
 

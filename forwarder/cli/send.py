@@ -17,13 +17,13 @@ import click
 
 from forwarder.cli import whereabouts
 from forwarder.cli.client import find_token, usage, why_it_waits
-from forwarder.cli.feed import Feed
 from forwarder.cli.options import config_option
 from forwarder.cli.over_http import HttpSender
 from forwarder.cli.over_stream import SpeaksHttpError, StreamSender
 from forwarder.cli.progress import show_progress
-from forwarder.cli.source import MAX_LINE, Source
-from forwarder.cli.tally import Tally
+from forwarder.cli.reader import Feed
+from forwarder.cli.report import Tally
+from forwarder.cli.splitter import MAX_LINE, Source
 from forwarder.cli.text import events, printable
 from forwarder.cli.whereabouts import Whereabouts
 from forwarder.config import SettingError, parse_address

@@ -12,8 +12,8 @@ from pathlib import Path
 from forwarder.cli.connection import dial, is_answered
 from forwarder.errors import ForwarderError
 from forwarder.files import barrier
-from forwarder.ingest.listening import group_id, listen
 from forwarder.model import Address
+from forwarder.web.listening import group_id, listen
 
 # struct ucred of unix(7): pid, uid, gid.
 _UCRED = struct.Struct("3i")

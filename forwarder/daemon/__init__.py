@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forwarder.daemon.parts import Parts
+from forwarder.daemon.assembly import Parts
 from forwarder.daemon.process import run
 
 __all__ = ["Parts", "run"]

@@ -21,12 +21,12 @@ import uvloop
 from forwarder import __version__
 from forwarder import log as log_to
 from forwarder.admin.api import AdminApi
+from forwarder.daemon.assembly import Parts
 from forwarder.daemon.cleaning import Cleaning
 from forwarder.daemon.descriptors import raise_limit
-from forwarder.daemon.inlets import Inlets
+from forwarder.daemon.destinations import Outlets
+from forwarder.daemon.listeners import Inlets
 from forwarder.daemon.memory import keep_freed_blocks, spare_what_stays
-from forwarder.daemon.outlets import Outlets
-from forwarder.daemon.parts import Parts
 from forwarder.daemon.reloading import Load, Reloading
 from forwarder.daemon.report import Report
 from forwarder.errors import ConfigError, Problem
@@ -34,7 +34,7 @@ from forwarder.ingest.intake import Intake
 from forwarder.ingest.readmission import readmit
 from forwarder.lossy import drain_stderr
 from forwarder.queue.base import Queue
-from forwarder.queue.sqlite import SqliteQueue
+from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.running import Note, Running
 from forwarder.systemd import Notifier, listening_sockets
 

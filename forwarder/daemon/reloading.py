@@ -16,7 +16,7 @@ import structlog
 
 from forwarder.admin.steering import Refusal
 from forwarder.config import Config
-from forwarder.daemon.parts import Parts
+from forwarder.daemon.assembly import Parts
 from forwarder.daemon.report import Report
 from forwarder.errors import ConfigError, ForwarderError, ShuttingDownError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from forwarder.delivery.link import Link
+from forwarder.delivery.health import Link
 from forwarder.delivery.suspects import Suspect
 from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import Batch, Burial

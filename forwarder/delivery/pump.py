@@ -23,15 +23,15 @@ from functools import partial
 import structlog
 
 from forwarder.config import DestinationConfig
-from forwarder.delivery.aging import Aging
-from forwarder.delivery.attempt import Client
 from forwarder.delivery.batching import payload, seconds_until_due
+from forwarder.delivery.clock import Aging
 from forwarder.delivery.delivery import Delivery
 from forwarder.delivery.examination import Examination
 from forwarder.delivery.expiry import release
-from forwarder.delivery.link import Link
+from forwarder.delivery.health import Link
 from forwarder.delivery.questions import Questions
 from forwarder.delivery.sending import Sending
+from forwarder.destination.http_put.client import Client
 from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import EVERY_EVENT, Batch, EventFilter
 from forwarder.queue.base import Queue

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import structlog
 
 from forwarder.config import DestinationConfig
-from forwarder.delivery.attempt import Answer, Client
-from forwarder.delivery.link import Link
-from forwarder.delivery.responses import is_about_events, outcome_of
+from forwarder.delivery.health import Link
+from forwarder.destination.http_put.client import Answer, Client
+from forwarder.destination.http_put.responses import is_about_events, outcome_of
 from forwarder.model import Batch, Burial, Outcome
 from forwarder.queue.base import Queue
 

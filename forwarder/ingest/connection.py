@@ -24,14 +24,14 @@ import structlog
 
 from forwarder.envelope import MAX_SEGMENT_BYTES, Checked, Refused, too_large_words
 from forwarder.errors import ForbiddenError, IntakeError, TooLargeError, UnavailableError
-from forwarder.ingest.access import Access
 from forwarder.ingest.answers import Answers
 from forwarder.ingest.framing import Framer, Overlong
 from forwarder.ingest.greeting import Greeting
-from forwarder.ingest.headroom import Headroom
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.peer import has_ended, has_more, is_hung_up, keep_alive, take_no_more
 from forwarder.ingest.storing import Piece, Storing
+from forwarder.web.access import Access
+from forwarder.web.headroom import Headroom
 
 # Bytes of lines that one connection may have waiting before it is not read from.
 _MAX_WAITING = 512 * 1024

@@ -27,13 +27,13 @@ from aiohttp import hdrs, web
 
 from forwarder.envelope import Checked, Refused
 from forwarder.errors import IntakeError, QueueFullError, TooLargeError
-from forwarder.ingest.access import Access
-from forwarder.ingest.headroom import Headroom
 from forwarder.ingest.intake import Intake, accepted
 from forwarder.ingest.media import Kind, check, look, takes_long
-from forwarder.ingest.problems import internal_problem, problem_of
-from forwarder.ingest.protocol import MAX_FIELDS, Server
 from forwarder.ingest.room import Room
+from forwarder.web.access import Access
+from forwarder.web.headroom import Headroom
+from forwarder.web.problems import internal_problem, problem_of
+from forwarder.web.server import MAX_FIELDS, Server
 
 # The longest head and the longest body, in bytes, that are served here.
 _MAX_HEAD = 2048

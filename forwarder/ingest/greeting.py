@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from forwarder.errors import UnauthorizedError
-from forwarder.ingest.access import Access
+from forwarder.web.access import Access
 
 # The longest line with a token, in bytes: a token is one line of a file, and no page of text.
 MAX_BYTES = 8 * 1024

@@ -20,16 +20,16 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from forwarder.envelope import Checked, Refused
 from forwarder.errors import IntakeError, MalformedError, TooLargeError
-from forwarder.ingest.access import Access
 from forwarder.ingest.body import Body
-from forwarder.ingest.description import description_response
 from forwarder.ingest.express import GRACE_SECONDS, ExpressServer, Lane
-from forwarder.ingest.headroom import Headroom
 from forwarder.ingest.intake import Intake, accepted
 from forwarder.ingest.media import Kind, check, kind_of, look, takes_long
-from forwarder.ingest.problems import internal_problem, problem_of, problem_response
-from forwarder.ingest.protocol import ExpectationError, first_line
 from forwarder.ingest.room import LARGE_BYTES, Room
+from forwarder.web.access import Access
+from forwarder.web.description import description_response
+from forwarder.web.headroom import Headroom
+from forwarder.web.problems import internal_problem, problem_of, problem_response
+from forwarder.web.server import ExpectationError, first_line
 
 # Large bodies are checked in a thread, so that one of them does not hold up the others; and only so
 # many at once, as each takes several times its size meanwhile. So is whatever else takes long.

@@ -18,11 +18,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from forwarder.ingest.access import Access
 from forwarder.ingest.connection import Connection, Stop
-from forwarder.ingest.headroom import Headroom
 from forwarder.ingest.intake import Intake
-from forwarder.ingest.listening import BACKLOG, Listener
+from forwarder.web.access import Access
+from forwarder.web.headroom import Headroom
+from forwarder.web.listening import BACKLOG, Listener
 
 # Seconds that a stop takes at most: to read from TCP clients that are never quiet, to wait for a queue that is full,
 # and all in all.

@@ -16,9 +16,6 @@ from forwarder.admin.api import AdminApi
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.envelope import is_about, is_json_line
 from forwarder.errors import ForwarderError
-from forwarder.ingest.access import Access
-from forwarder.ingest.protocol import Runner
-from forwarder.ingest.reach import Reach
 from forwarder.model import (
     EVERY_EVENT,
     Address,
@@ -35,6 +32,9 @@ from forwarder.model import (
     State,
 )
 from forwarder.queue.base import Pending, Share
+from forwarder.web.access import Access
+from forwarder.web.reach import Reach
+from forwarder.web.server import Runner
 
 NOW = 1_700_000_000.0
 

@@ -14,9 +14,9 @@ import structlog.testing
 from forwarder.admin.api import AdminApi
 from forwarder.admin.steering import DestinationStatus
 from forwarder.errors import StorageError
-from forwarder.ingest.access import Access
-from forwarder.ingest.reach import Reach
 from forwarder.model import Address, Segment, State
+from forwarder.web.access import Access
+from forwarder.web.reach import Reach
 from tests.admin.memory import FakeDaemon, FakeReloads, Kept, MemoryQueue, Served, serving
 
 

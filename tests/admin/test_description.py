@@ -19,9 +19,9 @@ from forwarder.admin.api import AdminApi
 from forwarder.admin.dead import DeadLine, Wanted, encode_letter
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.errors import ShuttingDownError, StorageError
-from forwarder.ingest.access import Access
-from forwarder.ingest.reach import Reach
 from forwarder.model import Address, LastError, Segment, State
+from forwarder.web.access import Access
+from forwarder.web.reach import Reach
 from tests.admin.memory import NOW, FakeDaemon, FakeReloads, MemoryQueue, serving
 from tests.openapi import PLAIN_PROBLEMS, Body, Described, Place, problems_of, read
 

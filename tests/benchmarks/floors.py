@@ -18,12 +18,12 @@ from aiohttp import web
 from forwarder.delivery.batching import payload
 from forwarder.envelope import Envelope
 from forwarder.model import Limits, Segment
-from forwarder.queue import admission
 from forwarder.queue.base import Share
-from forwarder.queue.database import open_database
-from forwarder.queue.sizes import wal_bytes
-from forwarder.queue.store import Store
-from forwarder.queue.take import take
+from forwarder.queue.sqlite import admission
+from forwarder.queue.sqlite.database import open_database
+from forwarder.queue.sqlite.sizes import wal_bytes
+from forwarder.queue.sqlite.store import Store
+from forwarder.queue.sqlite.take import take
 from forwarder.signing import Signer
 from tests.benchmarks import load
 

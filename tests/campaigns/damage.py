@@ -28,10 +28,10 @@ import structlog
 from forwarder.errors import NewerQueueError
 from forwarder.model import Burial, DeadFilter, Limits
 from forwarder.queue.base import Share
-from forwarder.queue.sizes import PAGE_BYTES
-from forwarder.queue.sqlite import SqliteQueue
+from forwarder.queue.sqlite.queue import SqliteQueue
+from forwarder.queue.sqlite.sizes import PAGE_BYTES
 from tests.campaigns.conducting import Report, conduct
-from tests.queue.stores import next_batch
+from tests.queue.sqlite.stores import next_batch
 from tests.queue.test_conformance import account, segment
 
 _MAX_BYTES = 64 << 20

@@ -24,7 +24,7 @@ def test_nothing_is_missing_without_a_word(tmp_path: Path) -> None:
 
 def test_silence_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Events that are missing, and nobody tells of it, are a broken promise; the round can be repeated."""
-    monkeypatch.setattr("forwarder.queue.lock.InstanceLock.noted", lambda _lock: 0)
+    monkeypatch.setattr("forwarder.queue.sqlite.lock.InstanceLock.noted", lambda _lock: 0)
     parser = argparse.ArgumentParser()
     damage.add_arguments(parser)
     words = ["--kind", "log-removed", "--rounds", "1", "--seed", "1", "--folder", str(tmp_path)]

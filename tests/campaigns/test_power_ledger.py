@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forwarder.queue.database import open_database
+from forwarder.queue.sqlite.database import open_database
 from tests.campaigns.power_events import UNWANTED, event, identify, runs
 from tests.campaigns.power_ledger import Ledger
 from tests.campaigns.power_sabotage import weaken

@@ -15,12 +15,12 @@ from aiohttp import web
 
 from forwarder.envelope import Envelope
 from forwarder.errors import ForwarderError
-from forwarder.ingest.access import Access
 from forwarder.ingest.http import HttpIntake
 from forwarder.ingest.intake import Intake
-from forwarder.ingest.listening import listen
 from forwarder.ingest.stream import StreamIntake
 from forwarder.model import Address, DeadSegment, Segment
+from forwarder.web.access import Access
+from forwarder.web.listening import listen
 from tests.admin.memory import Kept, MemoryQueue
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.cli.over_http import lots, seconds_of
-from forwarder.cli.source import Chunk
+from forwarder.cli.splitter import Chunk
 from forwarder.errors import UnavailableError
 from forwarder.model import Address
 from tests.cli.console import Ended, run, run_on_terminal

@@ -12,16 +12,16 @@ from forwarder.daemon import cleaning
 from forwarder.daemon.cleaning import Cleaning
 from forwarder.errors import StorageError
 from forwarder.model import Burial, DeadFilter
-from forwarder.queue.sqlite import SqliteQueue
+from forwarder.queue.sqlite.queue import SqliteQueue
+from tests.queue.sqlite.recovery.test_salvage import opened
 from tests.queue.test_conformance import LIMITS, account, segment
-from tests.queue.test_salvage import opened
 
 
 async def with_letters(path: Path, times: list[float], monkeypatch: pytest.MonkeyPatch) -> SqliteQueue:
     """Return a queue in which a letter died at each of these times."""
     queue = await opened(path)
     for number, died_at in enumerate(times):
-        monkeypatch.setattr("forwarder.queue.burying.time", lambda died_at=died_at: died_at)
+        monkeypatch.setattr("forwarder.queue.sqlite.burying.time", lambda died_at=died_at: died_at)
         await queue.append([segment(number)])
         [batch] = await queue.next_batches("main", LIMITS)
         await queue.settle(batch, Burial("rejected"))

@@ -14,7 +14,7 @@ from forwarder.daemon.report import Report
 from forwarder.errors import StorageError
 from forwarder.model import QueueStats
 from forwarder.queue.base import Share
-from forwarder.queue.sqlite import SqliteQueue
+from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.systemd import Notifier
 
 # Two looks within a tenth of a second.

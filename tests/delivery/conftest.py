@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from forwarder.config import BatchConfig, DestinationConfig, RetryConfig
 from forwarder.config.schema import SigningConfig
-from forwarder.delivery.attempt import Client
 from forwarder.delivery.pump import Pump
+from forwarder.destination.http_put.client import Client
 from forwarder.model import Address, Counters, DeadFilter, DeadLetter, Segment
 from forwarder.queue.base import Share
-from forwarder.queue.sqlite import SqliteQueue
+from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.receiver import Receiver
-from forwarder.signing import Signer, generate_key
+from forwarder.signing import Signer
+from tests.fixtures import signer
+
+__all__ = ["signer"]
 
 # Seconds after which a test that waits for something has failed.
 PATIENCE = 20.0
@@ -29,16 +31,7 @@ QUICK = RetryConfig(initial=0.002, max=0.01)
 # For what must not be tried again by itself before the test is over.
 SLOW = RetryConfig(initial=1000.0, max=1000.0)
 
-# What speaks to the network itself is tried on the daemon's event loop and on the standard one.
-_ON_BOTH_LOOPS = {"test_attempt", "test_connection", "test_dialing", "test_pool", "test_resolver", "test_route"}
-
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Choose the event loops on which a test runs."""
-    loops = {"asyncio": asyncio.new_event_loop}
-    return {"uvloop": uvloop.new_event_loop, **loops} if item.path.stem in _ON_BOTH_LOOPS else loops
 
 
 def destination(url: str = "http://127.0.0.1:1/put", **settings: Any) -> DestinationConfig:
@@ -85,15 +78,6 @@ async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
             if found if isinstance(found, bool) else await found:
                 return
             await asyncio.sleep(0.001)
-
-
-@pytest.fixture(scope="session")
-def signer(tmp_path_factory: pytest.TempPathFactory) -> Signer:
-    """Return a signer with one key for the whole run."""
-    file = tmp_path_factory.mktemp("keys") / "key.pem"
-    file.write_bytes(generate_key(2048))
-    file.chmod(0o600)
-    return Signer.load(file)
 
 
 def event_id(number: int) -> str:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from forwarder.config import DestinationConfig
-from forwarder.delivery.attempt import Answer, Client
+from forwarder.destination.http_put.client import Answer, Client
 from tests.delivery.certificates import Authority
 from tests.delivery.conftest import PATIENCE, Handler, destination, raw_server, read_request
 

@@ -22,12 +22,12 @@ from typing import Any, TypeVar, cast
 import pytest
 import structlog
 
-from forwarder.queue.database import Connection
-from forwarder.queue.jobs import Jobs
-from forwarder.queue.lock import InstanceLock
-from forwarder.queue.reserve import Reserve
-from forwarder.queue.sqlite import SqliteQueue
-from forwarder.queue.store import Store
+from forwarder.queue.sqlite.database import Connection
+from forwarder.queue.sqlite.jobs import Jobs
+from forwarder.queue.sqlite.lock import InstanceLock
+from forwarder.queue.sqlite.queue import SqliteQueue
+from forwarder.queue.sqlite.reserve import Reserve
+from forwarder.queue.sqlite.store import Store
 
 # When the simulation begins, in seconds since the epoch and on the monotonic clock.
 EPOCH = 1_700_000_000.0

@@ -9,10 +9,10 @@ import pytest
 
 from forwarder.config import BatchConfig, RetryConfig
 from forwarder.config.schema import RateConfig
-from forwarder.delivery.aging import Aging
-from forwarder.delivery.attempt import Answer, Client
-from forwarder.delivery.link import Link
+from forwarder.delivery.clock import Aging
+from forwarder.delivery.health import Link
 from forwarder.delivery.sending import Result, Sending
+from forwarder.destination.http_put.client import Answer, Client
 from forwarder.model import Batch, Limits, Outcome, Slice
 from tests.delivery.conftest import destination
 

@@ -17,15 +17,15 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from forwarder.config import DestinationConfig
-from forwarder.daemon.outlets import Outlets
-from forwarder.daemon.parts import Outlet
-from forwarder.delivery.attempt import Answer, Client
+from forwarder.daemon.assembly import Outlet
+from forwarder.daemon.destinations import Outlets
+from forwarder.destination.http_put.client import Answer, Client
 from forwarder.model import DeadFilter, DeadLetter, Segment
-from forwarder.queue import views
 from forwarder.queue.base import Share
+from forwarder.queue.sqlite import views
 from forwarder.signing import Signer
 from tests.delivery.simulation import Clock, Storage, open_queue
-from tests.queue.stores import Desk
+from tests.queue.sqlite.stores import Desk
 
 # Seconds after which a client gives an attempt up.
 TIMEOUT = 30.0

@@ -14,14 +14,14 @@ from aiohttp import web
 
 from forwarder.envelope import Envelope
 from forwarder.errors import ForwarderError
-from forwarder.ingest.access import Access
 from forwarder.ingest.http import HttpIntake
 from forwarder.ingest.intake import Intake
-from forwarder.ingest.listening import Listener, listen
 from forwarder.ingest.stream import StreamIntake
 from forwarder.model import INVALID, Address, DeadFilter, DeadLetter, DeadSegment, Segment
 from forwarder.queue.base import Queue, Share
-from forwarder.queue.sqlite import SqliteQueue
+from forwarder.queue.sqlite.queue import SqliteQueue
+from forwarder.web.access import Access
+from forwarder.web.listening import Listener, listen
 from tests.admin.memory import MemoryQueue
 
 MAX_EVENT = 10_000

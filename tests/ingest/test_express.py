@@ -21,7 +21,7 @@ from forwarder.errors import DiskFullError, QueueFullError, ShuttingDownError, S
 from forwarder.ingest.express import Connection, read_head
 from forwarder.model import DeadSegment, Segment
 from tests.admin.memory import MemoryQueue
-from tests.ingest.conftest import Logs
+from tests.fixtures import Logs
 from tests.ingest.serving import MAX_EVENT, Serving, StubbornQueue, connect, event, line, serving
 from tests.ingest.test_http import raw, statuses
 

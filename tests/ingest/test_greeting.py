@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from forwarder.errors import UnauthorizedError
-from forwarder.ingest.access import Access
 from forwarder.ingest.greeting import MAX_BYTES, Greeting
-from forwarder.ingest.reach import Reach
 from forwarder.model import Address
+from forwarder.web.access import Access
+from forwarder.web.reach import Reach
 
 LINE = b' \r\n\n {"token": "s3cret"}\r\n'
 

@@ -29,7 +29,7 @@ from forwarder.errors import (
     TooLargeError,
 )
 from forwarder.model import DeadFilter
-from tests.ingest.conftest import Logs
+from tests.fixtures import Logs
 from tests.ingest.serving import MAX_EVENT, MAX_REQUEST, Serving, StubbornQueue, connect, event, line, lines, serving
 from tests.ingest.serving import sqlite as open_queue
 

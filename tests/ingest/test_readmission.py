@@ -12,7 +12,7 @@ from forwarder.ingest import readmission
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.readmission import readmit
 from forwarder.model import DeadFilter
-from forwarder.queue.sqlite import SqliteQueue
+from forwarder.queue.sqlite.queue import SqliteQueue
 from tests.ingest.serving import event, line
 from tests.ingest.serving import sqlite as open_queue
 

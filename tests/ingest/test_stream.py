@@ -19,7 +19,7 @@ import pytest
 from forwarder.envelope import Checked, Envelope
 from forwarder.errors import QueueFullError, TooLargeError
 from forwarder.model import DeadSegment, Segment
-from tests.ingest.conftest import Logs
+from tests.fixtures import Logs
 from tests.ingest.serving import MAX_EVENT, Serving, StubbornQueue, connect, event, line, lines, serving
 from tests.ingest.serving import sqlite as open_queue
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from forwarder.queue.base import Queue, Share
-from forwarder.queue.jobs import Snapshot
-from forwarder.queue.sqlite import SqliteQueue
-from forwarder.queue.store import Store
+from forwarder.queue.sqlite.jobs import Snapshot
+from forwarder.queue.sqlite.queue import SqliteQueue
+from forwarder.queue.sqlite.store import Store
 from tests.delivery.simulation import Storage
 from tests.delivery.simulation import open_queue as open_in_memory
-from tests.queue.stores import Desk, beyond_bounds
+from tests.queue.sqlite.stores import Desk, beyond_bounds
 
 OpenQueue = Callable[..., Awaitable[Queue]]
 

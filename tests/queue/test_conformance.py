@@ -11,7 +11,7 @@ from forwarder.errors import QueueFullError, TooLargeError
 from forwarder.model import Batch, Burial, Counters, DeadFilter, Limits, Segment
 from forwarder.queue.base import Queue, Share
 from tests.queue.conftest import OpenQueue
-from tests.queue.stores import next_batch
+from tests.queue.sqlite.stores import next_batch
 
 LIMITS = Limits(max_events=1000, max_bytes=1 << 20)
 REJECTED = Burial("rejected", 400, "no")

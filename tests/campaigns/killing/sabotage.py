@@ -14,10 +14,10 @@ from typing import Any
 
 from forwarder.__main__ import main
 from forwarder.delivery import batching, pump
-from forwarder.delivery.attempt import Answer, Client
 from forwarder.delivery.delivery import Delivery
+from forwarder.destination.http_put.client import Answer, Client
 from forwarder.errors import UnavailableError
-from forwarder.queue.sqlite import SqliteQueue
+from forwarder.queue.sqlite.queue import SqliteQueue
 
 # Seconds before something that could not be stored is tried again.
 _AGAIN = 0.05

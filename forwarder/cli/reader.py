@@ -1,0 +1,70 @@
+"""Read input for a sender: piece by piece, and never ahead of what is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator
+
+from forwarder.cli.splitter import Chunk, Source
+
+# As much as one write to a socket moves in one go on most systems; larger pieces gain nothing.
+_READ_BYTES = 256 * 1024
+
+
+class Feed:
+    """The chunks of a file, a pipe or a terminal.
+
+    `next_chunk` waits in the thread, `wait` in the event loop; both see the same chunks in order.
+    """
+
+    def __init__(self, descriptor: int, source: Source) -> None:
+        self._descriptor = descriptor
+        self._source = source
+        self._ready: deque[Chunk] = deque()
+        self._ended = False
+        self.bytes_read = 0
+        status = os.fstat(descriptor)
+        self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        """Bytes of a regular file; None where nobody knows how much will come."""
+
+    def next_chunk(self) -> Chunk | None:
+        """Return the next events, or None at the end. Raises InputError, OSError."""
+        while not self._ready and not self._ended:
+            self._take()
+        return self._ready.popleft() if self._ready else None
+
+    async def wait(self) -> None:
+        """Return when `next_chunk` will answer at once. Raises InputError, OSError."""
+        while not self._ready and not self._ended:
+            await _readable(self._descriptor)
+            self._take()
+
+    def put_back(self, chunk: Chunk) -> None:
+        """Make a chunk the next one again."""
+        self._ready.appendleft(chunk)
+
+    def _take(self) -> None:
+        data = os.read(self._descriptor, _READ_BYTES)
+        self.bytes_read += len(data)
+        self._ended = not data
+        chunks: Iterator[Chunk] = self._source.feed(data) if data else self._source.end()
+        self._ready.extend(chunks)
+
+
+async def _readable(descriptor: int) -> None:
+    """Return when a read will not block."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    try:
+        loop.add_reader(descriptor, ready.set)
+    except PermissionError:
+        # A regular file cannot be watched, and a read of it does not block (epoll_ctl(2), EPERM).
+        await asyncio.sleep(0)
+        return
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)

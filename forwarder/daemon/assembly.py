@@ -1,0 +1,159 @@
+"""What is built from a configuration before anything of it takes effect: keys, tokens, TLS, rules.
+
+Everything that can be wrong with a configuration beyond its text shows here, so a reload either has
+all of it or changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from forwarder.config import Config, DestinationConfig, secret, token
+from forwarder.destination.http_put.client import Client
+from forwarder.envelope import Envelope
+from forwarder.errors import ConfigError, ForwarderError, Problem
+from forwarder.model import INVALID
+from forwarder.queue.base import Share
+from forwarder.signing import Signer
+from forwarder.web.listening import group_id
+
+Files = tuple[tuple[Path, tuple[int, ...] | None], ...]
+"""Files with what tells one version of them from another; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """One destination, ready to be delivered to."""
+
+    config: DestinationConfig
+    signer: Signer
+    client: Client
+    files: Files
+    """The key and whatever else was read for it, as it was then."""
+
+    def is_same(self, other: Outlet) -> bool:
+        """Whether nothing about the destination has changed."""
+        return self.config == other.config and self.files == other.files
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A configuration with everything that it names read and checked."""
+
+    config: Config
+    envelope: Envelope
+    shares: dict[str, Share]
+    outlets: dict[str, Outlet]
+    ingest_token: str | None
+    admin_token: str | None
+    token_files: Files
+    socket_gids: dict[str, int | None]
+    """The groups of the unix sockets, of `ingest` and of `admin`; None leaves them as they are made."""
+
+    @property
+    def keeps_invalid(self) -> bool:
+        """Whether what is no event is kept as a dead letter."""
+        return self.config.ingest.invalid == "dead_letter"
+
+    @property
+    def files(self) -> Files:
+        """The keys, tokens and certificates that were read, as they were then."""
+        return self.token_files + tuple(file for outlet in self.outlets.values() for file in outlet.files)
+
+    def files_now(self) -> Files:
+        """The same files as they are now."""
+        return look_at(path for path, _ in self.files)
+
+    @classmethod
+    def build(cls, config: Config) -> Parts:
+        """Read keys, tokens and certificates. Raises ConfigError with every problem found."""
+        problems: list[Problem] = []
+        outlets: dict[str, Outlet] = {}
+        for name, destination in config.destinations.items():
+            with _collecting(problems, f"destinations.{name}.signing"):
+                # Looked at first: what changes while it is read counts as changed afterwards.
+                files = look_at(_files_of(destination))
+                outlets[name] = Outlet(destination, load_signer(destination), Client(name, destination), files)
+        tokens: dict[str, str | None] = {"ingest": None, "admin": None}
+        token_files = look_at([config.ingest.token_file, config.admin.token_file])
+        for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
+            if file is not None:
+                with _collecting(problems, f"{section}.token_file"):
+                    tokens[section] = token(file)
+        gids: dict[str, int | None] = {"ingest": None, "admin": None}
+        for section, group in (("ingest", config.ingest.socket_group), ("admin", config.admin.socket_group)):
+            if group is not None:
+                with _collecting(problems, f"{section}.socket_group"):
+                    gids[section] = group_id(group)
+        if problems:
+            raise ConfigError(problems)
+        envelope, shares = envelope_of(config), shares_of(config)
+        return cls(config, envelope, shares, outlets, tokens["ingest"], tokens["admin"], token_files, gids)
+
+
+@contextmanager
+def _collecting(problems: list[Problem], path: str) -> Iterator[None]:
+    """Add what goes wrong to the problems, so that all of them are told at once."""
+    try:
+        yield
+    except ConfigError as error:
+        problems.extend(error.problems)
+    except ForwarderError as error:
+        problems.append(Problem(path, "", error.message, error.hint))
+
+
+def look_at(paths: Iterable[Path | None]) -> Files:
+    """Return what tells one version of these files from another: a replaced file has another inode or time."""
+    found: list[tuple[Path, tuple[int, ...] | None]] = []
+    for path in paths:
+        if path is None:
+            continue
+        try:
+            status = path.stat()
+        except OSError:
+            found.append((path, None))
+        else:
+            found.append((path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode)))
+    return tuple(found)
+
+
+def _files_of(config: DestinationConfig) -> list[Path | None]:
+    tls = config.tls
+    return [config.signing.key_file, config.signing.passphrase_file, tls.ca_file, tls.cert_file, tls.key_file]
+
+
+def load_signer(config: DestinationConfig) -> Signer:
+    """Read a destination's key. Raises SigningKeyError or ConfigError."""
+    signing = config.signing
+    return Signer.load(
+        signing.key_file,
+        passphrase=secret(signing.passphrase_file) if signing.passphrase_file else None,
+        alg=signing.alg,
+        kid=signing.kid,
+        typ=signing.typ,
+        cty=signing.cty,
+    )
+
+
+def envelope_of(config: Config) -> Envelope:
+    """Return the rules that events have to keep."""
+    return Envelope(
+        routes={name: destination.match for name, destination in config.destinations.items()},
+        defaults=config.ingest.defaults,
+        max_event_bytes=config.ingest.max_event_bytes,
+    )
+
+
+def shares_of(config: Config) -> dict[str, Share]:
+    """Return what each destination, and what is invalid, may use of the queue, and the policy when that is full."""
+    shares = {
+        name: Share(
+            destination.queue.max_bytes,
+            drop_oldest=(destination.queue.when_full or config.queue.when_full) == "drop_oldest",
+        )
+        for name, destination in config.destinations.items()
+    }
+    return shares | {INVALID: Share(config.ingest.invalid_max_bytes, setting="ingest.invalid_max_bytes")}

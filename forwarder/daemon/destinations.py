@@ -1,0 +1,164 @@
+"""The pumps of all destinations: started, replaced, steered, drained."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from forwarder.admin.steering import DestinationStatus
+from forwarder.daemon.assembly import Outlet
+from forwarder.delivery.clock import Aging
+from forwarder.delivery.pump import Pump
+from forwarder.model import EVERY_EVENT, EventFilter, State
+from forwarder.queue.base import Queue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Seconds before a pump that failed is started again.
+_RESTART_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A pump that runs, and for what."""
+
+    outlet: Outlet
+    pump: Pump
+
+
+class Outlets:
+    """One pump for each configured destination; `forwarder.admin.steering.Steering` over them."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._aging = Aging()
+        self._running: dict[str, _Running] = {}
+        # Those of pumps that were replaced or removed and finish what they are sending, too.
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._latest: dict[str, asyncio.Task[None]] = {}
+        """The task that was started last for a destination, until it has ended."""
+        self._is_stopping = asyncio.Event()
+
+    # --- life ----------------------------------------------------------------------------------
+
+    async def apply(self, outlets: dict[str, Outlet]) -> None:
+        """Run a pump for each of these destinations; one about which nothing has changed goes on.
+
+        A pump that is replaced, or removed and wanted again, finishes what it is sending; only then does
+        the new one start, so no batch is sent by both and order holds.
+        """
+        paused = {name: found.paused for name, found in (await self._queue.stats()).destinations.items()}
+        for name in self._running.keys() - outlets.keys():
+            self._running.pop(name).pump.retire()
+            log.warning("destination.removed", destination=name, hint="what is queued for it is kept")
+        for name, outlet in outlets.items():
+            before = self._running.get(name)
+            if before is not None and before.outlet.is_same(outlet):
+                # A reload is also how somebody says that an address has changed.
+                before.outlet.client.renew()
+                if before.pump.link.gate.state is State.HOLDING:
+                    before.pump.flush()
+                continue
+            if before is not None:
+                before.pump.retire()
+            signer, was_paused = outlet.signer, paused.get(name, False)
+            parts = (name, outlet.config, self._queue, outlet.client, signer.sign)
+            pump = Pump(*parts, aging=self._aging, paused=was_paused)
+            task = asyncio.create_task(self._run(name, pump, outlet, self._latest.get(name)), name=f"pump-{name}")
+            self._running[name] = _Running(outlet, pump)
+            self._tasks.add(task)
+            self._latest[name] = task
+            task.add_done_callback(partial(self._ended, name))
+            log.info("destination.started", destination=name, alg=signer.alg, key=signer.thumbprint)
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._latest.get(name) is task:
+            del self._latest[name]
+
+    async def _run(self, name: str, pump: Pump, outlet: Outlet, previous: asyncio.Task[None] | None) -> None:
+        """Run a pump once the one before it has ended, and again should it ever fail."""
+        if previous is not None:
+            await asyncio.wait([previous])
+        async with outlet.client:
+            while True:
+                try:
+                    await pump.run()
+                except Exception:
+                    log.exception("pump.failed", destination=name, hint="it is started again; nothing is lost")
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_RESTART_SECONDS):
+                            await self._is_stopping.wait()
+                    if self._is_stopping.is_set():
+                        return
+                else:
+                    return
+
+    def begin_stop(self) -> None:
+        """Tell from now on that the forwarder is stopping."""
+        self._is_stopping.set()
+
+    async def drain(self, timeout: float) -> None:
+        """Deliver what waits for up to `timeout` seconds, then let go; what is left stays queued."""
+        self.begin_stop()
+        for running in self._running.values():
+            running.pump.stop()
+        if not self._tasks:
+            return
+        _done, late = await asyncio.wait(self._tasks, timeout=timeout)
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("shutdown.timeout", destinations=len(late), hint="what is not delivered stays queued")
+            await asyncio.wait(late)
+
+    # --- steering ------------------------------------------------------------------------------
+
+    async def status(self) -> Mapping[str, DestinationStatus]:
+        """Return what each configured destination is doing."""
+        return {name: _status_of(running.pump) for name, running in self._running.items()}
+
+    def ready(self) -> str | None:
+        """Return None while events can be accepted, else the reason why not."""
+        return "the forwarder is shutting down" if self._is_stopping.is_set() else self._queue.trouble()
+
+    async def flush(self, name: str) -> None:
+        """Attempt a delivery now, over a new connection: wait neither for a fuller batch nor for the back-off."""
+        self._running[name].outlet.client.renew()
+        self._running[name].pump.flush()
+
+    async def pause(self, name: str) -> None:
+        """Stop delivering; holds across restarts."""
+        await self._queue.set_paused(name, True)
+        self._running[name].pump.pause()
+
+    async def resume(self, name: str) -> None:
+        """Deliver again after a pause, and at once where the destination is held."""
+        await self._queue.set_paused(name, False)
+        self._running[name].outlet.client.renew()
+        self._running[name].pump.resume()
+
+    async def purge(self, name: str, wanted: EventFilter = EVERY_EVENT) -> int:
+        """Drop everything that waits, or some of it, counted as dropped; return how many."""
+        return await self._running[name].pump.purge(wanted)
+
+
+def _status_of(pump: Pump) -> DestinationStatus:
+    link = pump.link
+    return DestinationStatus(
+        state=link.gate.state,
+        attempts=link.failures,
+        next_attempt_in_seconds=link.gate.next_attempt_in,
+        last_success=link.last_success,
+        last_error=link.last_error,
+        set_aside=len(link.suspects),
+        reason=link.reason,
+    )

@@ -1,0 +1,242 @@
+"""The listeners of the intake and of the admin API: opened, kept over a reload, closed.
+
+New addresses are opened before anything else changes: if one of them cannot be, nothing has. So it is
+with a rule that a socket cannot have: one that other machines can reach is not served without a token,
+whoever made it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+from aiohttp import web
+
+from forwarder.admin.api import AdminApi
+from forwarder.config import open_to_all
+from forwarder.daemon.assembly import Parts
+from forwarder.daemon.descriptors import open_files
+from forwarder.errors import ListenError
+from forwarder.ingest.http import HttpIntake
+from forwarder.ingest.intake import Intake
+from forwarder.ingest.stream import StreamIntake
+from forwarder.model import Address
+from forwarder.web.access import Access
+from forwarder.web.headroom import Headroom, kept_back
+from forwarder.web.listening import BACKLOG, Listener, adopt, listen
+from forwarder.web.reach import refuse_exposed
+from forwarder.web.server import Runner
+
+log = structlog.get_logger(__name__)
+
+Key = tuple[str, Address]
+_KINDS = ("http", "stream", "admin")
+# Seconds that requests which are under way have when their listener is closed: those of the intake, out of the
+# `shutdown_timeout`, and those of the admin address, after it. aiohttp takes them twice: for a handler that is still
+# at work, and once more when it has cancelled what that reads.
+_INTAKE_SECONDS = 5.0 / 2
+_ADMIN_SECONDS = 3.0 / 2
+
+
+@dataclass(slots=True)
+class _Open:
+    """A listener that is served, what it was opened with, and how it is closed."""
+
+    listener: Listener
+    rule: _Rule
+    access: Access
+    close: Callable[[], Coroutine[None, None, None]]
+
+    def change(self, rule: _Rule) -> None:
+        """Let another rule hold from the next request on."""
+        self.access.change(token=rule.token, allow_uids=rule.uids)
+        self.rule = rule
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """Who may use a listener; `mode` and `gid` are those of a unix socket's file."""
+
+    section: str
+    """The part of the configuration that it comes from."""
+    token: str | None
+    uids: frozenset[int]
+    mode: int
+    gid: int | None
+
+
+class Inlets:
+    """Everything that is listened at. `passed` are sockets from systemd with their names: http, stream, admin.
+
+    Raises ListenError for a socket with another name: nobody knows what it was meant for.
+    """
+
+    def __init__(self, parts: Parts, intake: Intake, admin: AdminApi, passed: list[tuple[str, socket.socket]]) -> None:
+        self._admin = admin
+        self.http = HttpIntake(intake, max_request_bytes=parts.config.ingest.max_request_bytes)
+        self.stream = StreamIntake(intake, max_event_bytes=parts.config.ingest.max_event_bytes)
+        self._headroom = Headroom("admin")
+        self._passed: dict[Key, Listener] = {}
+        for name, sock in passed:
+            if name not in _KINDS:
+                raise ListenError(
+                    f"the service manager passed a socket with the name {name!r}",
+                    hint=f"set FileDescriptorName= in the socket unit to one of {', '.join(_KINDS)}",
+                )
+            listener = adopt(sock)
+            self._passed[name, listener.address] = listener
+        self._open: dict[Key, _Open] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def apply(self, parts: Parts) -> None:
+        """Listen at the addresses of a configuration, and at no others. Raises ListenError, having changed nothing."""
+        wanted = self._wanted(parts)
+        self._refuse_exposed(wanted)
+        opened = self._listen({key: rule for key, rule in wanted.items() if key not in self._open})
+        try:
+            self._open_files_to(wanted)
+        except BaseException:
+            _close(opened)
+            raise
+        self._keep_back(parts)
+        self.http.limit(parts.config.ingest.max_request_bytes)
+        self.stream.max_event_bytes = parts.config.ingest.max_event_bytes
+        for key in [key for key in self._open if key not in wanted]:
+            closing = asyncio.create_task(self._open.pop(key).close(), name="listener-closing")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            # Not that of the admin API: over it came the request for this, perhaps, which it waits for.
+            if key[0] != "admin":
+                await closing
+            log.info("listener.closed", kind=key[0], address=str(key[1]))
+        for key in self._passed:
+            self._warn(key, wanted[key])
+        for key, found in self._open.items():
+            found.change(wanted[key])
+        for key, listener in opened.items():
+            self._open[key] = await self._serve(key[0], listener, wanted[key])
+            log.info("listener.opened", kind=key[0], address=str(listener.address))
+
+    def _keep_back(self, parts: Parts) -> None:
+        """Leave open files to deliveries, the queue and the admin API, whatever clients do."""
+        files = open_files()
+        intake, admin = kept_back(files, [found.in_flight for found in parts.config.destinations.values()])
+        self._headroom.limit = files - admin
+        self.http.headroom.limit = self.stream.headroom.limit = files - intake
+
+    @property
+    def refused_connections(self) -> dict[str, int]:
+        """How many connections were closed for want of open files, by the kind of listener."""
+        rooms = (("http", self.http.headroom), ("stream", self.stream.headroom), ("admin", self._headroom))
+        return {kind: room.refused for kind, room in rooms}
+
+    def _wanted(self, parts: Parts) -> dict[Key, _Rule]:
+        config, gids = parts.config, parts.socket_gids
+        ingest, admin = (
+            _Rule(name, token, frozenset(section.allow_uids), section.socket_mode, gids[name])
+            for name, token, section in (
+                ("ingest", parts.ingest_token, config.ingest),
+                ("admin", parts.admin_token, config.admin),
+            )
+        )
+        wanted: dict[Key, _Rule] = {}
+        wanted |= {("http", address): ingest for address in config.ingest.http.listen}
+        wanted |= {("stream", address): ingest for address in config.ingest.stream.listen}
+        wanted |= {("admin", address): admin for address in config.admin.listen}
+        return wanted | {key: admin if key[0] == "admin" else ingest for key in self._passed}
+
+    def _refuse_exposed(self, wanted: dict[Key, _Rule]) -> None:
+        """Raise ExposedError if a socket that is there already needs a token and would have none."""
+        found = self._passed | {key: opened.listener for key, opened in self._open.items()}
+        for key, listener in found.items():
+            rule = wanted.get(key)
+            if rule is not None and rule.token is None:
+                refuse_exposed(listener.address, listener.reach, rule.section)
+
+    def _listen(self, wanted: dict[Key, _Rule]) -> dict[Key, Listener]:
+        opened: dict[Key, Listener] = {}
+        try:
+            for key, rule in wanted.items():
+                opened[key] = self._passed.get(key) or listen(
+                    key[1], mode=rule.mode, gid=rule.gid, has_token=rule.token is not None, section=rule.section
+                )
+        except BaseException:
+            _close(opened)
+            raise
+        return opened
+
+    def _open_files_to(self, wanted: dict[Key, _Rule]) -> None:
+        """Give the files of open sockets the modes and groups that are wanted now, or leave them as they were."""
+        changing = [(found, wanted[key]) for key, found in self._open.items() if key in wanted]
+        done: list[_Open] = []
+        try:
+            for found, rule in changing:
+                done.append(found)
+                if (rule.mode, rule.gid) != (found.rule.mode, found.rule.gid):
+                    found.listener.open_to(rule.mode, rule.gid)
+        except ListenError:
+            for found in done:
+                found.listener.open_to(found.rule.mode, found.rule.gid)
+            raise
+
+    def _warn(self, key: Key, rule: _Rule) -> None:
+        """Tell of a socket from systemd that everybody can connect to; `Config.warnings` tells of the others."""
+        before = self._open.get(key)
+        if before is not None and before.rule == rule:
+            return
+        listener = self._passed[key]
+        if not _access(listener, rule).is_restricted:
+            log.warning("config.warning", detail=open_to_all(rule.section, f"a socket from systemd, {key[1]}"))
+
+    async def _serve(self, kind: str, listener: Listener, rule: _Rule) -> _Open:
+        access = _access(listener, rule)
+        if kind == "stream":
+            server = await self.stream.serve(listener, access)
+
+            return _Open(listener, rule, access, partial(self.stream.close, server, listener, access))
+        runner: web.BaseRunner
+        if kind == "http":
+            runner = web.ServerRunner(self.http.server(access), shutdown_timeout=_INTAKE_SECONDS)
+        else:
+            runner = Runner(
+                self._admin.application(access),
+                access_log=None,
+                headroom=self._headroom,
+                shutdown_timeout=_ADMIN_SECONDS,
+            )
+        await runner.setup()
+        await web.SockSite(runner, listener.socket, backlog=BACKLOG).start()
+
+        async def cleanup() -> None:
+            await runner.cleanup()
+            listener.close()
+
+        return _Open(listener, rule, access, cleanup)
+
+    def addresses(self, kind: str) -> list[Address]:
+        """Return where a kind of listener really listens, with the port that the system chose."""
+        return [found.listener.address for (name, _), found in self._open.items() if name == kind]
+
+    async def close_intake(self, seconds: float) -> None:
+        """Accept nothing more; requests that are under way are answered, and streams settled, within `seconds`."""
+        # Stream clients that have connected are let in before all of them are asked to end.
+        await self.close("stream")
+        await asyncio.gather(self.close("http"), self.stream.stop(seconds))
+
+    async def close(self, kind: str) -> None:
+        """Accept nothing more at this kind of listeners; requests that are under way are answered."""
+        keys = [key for key in self._open if key[0] == kind]
+        await asyncio.gather(*[self._open.pop(key).close() for key in keys], *self._closing)
+
+
+def _access(listener: Listener, rule: _Rule) -> Access:
+    return Access(listener.address, listener.reach, token=rule.token, allow_uids=rule.uids, section=rule.section)
+
+
+def _close(opened: dict[Key, Listener]) -> None:
+    for listener in opened.values():
+        listener.close()

@@ -1,0 +1,137 @@
+"""What is known of a destination between two attempts: its gate, its record, what is doubted, and the size it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+from forwarder.config import DestinationConfig
+from forwarder.delivery.backoff import Backoff
+from forwarder.delivery.batch_size import Capacity
+from forwarder.delivery.clock import Aging
+from forwarder.delivery.gate import Gate
+from forwarder.delivery.rate import Rate
+from forwarder.delivery.suspects import Suspects
+from forwarder.delivery.triage import Triage
+from forwarder.destination.http_put.client import Answer
+from forwarder.destination.http_put.responses import parse_retry_after
+from forwarder.model import LastError, Limits
+
+# While something is set aside, what waits is sent in so many parts: each that is taken says something about it.
+_PARTS = 4
+
+
+class Link:
+    """The shared state of all deliveries to one destination."""
+
+    def __init__(self, config: DestinationConfig, aging: Aging, *, wake: Callable[[], None], paused: bool) -> None:
+        self.rate = Rate(config.max_rate.events, config.max_rate.bytes)
+        self.gate = Gate(wake, self.rate, paused=paused)
+        self.attempts = 0
+        self.failures = 0
+        self.last_success: float | None = None
+        self.last_error: LastError | None = None
+        self.largest = 0
+        """Bytes of the events of the largest request that was taken since the start."""
+        self.most_events = 0
+        """The most events of a request that was taken since the start, or since as many were refused without reason."""
+        self._retry = config.retry
+        self._holds = 0
+        self.backoff = Backoff(config.retry.initial, config.retry.max, config.retry.multiplier)
+        self.suspects = Suspects(self.backoff)
+        self.triage = Triage(self.suspects)
+        self.set_aside = asyncio.Event()
+        """Set when something is set aside."""
+        self._aging = aging
+        aging.observe(time.time(), time.monotonic())
+        self.capacity = Capacity(self.rate.within(Limits(config.batch.max_events, config.batch.max_bytes)))
+
+    def limits(self, waiting: int) -> Limits:
+        """Return the most that a batch may hold that is taken now, while so many events wait."""
+        limits = self.capacity.limits
+        if not self.suspects:
+            return limits
+        return Limits(min(limits.max_events, max(1, waiting // _PARTS)), limits.max_bytes)
+
+    def distrust(self, events: int, *, failed: bool) -> None:
+        """Send one request after the other from now on, in parts: a batch was refused, or goes on failing."""
+        self.triage.begin(events, failed=failed)
+        self.gate.narrow(True)
+
+    def succeeded(self, events: int, size: int) -> tuple[bool, int]:
+        """Take note of a delivery; return whether it ended a row of failures, and how many events were set aside.
+
+        The gate stays as it is: if another delivery has closed it meanwhile, that wait still holds.
+        """
+        recovered = self.failures > 0
+        self.failures = self._holds = 0
+        self.last_success = time.time()
+        self.largest = max(self.largest, size)
+        self.most_events = max(self.most_events, events)
+        set_aside = self.suspects.taken(time.monotonic())
+        if self.suspects:
+            self.set_aside.set()
+        return recovered, set_aside
+
+    def failed(self, answer: Answer) -> None:
+        """Take note of what the destination said instead of taking a batch."""
+        self.last_error = LastError(time.time(), answer.status, answer.detail)
+
+    def defer(self, answer: Answer, failures_before: int) -> float:
+        """Close the gate for a back-off; return its length in seconds."""
+        self.count(failures_before)
+        retry_after = parse_retry_after(answer.retry_after, time.time())
+        seconds = self.backoff.delay(
+            self.failures,
+            retry_after=retry_after,
+            random=random.random(),  # noqa: S311 - jitter is no secret
+        )
+        self.gate.close_for(seconds, held=False)
+        return seconds
+
+    def hold(self, failures_before: int) -> float:
+        """Close the gate until somebody mends the destination, or for a while; return the seconds."""
+        if self.count(failures_before):
+            self._holds += 1
+        seconds = self.backoff.hold(max(0, self._holds - 1))
+        self.gate.close_for(seconds, held=True)
+        return seconds
+
+    def resume(self) -> None:
+        """Go on: somebody says that the destination is mended."""
+        self._holds = 0
+        self.gate.resume()
+
+    def count(self, failures_before: int) -> bool:
+        """Count a failure, but attempts that were under way together and failed together only once.
+
+        `failures_before` is the number of failures when the attempt began.
+        """
+        if self.failures > failures_before:
+            return False
+        self.failures += 1
+        return True
+
+    def expires_before(self) -> float | None:
+        """Return the time of acceptance before which events are given up, or None."""
+        if self._retry.give_up_after is None:
+            return None
+        self._aging.observe(time.time(), time.monotonic())
+        return self._aging.accepted_before(self._retry.give_up_after, time.monotonic())
+
+    @property
+    def reason(self) -> str | None:
+        """Why not everything is delivered, for people; None while it is."""
+        now, suspect = time.monotonic(), self.suspects.any_of()
+        if (seconds := self.suspects.distrusted_for(now)) > 0:
+            return f"what it refused was taken later: refusals are tried again, not believed, for {seconds:.0f} s"
+        if self.triage.is_held:
+            return "everything that waits is refused: nothing is given up, and it is tried again"
+        if suspect is not None:
+            how = "failed" if suspect.failures else "refused"
+            return f"{len(self.suspects)} set aside, {how} alone and asked about again: {suspect.detail}"
+        if self.rate.ready_at - now > 1.0:
+            return f"max_rate: the next request in {self.rate.ready_at - now:.0f} s"
+        return None

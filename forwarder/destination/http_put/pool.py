@@ -1,0 +1,106 @@
+"""Connections that wait to be used again.
+
+The one that was used last is used first, so the others grow old and are closed. None waits longer
+than servers keep an idle connection, none is used beyond `max_age`, after which a new one leads to
+the address that the name has then, and none that was made before `renew`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from forwarder.destination.http_put.connection import Connection
+
+# Seconds an idle connection is kept; shorter than what common servers and proxies keep theirs
+# (nginx: 75), so that it is us who closes and not a request that finds it closed.
+_IDLE_SECONDS = 15.0
+# Seconds that connections have to end in order when the pool is closed.
+_CLOSING_SECONDS = 1.0
+
+
+class _Idle(NamedTuple):
+    connection: Connection
+    until: float
+
+
+class Pool:
+    """Keeps idle connections; each that is open is known to it from `add` until it is `lost`."""
+
+    def __init__(self, max_age: float) -> None:
+        self._max_age = max_age
+        self._idle: list[_Idle] = []
+        # Each with the generation in which it was begun.
+        self._open: dict[Connection, int] = {}
+        self._loop = asyncio.get_running_loop()
+        self.generation = 0
+        """Counts renewals; a connection of an earlier generation is not used again."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._all_lost = asyncio.Event()
+
+    async def take(self) -> Connection | None:
+        """Return a connection that can be used, None where there is none."""
+        while self._idle:
+            connection, until = self._idle.pop()
+            if self._loop.time() < until and await connection.is_silent():
+                return connection
+            connection.close()
+        return None
+
+    def add(self, connection: Connection, generation: int) -> None:
+        """Take note of a connection that was opened, and of the generation in which that was begun."""
+        if not connection.is_closed:
+            self._open[connection] = generation
+
+    def keep(self, connection: Connection, idle_seconds: float | None) -> None:
+        """Take a connection back, to be used again; `idle_seconds` is what the server says that it waits."""
+        now = self._loop.time()
+        # Half of it: a request is on its way for some time, and the server counts from its answer.
+        idle = _IDLE_SECONDS if idle_seconds is None else min(_IDLE_SECONDS, idle_seconds / 2)
+        until = min(now + idle, connection.opened_at + self._max_age)
+        if until <= now or self._open.get(connection) != self.generation:
+            connection.close()
+            return
+        self._idle.append(_Idle(connection, until))
+        if self._timer is None:
+            self._timer = self._loop.call_at(until, self._close_old)
+
+    def lost(self, connection: Connection) -> None:
+        """Forget a connection that has ended."""
+        self._open.pop(connection, None)
+        self._idle = [idle for idle in self._idle if idle.connection is not connection]
+        if not self._open:
+            self._all_lost.set()
+
+    def renew(self) -> None:
+        """Use none of the connections of now for another request."""
+        self.generation += 1
+        for idle in self._idle:
+            idle.connection.close()
+        self._idle.clear()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._idle.clear()
+        for connection in tuple(self._open):
+            connection.close()
+        while self._open:
+            self._all_lost.clear()
+            try:
+                async with asyncio.timeout(_CLOSING_SECONDS):
+                    await self._all_lost.wait()
+            except TimeoutError:
+                for connection in tuple(self._open):
+                    connection.abort()
+
+    def _close_old(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        old = [idle for idle in self._idle if idle.until <= now]
+        self._idle = [idle for idle in self._idle if idle.until > now]
+        for idle in old:
+            idle.connection.close()
+        if self._idle:
+            self._timer = self._loop.call_at(min(idle.until for idle in self._idle), self._close_old)

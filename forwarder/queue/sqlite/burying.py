@@ -1,0 +1,147 @@
+"""Bury events: keep them as dead letters, those that die together as one segment.
+
+A segment that would be too large to be read at once is cut into rows, each with the same reason and
+answer. What is buried leaves the queue first, so that its room is used again. Where there is no room
+for dead letters nothing is lost: events stay queued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain, repeat
+from time import time
+
+from forwarder.errors import QueueFullError
+from forwarder.model import Batch, Burial, DeadSegment, whole_lines
+from forwarder.queue.sqlite import letters, room
+from forwarder.queue.sqlite.lane import Entry
+from forwarder.queue.sqlite.letters import DeadRow, new_row
+from forwarder.queue.sqlite.store import Store
+from forwarder.queue.sqlite.waiting import rows_waiting
+
+# The most bytes of letters in one row, as in a row of the queue: whoever wants one letter reads a row.
+ROW_BYTES = 256 * 1024
+# Rows of the queue that one step buries, and bytes of events.
+STEP_ROWS = 512
+STEP_BYTES = 4 * 1024 * 1024
+
+_MARKS = ", ".join("?" * len(letters.COLUMNS.split(",")))
+
+
+def bury(store: Store, name: str, lines: Sequence[bytes], times: Sequence[float], burial: Burial) -> None:
+    """Write: keep events as dead letters, each line with its newline; `times` is when each was accepted."""
+    ledger, now = store.ledger(name), time()
+    last = last_number(store)
+    for first, until in _cut(lines):
+        last += until - first
+        insert(store, new_row(last, ledger.id, burial, now, times[first:until], b"".join(lines[first:until])))
+    ledger.dead += len(lines)
+
+
+def last_number(store: Store) -> int:
+    """Return the last number that was given to a letter."""
+    # Both, since damage to the one must not make numbers that the other knows be used twice.
+    [(last,)] = store.query(
+        "SELECT max(ifnull((SELECT max(seq) FROM sqlite_sequence WHERE name = 'dead_segment'), 0),"
+        " ifnull((SELECT max(id) FROM dead_segment), 0))",
+        (),
+    )
+    return int(last)
+
+
+def insert(store: Store, row: DeadRow) -> None:
+    """Write: insert a row of letters, and count its bytes."""
+    store.query(f"INSERT INTO dead_segment ({letters.COLUMNS}) VALUES ({_MARKS})", row.values())  # noqa: S608
+    store.ledger(store.name_of(row.destination)).dead_bytes += row.disk_bytes
+
+
+def _cut(lines: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield runs of lines that make a row each."""
+    first = size = 0
+    for index, line in enumerate(lines):
+        if index > first and size + len(line) > ROW_BYTES:
+            yield first, index
+            first, size = index, 0
+        size += len(line)
+    if first < len(lines):
+        yield first, len(lines)
+
+
+def take_away(store: Store, row: DeadRow, gone: Collection[int]) -> None:
+    """Write: remove letters of a row; its caller accounts for them."""
+    name, left = store.name_of(row.destination), row.without(gone)
+    ledger = store.ledger(name)
+    if left is None:
+        store.query("DELETE FROM dead_segment WHERE id = ?", (row.id,))
+    else:
+        _number, _destination, events, *_, parts, found, data = left.values()
+        store.query(
+            "UPDATE dead_segment SET events = ?, parts = ?, checksum = ?, data = ? WHERE id = ?",
+            (events, parts, found, data, row.id),
+        )
+    ledger.dead_bytes = max(0, ledger.dead_bytes - row.disk_bytes + (left.disk_bytes if left else 0))
+    # A damaged row may have had more or fewer letters than its lines.
+    counted = min(ledger.dead, row.counted - (left.events if left else 0))
+    ledger.dead -= counted
+    ledger.dropped += max(0, counted - len(gone))
+    ledger.accepted += max(0, len(gone) - counted)
+
+
+def bury_batch(store: Store, batch: Batch, burial: Burial) -> None:
+    """Write: settle a held batch as dead. Raises QueueFullError, and then it is still held."""
+
+    def act() -> None:
+        store.take_out(batch)
+        times = list(chain.from_iterable(repeat(part.accepted_at, part.events) for part in batch.slices))
+        bury(store, batch.destination, whole_lines(batch.data), times, burial)
+
+    room.move(store, [batch.destination], act)
+
+
+def bury_new(store: Store, segment: DeadSegment) -> None:
+    """Write: accept events that die at once; `admission` has made sure that there is room."""
+    store.ledger(segment.destination).accepted += segment.events
+    bury(store, segment.destination, whole_lines(segment.data), [time()] * segment.events, segment.burial)
+
+
+def expire(store: Store, name: str, accepted_before: float, burial: Burial) -> int:
+    """Write: bury some of what waits and is older; return how many events, 0 when nothing is left.
+
+    Raises QueueFullError where there is no room for any of it.
+    """
+    events = size = 0
+    for group in _groups(rows_waiting(store, name, STEP_ROWS, accepted_before)):
+        if size >= STEP_BYTES:
+            break
+        try:
+            room.move(store, [name], lambda group=group: _bury_waiting(store, name, group, burial))  # type: ignore[misc]
+        except QueueFullError:
+            if not events:
+                raise
+            break
+        events += sum(entry.events for entry in group)
+        size += sum(entry.size for entry in group)
+    return events
+
+
+def _groups(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Yield entries that together make a row of dead letters."""
+    group, size = list[Entry](), 0
+    for entry in entries:
+        if group and size + entry.size > ROW_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(entry)
+        size += entry.size
+    if group:
+        yield group
+
+
+def _bury_waiting(store: Store, name: str, entries: Sequence[Entry], burial: Burial) -> None:
+    lines = list(chain.from_iterable(whole_lines(store.lines_of(entry)) for entry in entries))
+    times = list(chain.from_iterable(repeat(entry.accepted_at, entry.events) for entry in entries))
+    ledger = store.ledger(name)
+    for entry in entries:
+        store.mark_settled(ledger, entry.position, entry.position + entry.events)
+    bury(store, name, lines, times, burial)
+    store.after.append(store.lanes[name].look_again)

@@ -1,0 +1,295 @@
+"""The queue's SQLite file: opened by one process, over one connection, migrated, or set aside.
+
+WAL with `synchronous=FULL`: a commit returns after its frames are synced to disk. SQLite from 3.7.0
+to 3.51.2 can damage a WAL database that two connections write or checkpoint at the same moment
+(https://sqlite.org/wal.html#walresetbug), so there is a lock file beside the database, and
+`locking_mode=EXCLUSIVE` keeps every other connection out. A file that is not a queue, or that
+SQLite calls damaged, is renamed to `….damaged-TIME` once a new one holds what could be read of it;
+nothing is deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import aiosqlite
+import structlog
+
+from forwarder.errors import DamagedError, DiskFullError, StorageError, UnavailableError
+from forwarder.queue.sqlite.folder import folder_error, sync_folder
+from forwarder.queue.sqlite.limits import largest_file
+from forwarder.queue.sqlite.lock import locked_as_by_sqlite
+from forwarder.queue.sqlite.migration import SCHEMA_VERSION, migrate, newer_error
+from forwarder.queue.sqlite.recovery import first_page
+from forwarder.queue.sqlite.recovery.first_page import APPLICATION_ID
+from forwarder.queue.sqlite.recovery.salvage import Accounts, as_text, salvage
+from forwarder.queue.sqlite.recovery.wal import mend_log
+from forwarder.queue.sqlite.sizes import PAGE_BYTES, checkpoint_bytes
+
+# What `PRAGMA auto_vacuum` says of a file that gives space back on demand.
+_INCREMENTAL = 2
+# A database's file, and those that SQLite and a rebuild keep beside it.
+_SUFFIXES = ("", "-wal", "-shm", first_page.SUFFIX)
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class ForeignFileError(sqlite3.DatabaseError):
+    """The file is a SQLite database, but not a queue."""
+
+
+class _Job:
+    """Something to do with the raw connection, which stands where a statement does; it is its own cursor."""
+
+    def __init__(self, act: Callable[[sqlite3.Connection], Any]) -> None:
+        self._act = act
+        self._result: Any = None
+
+    def run(self, db: sqlite3.Connection) -> _Job:
+        self._result = self._act(db)
+        return self
+
+    def fetchall(self) -> Any:
+        return self._result
+
+
+class _RawConnection(sqlite3.Connection):
+    """Runs a job where it is given one in place of a statement."""
+
+    def execute(self, sql: str | _Job, parameters: Any = (), /) -> Any:
+        return sql.run(self) if isinstance(sql, _Job) else super().execute(sql, parameters)
+
+
+class Connection(aiosqlite.Connection):
+    """An aiosqlite connection that runs a whole job on its thread.
+
+    aiosqlite makes each call a hop between threads, which costs more than most statements do. What it runs there
+    for one call is `execute` of the raw connection, and `fetchall` of what that returns: so a job is given to it
+    as a statement.
+    """
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection], iter_chunk_size: int) -> None:
+        super().__init__(connector, iter_chunk_size)
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `job` with the raw connection on the connection's thread; sqlite3's errors are mapped."""
+        try:
+            result: Any = await self.execute_fetchall(cast("str", _Job(job)))
+        except sqlite3.Error as error:
+            raise map_error(error) from error
+        return cast("T", result)
+
+    def tell(self, act: Callable[..., None], *values: Any) -> None:
+        """Call something on the event loop, from a job; calls keep their order, and come before the job's result."""
+        self._loop.call_soon_threadsafe(act, *values)
+
+
+def map_error(error: sqlite3.Error) -> UnavailableError:
+    """Return the error of ours for one of SQLite's (https://sqlite.org/rescode.html)."""
+    # The lower byte of an extended code is the primary one.
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    if isinstance(error, ForeignFileError) or code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return DamagedError(f"the queue file is damaged: {error}")
+    name = getattr(error, "sqlite_errorname", None)
+    # SQLite takes a limit that stands in the middle of a page for a full disk, and one between two for a failing one.
+    if code == sqlite3.SQLITE_FULL or (name == "SQLITE_IOERR_WRITE" and largest_file() is not None):
+        return disk_full()
+    return StorageError(f"the queue's storage fails: {error}" + (f" ({name})" if name else ""))
+
+
+def disk_full() -> DiskFullError:
+    """Return what is told while the disk has no room, or a file may not grow."""
+    largest = largest_file()
+    if largest is None:
+        return DiskFullError("the disk of the queue is full", hint="free space on it; no restart is needed")
+    return DiskFullError(
+        f"the disk of the queue is full, or its file is as large as files of this process may be ({largest:,} bytes)",
+        hint="free space, or start again with a larger limit: LimitFSIZE=infinity in the unit, ulimit -f unlimited",
+    )
+
+
+async def open_database(path: Path, *, wal_bytes: int) -> Connection:
+    """Open or begin the queue's file.
+
+    Raises DamagedError for a file that is no queue, or that SQLite cannot read; StorageError or
+    DiskFullError where the system does not let us.
+    """
+    try:
+        is_spoiled = await asyncio.to_thread(_look_at, path)
+    except OSError as error:
+        raise disk_full() if error.errno in {errno.ENOSPC, errno.EFBIG} else folder_error(path, error) from error
+    if is_spoiled:
+        raise DamagedError("the queue file is damaged: its header is not that of a queue")
+    return await _connect(path, partial(_prepare, wal_bytes=wal_bytes))
+
+
+def _look_at(path: Path) -> bool:
+    """Mend the log of a file that nobody has open, and say whether its header is spoiled. Raises OSError."""
+    with locked_as_by_sqlite(path):
+        mend_log(path)
+        return first_page.is_spoiled(path)
+
+
+async def rebuild_database(path: Path, *, wal_bytes: int, reason: str, known: Accounts) -> Connection:
+    """Put what can be read of a damaged file into a new one, and open that in its place.
+
+    The new file is made beside the damaged one and takes its place when it is complete and synced,
+    so neither a crash nor a full disk leaves less than there was. What of the accounts is `known`
+    is not taken from the damaged file. Raises as `open_database` does;
+    then the damaged file is where it was.
+    """
+    unfinished = path.with_name(path.name + ".rebuilding")
+    await asyncio.to_thread(_remove, unfinished)
+    # Closed, an empty queue is one file, without a log.
+    await (await open_database(unfinished, wal_bytes=wal_bytes)).close()
+    try:
+        await asyncio.to_thread(first_page.mend, path, unfinished)
+    except OSError as error:
+        raise folder_error(path, error) from error
+    connection = await open_database(unfinished, wal_bytes=wal_bytes)
+    try:
+        found = await connection.run(partial(salvage, path, known=known))
+    except OSError as error:
+        raise folder_error(path, error) from error
+    finally:
+        # Folds the log into the file, and syncs it.
+        await connection.close()
+    try:
+        unfinished.rename(_rebuilt(path))
+        aside = await asyncio.to_thread(finish_rebuild, path)
+    except OSError as error:
+        raise folder_error(path.parent, error) from error
+    log.error("queue.set_aside", reason=reason, file=str(aside), **asdict(found), hint="a new queue was begun")
+    return await open_database(path, wal_bytes=wal_bytes)
+
+
+def finish_rebuild(path: Path) -> Path | None:
+    """Let a complete new file take the place of a damaged one; return where the damaged one went.
+
+    Does nothing where there is no new file. A crash in between leaves the rest to the next start.
+    """
+    if not _rebuilt(path).exists():
+        return None
+    aside = set_aside(path)
+    _rebuilt(path).rename(path)
+    sync_folder(path.parent)
+    return aside
+
+
+def _rebuilt(path: Path) -> Path:
+    return path.with_name(path.name + ".rebuilt")
+
+
+def _remove(path: Path) -> None:
+    for suffix in _SUFFIXES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+async def _connect(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> Connection:
+    def connector() -> sqlite3.Connection:
+        # Transactions are begun and committed by our own statements only.
+        db = sqlite3.connect(path, isolation_level=None, cached_statements=64, factory=_RawConnection)
+        db.text_factory = as_text
+        return db
+
+    try:
+        # Events are nobody else's business; SQLite gives its log the mode of its file.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise folder_error(path, error) from error
+    connection = Connection(connector, 64)
+    try:
+        await connection
+    except sqlite3.Error as error:
+        raise map_error(error) from error
+    try:
+        await connection.run(prepare)
+        # The names of the file and of its log. SQLite does this, too, but does not look whether it works.
+        await asyncio.to_thread(sync_folder, path.parent)
+    except BaseException as error:
+        await connection.close()
+        if isinstance(error, OSError):
+            raise folder_error(path.parent, error) from error
+        raise
+    return connection
+
+
+def _prepare(db: sqlite3.Connection, *, wal_bytes: int) -> None:
+    # Before the first access: with it the WAL index lives in memory, and nobody else gets in.
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    # Somebody else's database is not touched.
+    version = _known_version(db)
+    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    # Setting it writes to the file, also where nothing changes; a start must work on a full disk.
+    if _value(db, "PRAGMA auto_vacuum") != _INCREMENTAL:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA secure_delete = OFF")
+    db.execute("PRAGMA temp_store = MEMORY")
+    db.execute("PRAGMA cache_size = -8192")
+    db.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_bytes(wal_bytes) // PAGE_BYTES}")
+    db.execute(f"PRAGMA journal_size_limit = {wal_bytes}")
+    migrate(db, version)
+
+
+def _known_version(db: sqlite3.Connection) -> int:
+    """Return the version of a queue's schema, 0 for an empty file.
+
+    Raises ForeignFileError, DamagedError or NewerQueueError.
+    """
+    version: int = _value(db, "PRAGMA user_version")
+    application: int = _value(db, "PRAGMA application_id")
+    tables: int = _value(db, "SELECT count(*) FROM sqlite_schema")
+    if tables and application != APPLICATION_ID:
+        raise ForeignFileError("the file is a SQLite database, but not a queue of this program")
+    if not 0 <= version < first_page.MOST_VERSIONS:
+        raise DamagedError("the queue file is damaged: its version is none")
+    if version > SCHEMA_VERSION:
+        raise newer_error(version)
+    return version
+
+
+def fold(db: sqlite3.Connection) -> bool:
+    """Write what is in the log into the file, and begin the log anew; return False where the disk is full.
+
+    Raises StorageError.
+    """
+    try:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.Error as error:
+        mapped = map_error(error)
+        if isinstance(mapped, DiskFullError):
+            return False
+        raise mapped from error
+    return True
+
+
+def _value(db: sqlite3.Connection, statement: str) -> Any:
+    return db.execute(statement).fetchone()[0]
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, with its log, so that a new one can be begun; return its new path."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.damaged-{stamp}-{number}")
+    for suffix in _SUFFIXES:
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            source.rename(aside.with_name(aside.name + suffix))
+    return aside

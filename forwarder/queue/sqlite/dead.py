@@ -1,0 +1,177 @@
+"""Dead letters in the queue's file: found by a filter, replayed or dropped in bounded steps.
+
+A step looks at so many rows, and reads so many bytes of events, then says how far it came: whoever
+looks for one letter among millions does not hold up what is being accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from forwarder.envelope import identity, is_json_line
+from forwarder.model import DeadFilter, DeadLetter
+from forwarder.queue.sqlite import letters, room
+from forwarder.queue.sqlite.burying import ROW_BYTES, last_number, take_away
+from forwarder.queue.sqlite.letters import DeadRow, read_row
+from forwarder.queue.sqlite.store import Store
+
+# Dead letters that one step lists; rows of them that it looks at, and bytes of letters that it reads: bounds
+# memory, the size of a transaction, and how long others wait.
+STEP_LETTERS = 256
+STEP_ROWS = 1024
+STEP_BYTES = 4 * 1024 * 1024
+
+# No letter has a higher number.
+_MOST = (1 << 63) - 1
+# What was not accepted as an event can only be handed in again.
+_NO_EVENT = "invalid"
+
+
+class _Found(NamedTuple):
+    """Letters of one row, and the number up to which the row was looked through."""
+
+    row: DeadRow
+    letters: list[DeadLetter]
+    until: int
+
+
+class Search:
+    """Which letters a filter wants."""
+
+    def __init__(self, store: Store, wanted: DeadFilter) -> None:
+        self._wanted = wanted
+        self.names = {lane.ledger.id: name for name, lane in store.lanes.items()}
+        self.last = _MOST if wanted.last is None else wanted.last
+        self._ids = frozenset(wanted.ids)
+        self._reads_events = bool(wanted.ids) or wanted.source is not None or wanted.object is not None
+
+    def takes_row(self, destination: object, reason: object, died_at: float) -> bool:
+        """Say whether letters of a row can be wanted."""
+        wanted, name = self._wanted, self.names.get(destination) if isinstance(destination, int) else None
+        return (
+            name is not None
+            and wanted.destination in {None, name}
+            and wanted.reason in {None, reason}
+            and (wanted.died_before is None or died_at < wanted.died_before)
+        )
+
+    def takes(self, number: int, event: bytes) -> bool:
+        """Say whether a letter of such a row is wanted."""
+        if not self._reads_events:
+            return True
+        wanted, found = self._wanted, identity(event)
+        return (
+            (not self._ids or str(number) in self._ids or found.eventId in self._ids)
+            and wanted.source in {None, found.eventSourceId}
+            and wanted.object in {None, (found.eventObjectType, found.eventObjectId)}
+        )
+
+
+def _look(store: Store, search: Search, after: int, limit: int) -> tuple[list[_Found], int]:
+    """Find letters with a number above `after`; return them, and the number up to which was looked, 0 at the end."""
+    rows = store.query(
+        "SELECT id, destination, reason, ifnull(CAST(died_at AS REAL), 0) FROM dead_segment WHERE id > ? AND id <= ?"
+        " ORDER BY id LIMIT ?",
+        (after, search.last, STEP_ROWS),
+    )
+    found, size = list[_Found](), 0
+    for number, *about in rows:
+        if search.takes_row(*about) and (row := _row(store, number)) is not None:
+            found.append(_wanted_of(row, search, after, limit))
+            limit -= len(found[-1].letters)
+            size += len(row.data)
+            if limit <= 0 or size >= STEP_BYTES:
+                return found, found[-1].until
+    return found, rows[-1][0] if len(rows) == STEP_ROWS else 0
+
+
+def _row(store: Store, number: int) -> DeadRow | None:
+    # Whatever types a damaged row claims.
+    values = store.query(f"SELECT {letters.COLUMNS} FROM dead_segment WHERE id = ?", (number,))  # noqa: S608
+    return read_row(values[0]) if values else None
+
+
+def row_of(store: Store, letter: int) -> DeadRow | None:
+    """Return the row that has the letter of this number; None where it is gone."""
+    found = store.query("SELECT id FROM dead_segment WHERE id >= ? ORDER BY id LIMIT 1", (letter,))
+    row = _row(store, found[0][0]) if found else None
+    return row if row is not None and any(number == letter for number, *_ in row.letters()) else None
+
+
+def _wanted_of(row: DeadRow, search: Search, after: int, limit: int) -> _Found:
+    name, burial = search.names[row.destination], row.burial
+    found = list[DeadLetter]()
+    for number, accepted_at, event in row.letters():
+        if len(found) >= limit:
+            return _Found(row, found, found[-1].id)
+        if number > after and search.takes(number, event):
+            about = (burial.reason, burial.status, burial.detail, accepted_at, row.died_at)
+            found.append(DeadLetter(number, name, identity(event).eventId or "", *about, event))
+    return _Found(row, found, row.id)
+
+
+def up_to_now(store: Store, wanted: DeadFilter) -> DeadFilter:
+    """Return a filter for the letters that there are now: what dies later is not among them."""
+    return replace(wanted, last=last_number(store))
+
+
+def find(store: Store, wanted: DeadFilter, after: int, limit: int) -> tuple[list[DeadLetter], int]:
+    """Return dead letters with a number above `after`: up to `limit`, fewer where they are large or far apart.
+
+    Beside them, the number up to which was looked, 0 when none is left.
+    """
+    found, until = _look(store, Search(store, wanted), after, limit)
+    return [letter for one in found for letter in one.letters], until
+
+
+def replay(store: Store, wanted: DeadFilter, after: int) -> tuple[int, int]:
+    """Write: move some of the dead letters with a number above `after` to the end of their queues.
+
+    What is damaged is no event any more, and stays: it would spoil the batch that it came into. Returns how
+    many were moved, and the number of the last one that was looked at, 0 when none was left.
+    Raises QueueFullError.
+    """
+    found, until = _look(store, Search(store, wanted), after, STEP_BYTES)
+    moving = [(one.row, events) for one in found if (events := [*_events(one)])]
+    room.move(store, {events[0].destination for _, events in moving}, lambda: _put_back(store, moving))
+    return sum(len(events) for _, events in moving), until
+
+
+def _events(found: _Found) -> Iterator[DeadLetter]:
+    """Yield the letters that can be sent."""
+    if found.row.is_whole and found.row.burial.reason != _NO_EVENT:
+        for letter in found.letters:
+            if letter.event[:1] == b"{" and is_json_line(letter.event):
+                yield letter
+
+
+def _put_back(store: Store, moving: list[tuple[DeadRow, list[DeadLetter]]]) -> None:
+    pending: dict[str, list[bytes]] = {}
+    for row, events in moving:
+        take_away(store, row, {letter.id for letter in events})
+        name = events[0].destination
+        waiting = pending.setdefault(name, [])
+        if waiting and sum(map(len, waiting)) + len(row.data) > ROW_BYTES:
+            _insert(store, name, waiting)
+        waiting += [letter.event + b"\n" for letter in events]
+    for name, waiting in pending.items():
+        _insert(store, name, waiting)
+
+
+def _insert(store: Store, name: str, lines: list[bytes]) -> None:
+    store.insert(name, b"".join(lines), len(lines))
+    lines.clear()
+
+
+def purge(store: Store, wanted: DeadFilter, after: int) -> tuple[int, int]:
+    """Write: drop some dead letters with a number above `after`; return how many, and how far it came, as `replay`."""
+    found, until = _look(store, Search(store, wanted), after, STEP_BYTES)
+    count = 0
+    for one in found:
+        if one.letters:
+            store.ledger(one.letters[0].destination).dropped += len(one.letters)
+            take_away(store, one.row, {letter.id for letter in one.letters})
+            count += len(one.letters)
+    return count, until

@@ -1,0 +1,407 @@
+"""The queue in one SQLite file.
+
+The state of the queue belongs to the connection's thread: everything that is done to it is an
+operation that the group commit carries there, and what the event loop sees between two jobs is a
+snapshot that the last job brought back. An append returns after the commit that holds it has been
+synced. A process that dies leaves the last commit; what it had taken and not settled is still
+queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+from forwarder.errors import DiskFullError, QueueFullError, ShuttingDownError, StorageError
+from forwarder.model import (
+    EVERY_EVENT,
+    Batch,
+    Burial,
+    DeadFilter,
+    DeadLetter,
+    DeadSegment,
+    EventFilter,
+    Limits,
+    QueueStats,
+    Segment,
+)
+from forwarder.queue.base import Pending, Share
+from forwarder.queue.sqlite import admission, apart, burying, cutting, dead, readmission, views, waiting
+from forwarder.queue.sqlite.commit import GroupCommit, Operation
+from forwarder.queue.sqlite.folder import folder_error, make_folder
+from forwarder.queue.sqlite.jobs import Jobs, Snapshot
+from forwarder.queue.sqlite.limits import check_path
+from forwarder.queue.sqlite.lock import InstanceLock
+from forwarder.queue.sqlite.opening import open_with_reserve, refuse_newer
+from forwarder.queue.sqlite.recovery.salvage import Accounts
+from forwarder.queue.sqlite.sizes import wal_bytes
+from forwarder.queue.sqlite.store import Store
+from forwarder.queue.sqlite.take import take
+from forwarder.queue.sqlite.upkeep import Upkeep, pause
+from forwarder.queue.sqlite.watch import Watch
+
+log = structlog.get_logger(__name__)
+
+
+class SqliteQueue:
+    """`forwarder.queue.base.Queue` on SQLite. Use `async with await SqliteQueue.open(…)`."""
+
+    def __init__(self, jobs: Jobs, lock: InstanceLock, max_bytes: int) -> None:
+        self._jobs = jobs
+        self._lock = lock
+        self._commit: GroupCommit[Store] = GroupCommit(self._run, max_bytes=wal_bytes(max_bytes) // 4)
+        self._snapshot = jobs.snapshot
+        self._changed: dict[str, asyncio.Event] = {}
+        self._enough: dict[str, Limits] = {}
+        self._space = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._upkeep = Upkeep(self._commit, lambda: (self._snapshot, self._failing is not None), self._closing)
+        self._watch = Watch(self._commit, jobs.place, lock, self._closing)
+        self._watch_task: asyncio.Task[None] | None = None
+        self._settling: set[asyncio.Task[bool]] = set()
+        self._failing: str | None = None
+        self._upkeep_task: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, path: Path, *, max_bytes: int, names: Sequence[str] = ()) -> SqliteQueue:
+        """Open or begin the queue at `path`; its folder is made where it is missing.
+
+        A file that is damaged may have lost the name of a destination; `names` are those that are configured.
+
+        Raises QueueLockedError, StorageError or DiskFullError.
+        """
+        check_path(path)
+        try:
+            await asyncio.to_thread(make_folder, path.parent)
+        except OSError as error:
+            raise folder_error(path.parent, error) from error
+        lock = InstanceLock(path)
+        lock.acquire()
+        try:
+            await refuse_newer(path)
+            connection, store, reserve = await open_with_reserve(path, max_bytes, Accounts(names=names))
+        except BaseException:
+            lock.release()
+            raise
+        jobs = Jobs(path, connection, store, reserve, note=lock.note)
+        if (missing := lock.noted() - jobs.accepted) > 0:
+            log.error(
+                "queue.events_missing",
+                events=missing,
+                hint="the queue file knows nothing of so many events that were accepted: they were delivered before, or"
+                " are lost. Its log was removed or damaged, its accounts were (queue.set_aside), or it is an old copy",
+            )
+        return cls(jobs, lock, max_bytes)
+
+    async def __aenter__(self) -> SqliteQueue:
+        self._commit.start()
+        self._upkeep_task = asyncio.create_task(self._upkeep.run(), name="queue-upkeep")
+        if self._jobs.place.is_known:
+            self._watch_task = asyncio.create_task(self._watch.run(), name="queue-watch")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Finish what was submitted, fold the log into the file, and close."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        self._upkeep.look()
+        for task in filter(None, (self._upkeep_task, self._watch_task)):
+            await task
+        if self._settling:
+            await asyncio.wait(self._settling)
+        await self._commit.close()
+        try:
+            await self._jobs.close()
+        finally:
+            self._lock.release()
+
+    # --- jobs ----------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        await self._jobs.run(self._commit.next_group, self._tell, is_sound=lambda: self._failing is None)
+
+    def _tell(self, group: Sequence[Operation[Store]], results: list[Any], snapshot: Snapshot) -> None:
+        self._publish(snapshot)
+        self._commit.finish(group, results)
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        """Take over what a job brought back, and wake whom it concerns."""
+        if snapshot.live_bytes < self._snapshot.live_bytes:
+            self._space.set()
+            self._space = asyncio.Event()
+        before, self._snapshot = self._snapshot, snapshot
+        for name, event in self._changed.items():
+            now, then = snapshot.pending.get(name), before.pending.get(name)
+            if now == then:
+                continue
+            enough = self._enough.get(name)
+            # Whatever comes to an empty queue is worth waking up for, and what fills a batch.
+            if not then or not then.events or not now or not enough or now.fills(enough):
+                event.set()
+        if snapshot.failure is not None:
+            if self._failing is None:
+                log.error("queue.storage_failing", reason=snapshot.failure.message, hint=snapshot.failure.hint)
+            self._failing = snapshot.failure.message
+        elif snapshot.wrote and self._failing is not None:
+            log.info("queue.storage_recovered")
+            self._failing = None
+        self._upkeep.look()
+
+    # --- the contract --------------------------------------------------------------------------
+
+    async def configure(self, shares: dict[str, Share]) -> Sequence[str]:
+        """Set the destinations that take events; return the names of others that still keep something."""
+        others: Sequence[str] = await self._commit.submit(lambda store: store.configure(shares))
+        return others
+
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+        """Store all segments or none; durable on return. What is `dead` is accepted and dies at once."""
+        self._watch.check()
+        size = sum([len(segment.data) for segment in segments]) + sum([len(died.data) for died in dead])
+        if segments or dead:
+            await self._commit.submit(lambda store: admission.append(store, segments, dead), size=size)
+
+    async def next_batches(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
+        """Take the oldest events that are not held: a batch as large as `limits` allow, and full ones behind it."""
+        return await self._taken(lambda store: take(store, destination, limits, at_most))
+
+    async def take_at(self, destination: str, position: int) -> Batch | None:
+        """Take one event out of its turn: the first at or behind a position that is not held, else the last."""
+
+        def act(store: Store) -> list[Batch]:
+            batch = apart.take_at(store, destination, position)
+            return [] if batch is None else [batch]
+
+        return next(iter(await self._taken(act)), None)
+
+    async def take_again(self, destination: str, positions: Sequence[int], max_bytes: int) -> list[Batch]:
+        """Return held events once more, a batch each: those that fit into `max_bytes`, at least one."""
+        batches: list[Batch] = await self._commit.submit(
+            lambda store: apart.take_again(store, destination, positions, max_bytes), is_write=False
+        )
+        return batches
+
+    async def _taken(self, take: Callable[[Store], list[Batch]]) -> list[Batch]:
+        taking = self._commit.submit(take, is_write=False)
+        try:
+            batches: list[Batch] = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # Whoever is gone cannot release what was taken for it.
+            taking.add_done_callback(self._release_taken)
+            raise
+        return batches
+
+    def _release_taken(self, taken: asyncio.Future[list[Batch]]) -> None:
+        if not taken.cancelled() and taken.exception() is None:
+            for batch in taken.result():
+                self.release(batch)
+
+    async def settle(self, batch: Batch, burial: Burial | None = None) -> bool:
+        """Settle a held batch: delivered, or dead for the reason given. Durable on return.
+
+        Returns False where there is no room for dead letters; the batch is given back then.
+
+        A caller that is cancelled does not cancel the settlement: what was answered is recorded, or
+        tried until the queue is closed.
+        """
+        settling = asyncio.create_task(self._settle(batch, burial), name="settle")
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
+        try:
+            return await asyncio.shield(settling)
+        except asyncio.CancelledError:
+            settling.add_done_callback(partial(_tell_unsettled, batch))
+            raise
+
+    async def _settle(self, batch: Batch, burial: Burial | None) -> bool:
+        while True:
+            try:
+                await self._commit.submit(
+                    lambda store: burying.bury_batch(store, batch, burial) if burial else store.settle(batch)
+                )
+            except QueueFullError as error:
+                _tell_unburied(batch.destination, error)
+                self.release(batch)
+                # It comes again soon, and there is no more room by then than there is now.
+                await pause(self._closing)
+                return False
+            except (DiskFullError, StorageError):
+                if self._closing.is_set():
+                    raise
+                await pause(self._closing)
+            else:
+                return True
+
+    def release(self, batch: Batch) -> None:
+        """Give a held batch back; its events are handed out again, in their old places."""
+        # The next job begins with it: a purge or an expiry that comes after must find these events.
+        self._jobs.released.append(batch)
+        with suppress(ShuttingDownError):
+            self._commit.submit(lambda _store: None, is_write=False)
+
+    def pending(self, destination: str) -> Pending:
+        """Return what waits for a destination."""
+        return self._snapshot.pending.get(destination, Pending(0, 0, float("-inf")))
+
+    async def wait(self, destination: str, timeout: float | None, enough: Limits | None = None) -> None:
+        """Return when events came to an empty queue, or there are `enough`, or after `timeout` seconds."""
+        event = self._changed.setdefault(destination, asyncio.Event())
+        if enough is None:
+            self._enough.pop(destination, None)
+        else:
+            self._enough[destination] = enough
+        # Not `wait_for`: up to Python 3.11 it loses a cancellation that comes with the wake-up.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await event.wait()
+        event.clear()
+
+    def wake(self, destination: str) -> None:
+        """Make `wait` return, now or the next time it is called."""
+        self._changed.setdefault(destination, asyncio.Event()).set()
+
+    async def wait_space(self, timeout: float) -> None:
+        """Return when space may have become free, or after `timeout` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._space.wait()
+
+    async def expire(self, destination: str, accepted_before: float, burial: Burial) -> int:
+        """Move what waits and was accepted before that time to the dead letters; return how many."""
+        total = 0
+        try:
+            while count := await self._commit.submit(
+                lambda store: burying.expire(store, destination, accepted_before, burial)
+            ):
+                total += count
+        except QueueFullError as error:
+            _tell_unburied(destination, error)
+        return total
+
+    async def purge(self, destination: str, wanted: EventFilter = EVERY_EVENT) -> int:
+        """Drop what waits for a destination at this moment, or some of it; return how many."""
+        until: int = await self._commit.submit(lambda store: store.lanes[destination].ledger.tail, is_write=False)
+        count: int
+        total = position = 0
+        if wanted == EVERY_EVENT:
+            while count := await self._commit.submit(lambda store: waiting.purge(store, destination, until)):
+                total += count
+            return total
+        while True:
+            step = partial(cutting.purge_some, name=destination, wanted=wanted, position=position, until=until)
+            count, position = await self._commit.submit(step)
+            total += count
+            if not position:
+                return total
+
+    async def set_paused(self, destination: str, paused: bool) -> None:
+        """Remember, across restarts, whether a destination is paused."""
+        await self._commit.submit(lambda store: store.set_paused(destination, paused))
+
+    async def replay(self, wanted: DeadFilter) -> int:
+        """Move dead letters to the end of their queues; return how many."""
+        return await self._all_letters(dead.replay, wanted)
+
+    async def readmit(
+        self,
+        passed: Sequence[DeadLetter],
+        segments: Sequence[Segment],
+        again: Sequence[tuple[DeadLetter, Burial]] = (),
+    ) -> bool:
+        """Store what dead letters turned out to be, all or nothing; durable on return."""
+        done: bool = await self._commit.submit(lambda store: readmission.readmit(store, passed, segments, again))
+        return done
+
+    async def purge_dead(self, wanted: DeadFilter) -> int:
+        """Drop dead letters, counted as dropped; return how many."""
+        return await self._all_letters(dead.purge, wanted)
+
+    async def _all_letters(self, step: Callable[..., tuple[int, int]], wanted: DeadFilter) -> int:
+        """Repeat a bounded write up to the last letter that there is now; what dies meanwhile is not concerned."""
+        wanted = await self._commit.submit(partial(dead.up_to_now, wanted=wanted), is_write=False)
+        total = after = 0
+        while True:
+            count: int
+            count, after = await self._commit.submit(partial(step, wanted=wanted, after=after))
+            total += count
+            if not after:
+                return total
+
+    async def peek(self, destination: str, limit: int | None) -> AsyncIterator[bytes]:
+        """Yield queued events (held ones too) from the oldest on, without taking them."""
+        position, left = 0, limit
+        while left is None or left > 0:
+            found: tuple[list[bytes], int] | None = await self._commit.submit(
+                partial(views.lines_from, name=destination, position=position), is_write=False
+            )
+            if found is None:
+                return
+            lines, position = found
+            for line in lines[:left]:
+                yield line
+            left = None if left is None else left - len(lines)
+
+    async def dead_letters(self, wanted: DeadFilter, limit: int | None = None) -> AsyncIterator[DeadLetter]:
+        """Yield dead letters from the oldest on."""
+        wanted = await self._commit.submit(partial(dead.up_to_now, wanted=wanted), is_write=False)
+        after, left = 0, limit
+        while left is None or left > 0:
+            step = dead.STEP_LETTERS if left is None else min(left, dead.STEP_LETTERS)
+            letters: list[DeadLetter]
+            letters, after = await self._commit.submit(
+                partial(dead.find, wanted=wanted, after=after, limit=step), is_write=False
+            )
+            for letter in letters:
+                yield letter
+            if not after:
+                return
+            left = None if left is None else left - len(letters)
+
+    def trouble(self) -> str | None:
+        """Return why events cannot be accepted just now, or None while they can."""
+        if self._closing.is_set():
+            return "the forwarder is shutting down"
+        if (failing := self._watch.trouble or self._failing) is not None:
+            return failing
+        return "the queue is full (queue.max_bytes)" if self._snapshot.is_full else None
+
+    async def stats(self) -> QueueStats:
+        """Return the counters of every destination that the queue knows, and its size."""
+        stats: QueueStats = await self._commit.submit(views.stats, is_write=False)
+        return replace(stats, failing=self._watch.trouble or self._failing)
+
+
+def _tell_unburied(destination: str, error: QueueFullError) -> None:
+    """Say that events stay queued that should be dead letters."""
+    log.warning(
+        "queue.no_room_for_dead_letters",
+        destination=destination,
+        reason=error.message,
+        hint="what should die stays queued; purge or replay dead letters, or raise the limit",
+    )
+
+
+def _tell_unsettled(batch: Batch, settling: asyncio.Task[bool]) -> None:
+    """Say that a settlement for which nobody waits any more could not be made."""
+    if not settling.cancelled() and (error := settling.exception()) is not None:
+        log.error(
+            "batch.not_settled",
+            destination=batch.destination,
+            events=batch.events,
+            reason=str(error),
+            hint="it stays queued, and is sent again after the next start",
+        )

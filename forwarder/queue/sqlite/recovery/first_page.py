@@ -1,0 +1,164 @@
+"""The first page of a queue file, which says where its tables are: without it SQLite reads nothing.
+
+It is the same in every queue of a version, but for numbers that only matter to whoever writes. So
+where it is spoiled, that of an empty queue is put in its place, to read the tables with; what was
+there is kept in a file beside it. Whether a file is a queue at all can be told from the program's
+id in that page, and from the pointer map on the next one, which says where the tables are, too.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+from forwarder.queue.sqlite.recovery import wal
+from forwarder.queue.sqlite.sizes import PAGE_BYTES
+
+# "FwdQ": tells a queue from any other SQLite file (https://sqlite.org/pragma.html#pragma_application_id).
+APPLICATION_ID = 0x46776451
+
+# Beside the file: its first page, as it was.
+SUFFIX = "-page1"
+
+# What stands at which place of every queue's header (https://sqlite.org/fileformat2.html#the_database_header): the
+# name of the format, page size, versions and fractions, the format of the schema, the encoding of text.
+_HEADER = ((0, b"SQLite format 3\0"), (16, b"\x40\0\x02\x02\0\x40\x20\x20"), (44, b"\0\0\0\x04"), (56, b"\0\0\0\x01"))
+_CHANGES = slice(24, 28)
+_PAGES = slice(28, 32)
+_FREE = slice(32, 40)
+_APPLICATION = slice(68, 72)
+_CHANGES_AT_PAGES = slice(92, 96)
+# Nobody will ever have made so many versions of the schema: the number is damaged.
+MOST_VERSIONS = 1 << 16
+# A pointer map's entry for the first page of a table or index.
+_ROOT = b"\x01\0\0\0\0"
+
+T = TypeVar("T")
+
+
+def is_spoiled(path: Path) -> bool:
+    """Say whether the header of a queue is not that of a queue, or was not before: SQLite may not even open it."""
+    if _kept(path).exists():
+        return True
+    page = _read(path, PAGE_BYTES)
+    return _has_id(page) and not _is_sound(page)
+
+
+def begins_as_queue(path: Path) -> bool:
+    """Say whether a file has the program's id, or nothing yet. Raises OSError."""
+    page = _read(path, PAGE_BYTES)
+    return not page or _has_id(page)
+
+
+def version_of(path: Path) -> int:
+    """Return the version of a queue's schema, 0 where that cannot be told. Raises OSError."""
+    page = wal.newest_first_page(path) or _read(path, PAGE_BYTES)
+    version = int.from_bytes(_version(page), "big") if _has_id(page) else 0
+    return version if version < MOST_VERSIONS else 0
+
+
+def mend(path: Path, empty: Path) -> None:
+    """Give a damaged queue the first page of an `empty` one, where its own cannot be used. Raises OSError."""
+    found, new = _read(path, 2 * PAGE_BYTES), _read(empty, 2 * PAGE_BYTES)
+    if not _is_queue(path, found, new) or _is_usable(path, found, empty):
+        return
+    if not _kept(path).exists():
+        # Under another name first, so that one that is half written is not taken for it.
+        unfinished = _kept(path).with_name(_kept(path).name + ".new")
+        _write(unfinished, found[:PAGE_BYTES], os.O_CREAT | os.O_TRUNC)
+        unfinished.rename(_kept(path))
+    page = bytearray(new[:PAGE_BYTES])
+    # Where these two differ, SQLite goes by the size of the file.
+    page[_CHANGES], page[_CHANGES_AT_PAGES] = b"\0\0\0\x02", b"\0\0\0\x01"
+    page[_FREE] = bytes(8)
+    _write(path, bytes(page))
+
+
+def _has_id(page: bytes) -> bool:
+    return page[_APPLICATION] == APPLICATION_ID.to_bytes(4, "big")
+
+
+def _is_queue(path: Path, found: bytes, new: bytes) -> bool:
+    if _has_id(found):
+        # One of another version has other tables.
+        return not _is_sound(found) or _version(found) == _version(new)
+    roots = 0
+    while new.startswith(_ROOT, PAGE_BYTES + roots * len(_ROOT)):
+        roots += 1
+    # Somebody else's database may begin so, too, but it can be read.
+    return found.startswith(_ROOT * roots, PAGE_BYTES) and _read_with(path, roots_of) is None
+
+
+def _version(page: bytes) -> bytes:
+    return page[60:64]
+
+
+def _is_sound(page: bytes) -> bool:
+    return all(page.startswith(known, at) for at, known in _HEADER)
+
+
+def _is_whole(path: Path, page: bytes) -> bool:
+    """Say whether the number of pages is that of the file, or does not count."""
+    is_counted = page[_CHANGES] == page[_CHANGES_AT_PAGES]
+    return not is_counted or int.from_bytes(page[_PAGES], "big") * PAGE_BYTES == path.stat().st_size
+
+
+def _is_usable(path: Path, found: bytes, empty: Path) -> bool:
+    """Say whether the page leads to all tables; those need not be where they were made, after a VACUUM."""
+    if not _is_sound(found) or not _is_whole(path, found):
+        return False
+    columns, roots = _read_with(path, columns_of), _read_with(path, roots_of)
+    if columns is None or roots is None or not columns.issuperset(_read_with(empty, columns_of) or ()):
+        return False
+    # The map's first entry is that of page 3.
+    at = [PAGE_BYTES + len(_ROOT) * (root - 3) for root in roots]
+    return len(set(at)) == len(at) and all(place >= PAGE_BYTES and found.startswith(_ROOT, place) for place in at)
+
+
+def _read_with(path: Path, read: Callable[[sqlite3.Connection], T]) -> T | None:
+    """Return what is read of a file, or None where it cannot be."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        # What is damaged need not be text.
+        db.text_factory = bytes
+        try:
+            db.execute("PRAGMA writable_schema = ON")
+            return read(db)
+        except sqlite3.DatabaseError:
+            return None
+
+
+def columns_of(db: sqlite3.Connection) -> set[tuple[bytes, bytes]]:
+    """Return each column of each table. Raises sqlite3.DatabaseError."""
+    tables = "SELECT name FROM sqlite_schema WHERE type = 'table'"
+    names = "CAST(found.name AS BLOB), CAST(held.name AS BLOB)"
+    return set(db.execute(f"SELECT {names} FROM ({tables}) AS found, pragma_table_info(found.name) AS held"))  # noqa: S608
+
+
+def roots_of(db: sqlite3.Connection) -> list[int]:
+    """Return the first page of each table and index. Raises sqlite3.DatabaseError."""
+    return [root for (root,) in db.execute("SELECT CAST(rootpage AS INTEGER) FROM sqlite_schema WHERE rootpage")]
+
+
+def _kept(path: Path) -> Path:
+    return path.with_name(path.name + SUFFIX)
+
+
+def _read(path: Path, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except FileNotFoundError:
+        return b""
+
+
+def _write(path: Path, data: bytes, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
+    try:
+        os.pwrite(descriptor, data, 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

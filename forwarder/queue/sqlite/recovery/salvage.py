@@ -1,0 +1,354 @@
+"""Take what can still be read out of a damaged queue file, and put it into a new one.
+
+The damaged file is set aside under a name that says so, and stays there. Rows are read one by one,
+from both ends of each table up to what cannot be read. What is missing then of the segments is
+looked for in every page of the file, so that a damaged page costs only what is on it. Events whose
+rows are gone keep their positions: the queue finds the gap and counts them as dropped, so every
+account still adds up.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from forwarder.queue.sqlite.checksum import is_whole
+from forwarder.queue.sqlite.letters import COLUMNS, DeadRow, read_row
+from forwarder.queue.sqlite.migration import OLD_COLUMNS, as_rows
+from forwarder.queue.sqlite.ranges import Ranges
+from forwarder.queue.sqlite.recovery.pages import segments
+from forwarder.queue.sqlite.sizes import stored_bytes
+
+_SEGMENT = "id, events, size, accepted_at, checksum, data"
+_OLD_DESTINATION = "id, name, head, tail, accepted, delivered, dead, dropped, bytes, dead_bytes, paused"
+_DESTINATION = f"{_OLD_DESTINATION}, purged"
+
+# The part of a row's number that is its position.
+_POSITION = (1 << 48) - 1
+
+Row = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Salvage:
+    """What was saved, and what of it could not be."""
+
+    segments: int = 0
+    events: int = 0
+    lost_events: int = 0
+    """Events that were queued, as far as the accounts tell, and whose rows cannot be read."""
+    dead_letters: int = 0
+    lost_dead_letters: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """What is known beside the file: rows of `destination` and `settled` as the last commit left them, and names."""
+
+    destinations: Sequence[Row] = ()
+    settled: Sequence[Row] = ()
+    names: Sequence[str] = ()
+    """The destinations that are configured."""
+
+
+def salvage(damaged: Path, into: sqlite3.Connection, known: Accounts = Accounts()) -> Salvage:
+    """Copy what can be read of a damaged file into a new, empty queue.
+
+    What of the accounts is `known` is not read. Raises sqlite3.Error for the new file only, and
+    OSError for one that cannot be opened.
+    """
+    rescue = _Rescue(into, known)
+    into.execute("BEGIN IMMEDIATE")
+    try:
+        source = sqlite3.connect(damaged, isolation_level=None)
+        try:
+            source.text_factory = as_text
+            # Nothing is written to it: with this SQLite reads what there is of a file that was cut
+            # off, or of a schema that is damaged, instead of refusing all of it.
+            source.execute("PRAGMA writable_schema = ON")
+            rescue.copy(source)
+        finally:
+            # Whatever is in its log goes into the file.
+            source.close()
+        rescue.search(damaged)
+        rescue.fit_in()
+        rescue.reconcile()
+        into.execute("COMMIT")
+    except BaseException:
+        into.rollback()
+        raise
+    return rescue.found
+
+
+def as_text(data: bytes) -> str:
+    """Return text of the file; what is damaged is text, too."""
+    return data.decode(errors="replace")
+
+
+@dataclass(slots=True)
+class _Account:
+    """What the accounts say of a destination's positions, and which of them are saved."""
+
+    head: int
+    tail: int
+    settled: Ranges
+    is_believed: bool
+    dead: int = 0
+    """How many dead letters there were, as far as that is known."""
+    purged: int = 0
+    saved_letters: int = 0
+    letter_bytes: int = 0
+    saved: Ranges = field(default_factory=Ranges)
+
+    def is_missed(self, first: int, until: int) -> bool:
+        """Say whether any of these positions was queued, as far as the accounts tell, and is not saved."""
+        if not self.is_believed:
+            return any(self.saved.gaps(first, until))
+        first, until = max(first, self.head), min(until, self.tail)
+        return any(True for start, end in self.saved.gaps(first, until) for _ in self.settled.gaps(start, end))
+
+
+class _Rescue:
+    """One damaged file on its way into a new one."""
+
+    def __init__(self, into: sqlite3.Connection, known: Accounts) -> None:
+        self.found = Salvage()
+        self._into = into
+        self._known = known
+        self._accounts: dict[int, _Account] = {}
+        self._spoiled: list[Row] = []
+        # The numbers of letters that are saved.
+        self._letters = Ranges()
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def copy(self, source: sqlite3.Connection) -> None:
+        """Take what the tables lead to."""
+        known = self._known
+        in_memory = {row[0] for row in known.destinations}
+        # Those of version 1 have a column less.
+        rows = [*_rows(source, "destination", _DESTINATION)] or [*_rows(source, "destination", _OLD_DESTINATION)]
+        for row in [*known.destinations, *(row for row in rows if row[0] not in in_memory)]:
+            self._insert("destination", _DESTINATION if len(row) > 11 else _OLD_DESTINATION, row)
+        for run in [*known.settled, *(run for run in _settled(source) if run[0] not in in_memory)]:
+            self._insert("settled", "destination, first, until", run)
+        for number, events, size, accepted_at, expected, data in _rows(source, "segment", _SEGMENT):
+            if not isinstance(data, bytes):
+                continue
+            row = (number, events, size, accepted_at, expected, data)
+            if isinstance(events, int) and is_whole(number, events, data, expected):
+                self._keep(row)
+            else:
+                self._spoiled.append(row)
+        for row in _rows(source, "dead_segment", COLUMNS):
+            self._keep_letters(read_row(row))
+        self._count_on(_last_number(source))
+        # Of version 1, or not moved yet.
+        for row in _rows(source, "dead", OLD_COLUMNS):
+            for died in as_rows([row]):
+                self._keep_letters(died)
+
+    def _count_on(self, number: int) -> None:
+        """Let no letter have a number that one had before that is gone."""
+        self._into.execute("DELETE FROM sqlite_sequence WHERE name = 'dead_segment' AND seq < ?", (number,))
+        self._into.execute(
+            "INSERT INTO sqlite_sequence (name, seq) SELECT 'dead_segment', ?"
+            " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'dead_segment')",
+            (number,),
+        )
+
+    def search(self, damaged: Path) -> None:
+        """Take segments that no tree leads to; those that are settled are left where they are."""
+        for row in segments(damaged):
+            if isinstance(row, DeadRow):
+                account = self._account_of(row)
+                # More than there were are letters that were purged, or replayed, before.
+                if account and (not account.is_believed or account.saved_letters + row.events <= account.dead):
+                    self._keep_letters(row)
+            else:
+                self._keep(row)
+
+    def fit_in(self) -> None:
+        """Take segments that do not match their checksum, if they are where others are missing.
+
+        The queue makes dead letters of them. Where the accounts are lost nothing tells where that is.
+        """
+        for number, _, size, accepted_at, expected, data in self._spoiled:
+            account, position = self._account(number >> 48), number & _POSITION
+            # The data tells how many events there are: their number may be what is damaged.
+            gap = next(account.saved.gaps(position, position + data.count(b"\n")), None)
+            if account.is_believed and gap is not None and gap[0] == position:
+                self._keep((number, gap[1] - position, size, accepted_at, expected, data))
+
+    def _keep(self, row: Row) -> None:
+        number, events, _, accepted_at, expected, data = row
+        account, position = self._account(number >> 48), number & _POSITION
+        if not account.is_missed(position, position + events):
+            return
+        # What the checksum does not cover may be damaged.
+        when = float(accepted_at) if isinstance(accepted_at, int | float) else 0.0
+        expected = expected if isinstance(expected, int) else 0
+        if self._insert("segment", _SEGMENT, (number, events, len(data), when, expected, data)):
+            account.saved.add(position, position + events)
+            self.found.segments += 1
+            self.found.events += events
+
+    def _account_of(self, row: DeadRow) -> _Account | None:
+        # A row number has place for so many destinations.
+        return self._account(row.destination) if 0 < row.destination < 1 << 15 else None
+
+    def _keep_letters(self, row: DeadRow | None) -> None:
+        account = None if row is None else self._account_of(row)
+        if row is None or account is None or row.parts[0].first < 1:
+            return
+        first, until = row.parts[0].first, row.id + 1
+        is_free = next(iter(self._letters.gaps(first, until)), None) == (first, until)
+        if is_free and self._insert("dead_segment", COLUMNS, row.values()):
+            self._letters.add(first, until)
+            account.saved_letters += row.events
+            account.letter_bytes += row.disk_bytes
+            self.found.dead_letters += row.events
+
+    def _insert(self, table: str, columns: str, row: Row) -> bool:
+        """Insert a row; return False for one that cannot be one of this table: it is as good as not readable."""
+        places = ", ".join("?" * len(row))
+        try:
+            self._into.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})", row)  # noqa: S608
+        except (sqlite3.IntegrityError, OverflowError):
+            return False
+        return True
+
+    # --- accounts ------------------------------------------------------------------------------
+
+    def _account(self, destination: int) -> _Account:
+        """Return what is known of a destination; one whose own row could not be read is made."""
+        if destination not in self._accounts:
+            self._know(destination)
+            self._accounts[destination] = self._read_account(destination)
+        return self._accounts[destination]
+
+    def _know(self, destination: int) -> None:
+        """Make sure that a destination exists; where its name is lost, it has the only one that is left, or none."""
+        if self._into.execute("SELECT 1 FROM destination WHERE id = ?", (destination,)).fetchone():
+            return
+        taken = {name for (name,) in self._into.execute("SELECT name FROM destination")}
+        left = [name for name in self._known.names if name not in taken]
+        name = left[0] if len(left) == 1 else f"recovered-{destination}"
+        self._insert("destination", "id, name", (destination, name))
+
+    def _read_account(self, destination: int) -> _Account:
+        head, tail, purged, accepted, *settled = self._into.execute(
+            "SELECT head, tail, purged, accepted, delivered, dead, dropped FROM destination WHERE id = ?",
+            (destination,),
+        ).fetchone()
+        runs = self._into.execute("SELECT first, until FROM settled WHERE destination = ?", (destination,)).fetchall()
+        beyond = Ranges((first, until) for first, until in runs if 0 <= first < until <= 1 << 48)
+        is_believed = 0 <= head < tail < 1 << 48 or head == tail > 0
+        queued = tail - head - len(beyond) - purged
+        if is_believed and queued == accepted - sum(settled) and min(*settled, purged, queued) >= 0:
+            return _Account(head, tail, beyond, True, dead=settled[1], purged=purged)
+        # Lost, or damaged: what is queued is what will be saved.
+        return _Account(0, 0, beyond, False)
+
+    def reconcile(self) -> None:
+        """Make the accounts add up with the rows that were saved."""
+        for (destination,) in self._into.execute("SELECT id FROM destination").fetchall():
+            self._reconcile(destination, self._account(destination))
+
+    def _reconcile(self, destination: int, account: _Account) -> None:
+        into, found = self._into, self.found
+        if not account.is_believed:
+            self._believe_rows(destination, account)
+        head, tail = account.head, account.tail
+        lost = sum(
+            until - first
+            for start, end in account.settled.gaps(head, tail)
+            for first, until in account.saved.gaps(start, end)
+        )
+        # Where something was purged there is a gap, too.
+        found.lost_events += max(0, lost - account.purged)
+        delivered, dead, dropped = (
+            # No number of events is as large as this: an account that is damaged must add up, too.
+            value if 0 <= value <= _POSITION else 0
+            for value in into.execute(
+                "SELECT delivered, dead, dropped FROM destination WHERE id = ?", (destination,)
+            ).fetchone()
+        )
+        lost_letters = max(0, dead - account.saved_letters)
+        found.lost_dead_letters += lost_letters
+        dropped += lost_letters
+        queued = tail - head - len(account.settled) - account.purged
+        accepted = queued + delivered + account.saved_letters + dropped
+        into.execute("DELETE FROM settled WHERE destination = ?", (destination,))
+        into.executemany("INSERT INTO settled VALUES (?, ?, ?)", [(destination, *run) for run in account.settled])
+        base = destination << 48
+        sizes = into.execute("SELECT size FROM segment WHERE id BETWEEN ? AND ?", (base, base + _POSITION))
+        into.execute(
+            "UPDATE destination SET head = ?, tail = ?, accepted = ?, delivered = ?, dead = ?, dropped = ?, bytes = ?,"
+            " dead_bytes = ?, purged = ? WHERE id = ?",
+            (
+                *(head, tail, accepted, delivered, account.saved_letters, dropped),
+                *(sum(stored_bytes(size) for (size,) in sizes), account.letter_bytes, account.purged, destination),
+            ),
+        )
+
+    def _believe_rows(self, destination: int, account: _Account) -> None:
+        """Let an account that is lost, or damaged, be that of the rows that were saved."""
+        runs, base = list(account.saved), destination << 48
+        account.head, account.tail = (runs[0][0], runs[-1][1]) if runs else (0, 0)
+        covers = "SELECT 1 FROM segment WHERE id >= ? AND id + events <= ? AND id < ? LIMIT 1"
+        # A row of which all is settled is deleted with its settlement: a run around one is damaged.
+        settled = [
+            (max(first, account.head), min(until, account.tail))
+            for first, until in account.settled
+            if not self._into.execute(covers, (base + first, base + until, base + until)).fetchone()
+        ]
+        account.settled = Ranges(run for run in settled if run[0] < run[1])
+
+
+def _rows(source: sqlite3.Connection, table: str, columns: str) -> Iterator[Row]:
+    """Yield the rows of a table that can be read, from the first up to the damage, then from the last down to it."""
+    first, last = -1, 1 << 62
+    for order, sign in (("ASC", ">"), ("DESC", "<")):
+        while True:
+            at = first if order == "ASC" else last
+            statement = f"FROM {table} WHERE id {sign} ? ORDER BY id {order} LIMIT 1"
+            row = _read(source, f"SELECT {columns} {statement}", at) or _read(source, f"SELECT id {statement}", at)
+            # A damaged tree may lead anywhere: only what lies between both ends is new.
+            if row is None or not first < row[0] < last:
+                break
+            if order == "ASC":
+                first = row[0]
+            else:
+                last = row[0]
+            # With the number alone the row is stepped over: its data is on a page that cannot be read.
+            if len(row) > 1:
+                yield row
+
+
+def _read(source: sqlite3.Connection, statement: str, at: int) -> Row | None:
+    """Return a row, or None where there is none or it cannot be read."""
+    try:
+        row: Row | None = source.execute(statement, (at,)).fetchone()
+    except sqlite3.DatabaseError:
+        return None
+    return row
+
+
+def _last_number(source: sqlite3.Connection) -> int:
+    """Return the last number that was given to a dead letter, 0 where that cannot be read."""
+    try:
+        [(number,)] = source.execute("SELECT max(seq) FROM sqlite_sequence").fetchall()
+    except sqlite3.DatabaseError:
+        return 0
+    return number if isinstance(number, int) and 0 < number < 1 << 62 else 0
+
+
+def _settled(source: sqlite3.Connection) -> list[Row]:
+    try:
+        return source.execute("SELECT destination, first, until FROM settled").fetchall()
+    except sqlite3.DatabaseError:
+        return []

@@ -1,0 +1,73 @@
+"""The room that is left in the queue and in each destination's share, and moves that must not exceed it.
+
+What comes in has to fit by an estimate. What only moves, from the queue to the dead letters or back,
+is done, measured, and undone where it took room that is not there: moved bytes are freed first, but
+not those of a row of which something stays. It may go beyond the bound for what comes in by a
+twentieth, so that a full queue can still bury and replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from forwarder.errors import QueueFullError, ShareFullError
+from forwarder.queue.sqlite.store import Store
+
+# What moves may exceed a bound by so much of it.
+_GRACE = 20
+
+T = TypeVar("T")
+
+
+def share_used(store: Store, name: str) -> int:
+    """Return how many bytes of its share a destination uses, with what this transaction has done so far."""
+    ledger = store.ledger(name)
+    return ledger.bytes + ledger.dead_bytes + store.waiting_bytes(name)
+
+
+def over_share(store: Store, name: str, more: int) -> int:
+    """Return by how many bytes a destination would be over its share with `more` bytes."""
+    most = store.lanes[name].share.max_bytes
+    return 0 if most is None else share_used(store, name) + more - most
+
+
+def queue_full(store: Store) -> QueueFullError:
+    return QueueFullError(f"the queue is full: {store.max_bytes:,} bytes (queue.max_bytes)")
+
+
+def share_full(store: Store, name: str) -> ShareFullError:
+    share = store.lanes[name].share
+    setting = share.setting or f"destinations.{name}.queue.max_bytes"
+    return ShareFullError(f"the queue of destination {name} is full: {share.max_bytes:,} bytes ({setting})", name)
+
+
+def move(store: Store, names: Iterable[str], act: Callable[[], T]) -> T:
+    """Write: do what moves events of these destinations. Raises QueueFullError, and then it is undone."""
+    shares = {name: share_used(store, name) for name in names if store.lanes[name].share.max_bytes is not None}
+    store.measure()
+    live = store.live_bytes
+    try:
+        with store.undone_when_full():
+            result = act()
+            store.measure()
+            _check(store, live)
+            for name, used in shares.items():
+                _check_share(store, name, used)
+    except QueueFullError:
+        store.measure()
+        raise
+    return result
+
+
+def _check(store: Store, before: int) -> None:
+    """Raise QueueFullError where the queue has grown from `before` bytes beyond what it may have."""
+    most = store.capacity + store.max_bytes // _GRACE
+    if store.live_bytes > max(most - store.appended_bytes, before):
+        raise queue_full(store)
+
+
+def _check_share(store: Store, name: str, before: int) -> None:
+    most = store.lanes[name].share.max_bytes or 0
+    if share_used(store, name) > max(most + most // _GRACE, before):
+        raise share_full(store, name)

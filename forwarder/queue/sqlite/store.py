@@ -1,0 +1,357 @@
+"""The queue inside its SQLite file: plain calls on one connection, made on one thread.
+
+Every write is a method that runs inside a transaction opened by `transact`, which runs many of
+them together. A write that refuses (the queue is full) raises before it changed anything, so it
+does not harm its neighbours. Ledgers are copied on the first change of a transaction and put in
+place after its commit; look-aheads follow then, too. A crash at any moment leaves the last commit.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from time import monotonic, time
+from typing import Any
+
+from forwarder.errors import DamagedError, QueueFullError, TooLargeError, UnavailableError
+from forwarder.model import Batch, Segment
+from forwarder.queue.base import Share
+from forwarder.queue.sqlite.checksum import checksum
+from forwarder.queue.sqlite.database import map_error
+from forwarder.queue.sqlite.lane import Entry, Lane, Ledger
+from forwarder.queue.sqlite.sizes import PAGE_BYTES, stored_bytes
+
+# Segments of one destination that meet in a transaction become one row up to this size: few rows
+# to read back, and no batch has to read much more than it takes.
+_MERGE_BYTES = 256 * 1024
+
+# Bytes of committed events that are kept in memory, so that what is delivered soon is not read
+# back: what arrives at full speed in a few round trips to a destination nearby.
+_KEPT_BYTES = 4 * 1024 * 1024
+
+# What a row has, whatever type a damaged one claims for it.
+_DATA = "ifnull(CAST(data AS BLOB), x'')"
+
+Write = Callable[["Store"], Any]
+
+
+class Store:
+    """The file's content as lanes, and the writes and reads of the queue.
+
+    `max_bytes` bounds the file, its write-ahead log and the disk's reserve together, in bytes;
+    `wal_bytes` of it are kept for the log, `reserve_bytes` for the reserve.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, *, max_bytes: int, wal_bytes: int, reserve_bytes: int = 0
+    ) -> None:
+        self._db = connection
+        self.max_bytes = max_bytes
+        self.capacity = max_bytes - wal_bytes - reserve_bytes
+        self.is_short = False
+        """Whether the disk has no room for more than settlements."""
+        self.lanes: dict[str, Lane] = {}
+        self._changed: dict[str, Ledger] = {}
+        self._new: list[str] = []
+        self.after: list[Callable[[], None]] = []
+        self.appended: dict[str, list[Segment]] = {}
+        self.appended_bytes = 0
+        self.live_bytes = 0
+        self.free_bytes = 0
+        self._load()
+
+    # --- transactions --------------------------------------------------------------------------
+
+    def transact(self, writes: Sequence[Write]) -> list[Any]:
+        """Run writes in one transaction; return each one's result, or the error with which it refused.
+
+        Durable on return. Raises DiskFullError or StorageError, and then nothing has happened.
+        """
+        results: list[Any] = []
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for write in writes:
+                try:
+                    results.append(write(self))
+                except DamagedError:
+                    raise
+                except (UnavailableError, TooLargeError) as refusal:
+                    results.append(refusal)
+            self._flush()
+            self._write_ledgers()
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            self._undo()
+            if isinstance(error, sqlite3.Error):
+                raise map_error(error) from error
+            raise
+        self._put_in_place()
+        return results
+
+    def _undo(self) -> None:
+        self._changed.clear()
+        self.after.clear()
+        for name in self._new:
+            del self.lanes[name]
+        self._new.clear()
+        self.appended.clear()
+        self.appended_bytes = 0
+        if self._db.in_transaction:
+            self._db.rollback()
+
+    def _put_in_place(self) -> None:
+        for name, ledger in self._changed.items():
+            self.lanes[name].ledger = ledger
+        self._changed.clear()
+        self._new.clear()
+        for act in self.after:
+            act()
+        self.after.clear()
+        # The commit is done and must not be reported as failed: what is wrong shows in the next one.
+        with suppress(sqlite3.Error):
+            self.measure()
+
+    def _write_ledgers(self) -> None:
+        for ledger in self._changed.values():
+            self._db.execute(
+                "UPDATE destination SET head = ?, tail = ?, accepted = ?, delivered = ?, dead = ?, dropped = ?,"
+                " bytes = ?, dead_bytes = ?, paused = ?, purged = ? WHERE id = ?",
+                (
+                    *(ledger.head, ledger.tail, ledger.accepted, ledger.delivered, ledger.dead, ledger.dropped),
+                    *(ledger.bytes, ledger.dead_bytes, ledger.paused, ledger.purged, ledger.id),
+                ),
+            )
+            if ledger.settled or self.lanes[ledger.name].ledger.settled:
+                self._db.execute("DELETE FROM settled WHERE destination = ?", (ledger.id,))
+                self._db.executemany(
+                    "INSERT INTO settled VALUES (?, ?, ?)", [(ledger.id, *run) for run in ledger.settled]
+                )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for even a few small requests."""
+        if self.live_bytes <= self.capacity - 4 * PAGE_BYTES:
+            return False
+        lanes = self.lanes.values()
+        # What is held for delivery cannot be dropped.
+        return not all(lane.share.drop_oldest for lane in lanes) or all(
+            lane.ledger.queued <= len(lane.held) for lane in lanes
+        )
+
+    @contextmanager
+    def undone_when_full(self) -> Iterator[None]:
+        """Write: take back what is written in this context when it ends with QueueFullError."""
+        changed, acts = {name: ledger.copy() for name, ledger in self._changed.items()}, len(self.after)
+        self._db.execute("SAVEPOINT step")
+        try:
+            yield
+        except QueueFullError:
+            self._db.execute("ROLLBACK TO step")
+            self._db.execute("RELEASE step")
+            self._changed = changed
+            del self.after[acts:]
+            raise
+        self._db.execute("RELEASE step")
+
+    def query(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        """Run a statement and return its rows."""
+        return self._db.execute(statement, values).fetchall()
+
+    def rows(self, statement: str, values: Sequence[Any]) -> Iterable[Any]:
+        """Run a statement and yield its rows, read one by one."""
+        return self._db.execute(statement, values)
+
+    def ledger(self, name: str) -> Ledger:
+        """Return the ledger of a destination, to be changed by the running transaction."""
+        ledger = self._changed.get(name)
+        if ledger is None:
+            ledger = self._changed[name] = self.lanes[name].ledger.copy()
+        return ledger
+
+    def name_of(self, number: int) -> str:
+        """Return the name of the destination with this number."""
+        return next(name for name, lane in self.lanes.items() if lane.ledger.id == number)
+
+    def waiting_bytes(self, name: str) -> int:
+        """Return how many bytes were appended for a destination that this transaction has not written yet."""
+        return sum(stored_bytes(len(segment.data)) for segment in self.appended.get(name, ()))
+
+    def measure(self) -> None:
+        """Read how much of the file is used and how much is free, in bytes."""
+        pages = self._db.execute("PRAGMA page_count").fetchone()[0]
+        free = self._db.execute("PRAGMA freelist_count").fetchone()[0]
+        self.live_bytes = (pages - free) * PAGE_BYTES
+        self.free_bytes = free * PAGE_BYTES
+
+    # --- lanes ---------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        columns = "id, name, head, tail, accepted, delivered, dead, dropped, bytes, dead_bytes, paused, purged"
+        for row in self._db.execute(f"SELECT {columns} FROM destination"):  # noqa: S608 - a constant
+            ledger = Ledger(*row)
+            runs = self.query("SELECT first, until FROM settled WHERE destination = ?", (ledger.id,))
+            if not ledger.is_typed or not ledger.takes(runs) or not ledger.adds_up:
+                raise DamagedError(f"the queue file is damaged: the account of {ledger.name} does not add up")
+            self.lanes[ledger.name] = Lane(ledger)
+        self.measure()
+
+    def configure(self, shares: dict[str, Share]) -> list[str]:
+        """Write: add new destinations, set shares; return others that still keep something."""
+        for name in shares.keys() - self.lanes.keys():
+            found = self._db.execute("INSERT INTO destination (name) VALUES (?) RETURNING id", (name,)).fetchone()
+            self.lanes[name] = Lane(Ledger(found[0], name))
+            self._new.append(name)
+        for name, lane in self.lanes.items():
+            lane.share = shares.get(name, Share())
+        return [
+            name
+            for name, lane in self.lanes.items()
+            if name not in shares and (lane.ledger.queued or lane.ledger.dead_bytes)
+        ]
+
+    def set_paused(self, name: str, paused: bool) -> None:
+        """Write: remember whether a destination is paused."""
+        self.ledger(name).paused = paused
+
+    def probe(self) -> None:
+        """Write: change nothing, but go through a whole commit, to learn whether the storage works."""
+        # Not a row: SQLite compares, and writes none that stays as it is.
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        self._db.execute(f"PRAGMA user_version = {version}")
+
+    def fold(self) -> None:
+        """Write what is in the log into the file."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def vacuum(self, pages: int, keep: int) -> None:
+        """Hand back free pages of the file; fold the log into it once no more than `keep` bytes are free."""
+        # As a script: `execute` runs one step of the statement, which is one page.
+        self._db.executescript(f"PRAGMA incremental_vacuum({pages})")
+        self.measure()
+        if self.is_short or self.free_bytes <= keep:
+            self.fold()
+
+    # --- append --------------------------------------------------------------------------------
+
+    def append(self, segments: Sequence[Segment]) -> None:
+        """Write: put segments at the tail of their queues; `admission` has made room for them."""
+        for segment in segments:
+            waiting = self.appended.setdefault(segment.destination, [])
+            waiting.append(segment)
+            self.appended_bytes += stored_bytes(len(segment.data))
+            self.ledger(segment.destination).accepted += segment.events
+
+    def _flush(self) -> None:
+        """Insert what was appended in this transaction, joined into few rows."""
+        for name, segments in self.appended.items():
+            joined: list[Segment] = []
+            size = 0
+            for segment in segments:
+                if joined and size + len(segment.data) > _MERGE_BYTES:
+                    self._insert(name, joined)
+                    joined, size = [], 0
+                joined.append(segment)
+                size += len(segment.data)
+            self._insert(name, joined)
+        self.appended.clear()
+        self.appended_bytes = 0
+
+    def _insert(self, name: str, segments: Sequence[Segment]) -> None:
+        data = segments[0].data if len(segments) == 1 else b"".join(segment.data for segment in segments)
+        self.insert(name, data, sum(segment.events for segment in segments))
+
+    def insert(self, name: str, data: bytes, events: int) -> None:
+        """Write: put a row at the tail of a destination's queue."""
+        ledger, now = self.ledger(name), time()
+        position, row = ledger.tail, ledger.base + ledger.tail
+        self._db.execute(
+            "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?)",
+            (row, events, len(data), now, checksum(row, events, data), data),
+        )
+        ledger.tail += events
+        ledger.bytes += stored_bytes(len(data))
+        entry = Entry(row, position, 0, events, len(data), now, monotonic(), data)
+        self.after.append(lambda: self._appended(self.lanes[name], entry))
+
+    def _appended(self, lane: Lane, entry: Entry) -> None:
+        if sum(lane.kept_bytes for lane in self.lanes.values()) + entry.size > _KEPT_BYTES:
+            entry.data = None
+        lane.appended(entry)
+
+    # --- settle --------------------------------------------------------------------------------
+
+    def settle(self, batch: Batch) -> None:
+        """Write: settle a held batch as delivered."""
+        self.ledger(batch.destination).delivered += batch.events
+        self.take_out(batch)
+
+    def take_out(self, batch: Batch) -> None:
+        """Write: settle the positions of a held batch, of which its caller says what became of them."""
+        ledger = self.ledger(batch.destination)
+        for first, until in batch.runs:
+            self.mark_settled(ledger, first, until)
+        lane = self.lanes[batch.destination]
+        self.after.append(lambda: lane.let_go(batch))
+
+    def mark_settled(self, ledger: Ledger, first: int, until: int) -> None:
+        """Write: mark positions as settled and delete the rows that are settled altogether."""
+        base, (start, end) = ledger.base, ledger.settle(first, until)
+        # Not one statement with RETURNING: SQLite makes that a trigger, and deletes in two passes.
+        rows = "FROM segment WHERE id >= ? AND id < ? AND id + events <= ?"
+        values = (start + base, end + base, end + base)
+        sizes = self._db.execute(f"SELECT ifnull(length(data), 0) {rows}", values).fetchall()
+        self._db.execute(f"DELETE {rows}", values)
+        ledger.bytes -= sum([stored_bytes(size) for (size,) in sizes])
+
+    # --- what waits ----------------------------------------------------------------------------
+
+    def rows_from(self, ledger: Ledger, position: int, limit: int) -> list[tuple[int, int, int, float]]:
+        """Return rows from the one that holds `position` on: number, events, size, time of acceptance."""
+        first = self._db.execute(
+            "SELECT id FROM segment WHERE id <= ? AND id >= ? ORDER BY id DESC LIMIT 1",
+            (ledger.base + position, ledger.base),
+        ).fetchone()
+        # SQLite does not look at the types of a row that it reads, and a damaged one may have any.
+        rows = self._db.execute(
+            "SELECT id, ifnull(CAST(events AS INTEGER), 0), ifnull(CAST(size AS INTEGER), 0),"
+            " ifnull(CAST(accepted_at AS REAL), 0) FROM segment WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+            (first[0] if first else ledger.base, ledger.base + ledger.tail, limit + 2),
+        ).fetchall()
+        # A damaged tree leads anywhere, whatever was asked for.
+        numbers = [ledger.base - 1, *(row[0] for row in rows), ledger.base + ledger.tail]
+        if any(row >= following for row, following in pairwise(numbers)):
+            raise DamagedError("the queue file is damaged: its rows are out of order")
+        # A number of events that is damaged must not reach into the next row, nor leave the row without any.
+        ends = numbers[2:]
+        found = [
+            (row, events if 0 < events <= end - row else end - row, max(0, size), accepted_at)
+            for (row, events, size, accepted_at), end in zip(rows, ends, strict=False)
+        ]
+        # The first may end before the position, which is then in a gap.
+        return [row for row in found if row[0] + row[1] > ledger.base + position][:limit]
+
+    def mend_events(self, row: int, events: int) -> None:
+        """Write: correct the number of events of a row, by which it is known when all of it is settled."""
+        self._db.execute("UPDATE segment SET events = ? WHERE id = ?", (events, row))
+
+    # --- read ----------------------------------------------------------------------------------
+
+    def data_of(self, row: int) -> bytes:
+        """Return the data of a row."""
+        found = self._db.execute(f"SELECT {_DATA} FROM segment WHERE id = ?", (row,)).fetchone()  # noqa: S608
+        return found[0] if found else b""
+
+    def lines_of(self, entry: Entry) -> bytes:
+        """Return the lines of an entry, whatever its row looks like: exactly as many as it has events."""
+        lines = self.data_of(entry.row).split(b"\n")[entry.skip : entry.skip + entry.events]
+        return b"".join(line + b"\n" for line in [*lines, *[b""] * (entry.events - len(lines))])
+
+    def rows_of(self, first: int, last: int) -> Iterable[tuple[int, int, int, bytes]]:
+        """Yield number, events, checksum and data of the rows from `first` to `last`."""
+        return self._db.execute(
+            f"SELECT id, ifnull(CAST(events AS INTEGER), 0), CAST(checksum AS INTEGER), {_DATA}"  # noqa: S608
+            " FROM segment WHERE id BETWEEN ? AND ? ORDER BY id",
+            (first, last),
+        )

@@ -1,0 +1,47 @@
+"""What the queue shows of itself: accounts, sizes, and its events without taking them."""
+
+from __future__ import annotations
+
+from forwarder.model import Counters, QueueStats
+from forwarder.queue.sqlite.store import Store
+
+
+def lines_from(store: Store, name: str, position: int) -> tuple[list[bytes], int] | None:
+    """Return queued events from a position on, those of one row, and the position behind them."""
+    ledger = store.lanes[name].ledger
+    rows = store.rows_from(ledger, max(position, ledger.head), 1)
+    if not rows:
+        return None
+    row, events, _size, _at = rows[0]
+    start = row - ledger.base
+    lines = store.data_of(row).split(b"\n")
+    runs = ledger.settled.gaps(max(start, position, ledger.head), start + events)
+    return [line for first, until in runs for line in lines[first - start : until - start]], start + events
+
+
+def stats(store: Store) -> QueueStats:
+    """Return the accounts of all destinations and the size of the file."""
+    return QueueStats(
+        backend="sqlite",
+        bytes=store.live_bytes,
+        max_bytes=store.max_bytes,
+        full=store.is_full,
+        destinations={name: counters(store, name) for name in store.lanes},
+    )
+
+
+def counters(store: Store, name: str) -> Counters:
+    """Return the account of a destination."""
+    ledger = store.lanes[name].ledger
+    oldest = store.rows_from(ledger, ledger.head, 1)
+    return Counters(
+        accepted=ledger.accepted,
+        queued=ledger.queued,
+        delivered=ledger.delivered,
+        dead=ledger.dead,
+        dropped=ledger.dropped,
+        queued_bytes=ledger.bytes,
+        dead_bytes=ledger.dead_bytes,
+        oldest_accepted_at=oldest[0][3] if oldest else None,
+        paused=ledger.paused,
+    )

@@ -1,0 +1,64 @@
+"""Look after the queue's file and its lock: whether somebody has taken one of them away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from forwarder.errors import DiskFullError, StorageError
+from forwarder.queue.sqlite.commit import GroupCommit
+from forwarder.queue.sqlite.lock import InstanceLock
+from forwarder.queue.sqlite.place import Place
+from forwarder.queue.sqlite.store import Store
+from forwarder.queue.sqlite.upkeep import pause
+
+HINT = (
+    "run forwarder queue export for each destination, and forwarder dead export, before this process ends; then put the"
+    " file back, or restart with an empty queue"
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Watch:
+    """What is wrong with the place of the file, looked at until `closing` is set."""
+
+    def __init__(self, commit: GroupCommit[Store], place: Place, lock: InstanceLock, closing: asyncio.Event) -> None:
+        self._commit = commit
+        self._place = place
+        self._lock = lock
+        self._closing = closing
+        self.trouble: str | None = None
+
+    def check(self) -> None:
+        """Raise StorageError while the file is not in its place."""
+        if self.trouble is not None:
+            raise StorageError(self.trouble, hint=HINT)
+
+    async def run(self) -> None:
+        """Look, about once a second, until `closing` is set."""
+        while not self._closing.is_set():
+            before, self.trouble = self.trouble, await asyncio.to_thread(self._look)
+            if self.trouble is not None:
+                if before is None:
+                    log.error("queue.file_gone", reason=self.trouble, hint=HINT)
+                await self._fold()
+            elif before is not None:
+                log.info("queue.file_back")
+            await pause(self._closing)
+
+    def _look(self) -> str | None:
+        trouble = self._place.trouble()
+        if trouble is not None:
+            return f"{trouble}; what is queued can be read with: forwarder queue export"
+        if self._lock.is_gone() and self._lock.restore():
+            log.warning("queue.lock_restored", hint="somebody had removed the lock file of the queue")
+        return None
+
+    async def _fold(self) -> None:
+        """Write the log into the file that is open, so that one that was moved away has everything."""
+        try:
+            await self._commit.submit(Store.fold, is_write=False)
+        except (DiskFullError, StorageError) as error:
+            log.warning("queue.not_folded", reason=error.message)

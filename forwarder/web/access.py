@@ -1,0 +1,134 @@
+"""Who may hand in events, look on, or steer the daemon: peers, tokens, and no browsers.
+
+Everything is decided by who can reach the socket that is bound (see `reach`), not by what its
+address is called. A browser can be made to post to any address that it reaches, so whatever looks like one is
+refused: a request with an `Origin`, and, on a loopback TCP address, a `Host` that is a name other
+than ours (DNS rebinding needs a name; an IP address in `Host` is safe).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import socket
+import struct
+from collections.abc import Mapping
+
+from aiohttp import hdrs
+
+from forwarder.errors import ForbiddenError, UnauthorizedError
+from forwarder.model import Address
+from forwarder.web.reach import Reach
+
+# struct ucred of unix(7): pid, uid, gid.
+_UCRED = struct.Struct("3i")
+
+
+class Access:
+    """The rule of one listening address, whose socket `reach` tells who can connect to.
+
+    `allow_uids` restricts unix sockets to these user ids; empty means whoever may open the socket.
+    `section` is the part of the configuration that the rule comes from, for messages.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        reach: Reach,
+        *,
+        token: str | None,
+        allow_uids: frozenset[int],
+        section: str = "ingest",
+    ) -> None:
+        self._address = address
+        self._reach = reach
+        self._section = section
+        self._check_host = reach is Reach.MACHINE and not address.is_unix
+        self.change(token=token, allow_uids=allow_uids)
+
+    def change(self, *, token: str | None, allow_uids: frozenset[int]) -> None:
+        """Let other rules hold from the next request on."""
+        self._token = token.encode() if token is not None else None
+        self._uids = allow_uids if self._address.is_unix else frozenset[int]()
+
+    def check(
+        self, headers: Mapping[str, str], transport: asyncio.BaseTransport | None, *, without_token: bool = False
+    ) -> None:
+        """Raise ForbiddenError or UnauthorizedError unless a request with these headers may come in.
+
+        Their names are looked up as in aiohttp.hdrs; `transport` is that of the connection.
+        """
+        if hdrs.ORIGIN in headers:
+            raise ForbiddenError(
+                "requests from browsers are refused: the request has an Origin header",
+                hint="send it from a program, without an Origin header",
+            )
+        if self._check_host and not self._is_ours(headers.get(hdrs.HOST)):
+            raise ForbiddenError(
+                f"the Host header {headers[hdrs.HOST]!r} is not this address",
+                hint=f"use {self._address.host} or localhost as the host of the URL",
+            )
+        if self._uids:
+            self.check_peer(transport.get_extra_info("socket") if transport is not None else None)
+        if self._token is not None and not without_token:
+            self.check_token(_bearer(headers.get(hdrs.AUTHORIZATION, "")))
+
+    def check_peer(self, peer: socket.socket | None) -> None:
+        """Raise ForbiddenError unless the process at the other end runs as an allowed user.
+
+        None is a connection that is closed already: whoever sent something over it is not known.
+        """
+        if not self._uids:
+            return
+        try:
+            credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size) if peer else b""
+        except OSError:
+            credentials = b""
+        if not credentials:
+            raise ForbiddenError("the client hung up before its user id could be checked")
+        _pid, uid, _gid = _UCRED.unpack(credentials)
+        if uid not in self._uids:
+            what = "send" if self._section == "ingest" else "connect"
+            raise ForbiddenError(f"user id {uid} may not {what} here", hint=f"add it to {self._section}.allow_uids")
+
+    @property
+    def is_unix(self) -> bool:
+        return self._address.is_unix
+
+    @property
+    def wants_token(self) -> bool:
+        return self._token is not None
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether only those get in whom the operator chose: by a token, by user ids or by a file's mode."""
+        return self._token is not None or bool(self._uids) or self._reach is Reach.FILE
+
+    def check_token(self, token: str | None) -> None:
+        """Raise UnauthorizedError unless `token` is the configured one."""
+        if self._token is None:
+            return
+        if token is None:
+            raise UnauthorizedError("a bearer token is required", hint="send the header Authorization: Bearer TOKEN")
+        if not hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._token):
+            raise UnauthorizedError("the bearer token is wrong", hint="use the token of the configured token_file")
+
+    def _is_ours(self, host: str | None) -> bool:
+        if host is None:
+            return True
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        name = name.strip("[]").lower().rstrip(".")
+        if name in {"localhost", self._address.host} or name.endswith(".localhost"):
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+def _bearer(authorization: str) -> str | None:
+    """Return the token of an `Authorization: Bearer` header (RFC 6750 §2.1), or None."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None

@@ -1,0 +1,248 @@
+"""HTTP connections on which every answer is ours, and on which every request gets one.
+
+What aiohttp refuses by itself is answered with problem details, too. What a client sends is repeated
+neither to it nor in the log, and is no error of ours: a log line is written only for a bug.
+
+A client that ends its side of the connection after its requests still reads the answers to all of
+them; then the connection is closed. A request that ends in the middle of its body never comes to an
+end after that, and is refused at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import StreamReader, hdrs, web
+from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
+
+from forwarder.errors import IntakeError
+from forwarder.web.headroom import Headroom
+from forwarder.web.problems import internal_problem, problem_of, problem_response
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+# The longest request line and the longest header field, in bytes. They differ so that it can be told
+# which of them was too long: the parser names no more than the limit.
+_MAX_LINE = 8192
+_MAX_FIELD = 8190
+# Header fields of one request.
+MAX_FIELDS = 128
+
+
+class ExpectationError(IntakeError):
+    """The client expects what this server does not know (RFC 9110 §10.1.1)."""
+
+    status = 417
+    problem = "expectation-failed"
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(f"the expectation {expected!r} is not known", hint="send Expect: 100-continue or none")
+
+
+class TooLongError(IntakeError):
+    """The request line is too long."""
+
+    status = 414
+    problem = "uri-too-long"
+
+
+class FieldsTooLargeError(IntakeError):
+    """A header field is too long, or there are too many (RFC 6585 §5)."""
+
+    status = 431
+    problem = "header-fields-too-large"
+
+
+class CutOffError(HttpProcessingError):
+    """The client ended its side in the middle of a body."""
+
+    def __init__(self) -> None:
+        super().__init__(code=HTTPStatus.BAD_REQUEST, message="it ends too early")
+
+
+class Protocol(web.RequestHandler):
+    """One HTTP connection."""
+
+    def __init__(self, server: Server, **how: Any) -> None:
+        super().__init__(server, **how)
+        self._headroom = server.headroom
+        self.has_ended = False
+        """Whether the client sends nothing more."""
+        self.under_way: StreamReader | None = None
+        """The body of the request that is being answered."""
+        self.begun = 0
+        """Requests so far, without those that wait."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._headroom is None or self._headroom.admits(transport):
+            super().connection_made(transport)
+
+    # --- the client's end of its side ----------------------------------------------------------
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection open for the answers that are still to come."""
+        # uvloop tells it again each time that reading goes on after a pause.
+        self.has_ended = True
+        if self.under_way is None:
+            self._soon_close()
+        else:
+            self._cut_off(self.under_way)
+        return True
+
+    def begin(self, body: StreamReader) -> None:
+        """Take note that a request is to be answered."""
+        self.begun += 1
+        self.under_way = body
+        if self.has_ended:
+            self._cut_off(body)
+
+    def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
+        """Take note that it was answered: this is where aiohttp tells."""
+        super().log_access(request, response, time)
+        self.under_way = None
+        if self.has_ended:
+            self._soon_close()
+
+    def _soon_close(self) -> None:
+        # aiohttp goes on to the next request that it has when it comes to itself after an answer: that is one turn
+        # of the loop from here.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._close_unless_it_goes_on, self.begun)
+
+    def _close_unless_it_goes_on(self, begun: int) -> None:
+        if self.begun == begun and self.transport is not None:
+            self.transport.close()
+
+    def _cut_off(self, body: StreamReader) -> None:
+        if not body.is_eof():
+            body.set_exception(CutOffError())
+
+    # --- a client that does not read -----------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """Read nothing more from a client that does not read its answers: its next requests would pile up."""
+        super().pause_writing()
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    # --- what aiohttp refuses ------------------------------------------------------------------
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of the answer was sent already")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.log_exception("HTTP request failed", exc_info=exc)
+            response = internal_problem(status)
+        else:
+            response = _refusal(status, exc, message or "bad request")
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        # A client that goes away, or whose body is not HTTP, is no fault of ours.
+        if isinstance(kw.get("exc_info"), ConnectionError | HttpProcessingError | web.RequestPayloadError):
+            self.log_debug(*args, **kw)
+        else:
+            super().log_exception(*args, **kw)
+
+
+def _refusal(status: int, error: BaseException | None, message: str) -> web.Response:
+    if isinstance(error, LineTooLong):
+        if error.args[1] == _MAX_LINE:
+            return problem_of(TooLongError(f"the request line is longer than {_MAX_LINE:,} bytes"))
+        return problem_of(FieldsTooLargeError(f"a header field is longer than {_MAX_FIELD:,} bytes"))
+    if isinstance(error, BadHttpMessage) and message == "Too many headers received":
+        return problem_of(FieldsTooLargeError(f"the request has more than {MAX_FIELDS} header fields"))
+    return problem_response(status, "malformed", f"not HTTP: {first_line(message)}")
+
+
+class Server(web.Server):
+    """aiohttp's server with our own connections; `how` is what its handlers are made with."""
+
+    headroom: Headroom | None = None
+    """Whether there is room for a connection; None where that was asked before it came here."""
+
+    def __init__(self, handler: Handler, *, request_factory: Callable[..., web.BaseRequest] | None = None, **how: Any):
+        # One place for the limits: the errors are told by them.
+        limits = {"max_line_size": _MAX_LINE, "max_field_size": _MAX_FIELD, "max_headers": MAX_FIELDS}
+        super().__init__(handler, request_factory=request_factory)
+        make = self.request_factory
+
+        def begin(message: Any, body: StreamReader, protocol: web.RequestHandler, *rest: Any) -> web.BaseRequest:
+            if isinstance(protocol, Protocol):
+                protocol.begin(body)
+            return make(message, body, protocol, *rest)
+
+        self.request_factory = begin
+        self.how = {**how, **limits, "loop": asyncio.get_running_loop()}
+
+    def __call__(self) -> web.RequestHandler:
+        return Protocol(self, **self.how)
+
+
+class Runner(web.ServerRunner):
+    """Runs an application on such connections."""
+
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        shutdown_timeout: float = 60.0,
+        headroom: Headroom | None = None,
+        **how: Any,
+    ) -> None:
+        # It makes an application ready, and knows how one answers; nobody listens to its own server.
+        self.application = web.AppRunner(app)
+        server = Server(self._answer, request_factory=self._make_request, **how)
+        server.headroom = headroom
+        super().__init__(server, shutdown_timeout=shutdown_timeout)
+
+    async def setup(self) -> None:
+        await self.application.setup()
+        await super().setup()
+
+    async def cleanup(self) -> None:
+        await super().cleanup()
+        await self.application.cleanup()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._made.request_handler(request)
+        except web.HTTPExpectationFailed:
+            # Raised before any middleware is asked.
+            return problem_of(ExpectationError(request.headers[hdrs.EXPECT]))
+
+    def _make_request(self, *parts: Any) -> web.BaseRequest:
+        return self._made.request_factory(*parts)
+
+    @property
+    def _made(self) -> web.Server:
+        if (server := self.application.server) is None:
+            raise RuntimeError("call setup() first")
+        return server
+
+
+# Where the parser begins to repeat what it was sent.
+_quotes = re.compile(r"\n|: (?:bytearray\()?b['\"]").search
+
+
+def first_line(message: str) -> str:
+    """Return what the parser says, without the bytes that it points at."""
+    words = message.strip()
+    quote = _quotes(words)
+    return (words[: quote.start()] if quote else words).rstrip(": ")

@@ -1,0 +1,21 @@
+"""What speaks to the network itself is tried on the daemon's event loop and on the standard one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import pytest
+import uvloop
+
+from tests.fixtures import signer
+
+__all__ = ["pytest_asyncio_loop_factories", "signer"]
+
+_ON_BOTH_LOOPS = {"test_client", "test_connection", "test_dialing", "test_pool", "test_resolver", "test_route"}
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Choose the event loops on which a test runs."""
+    loops = {"asyncio": asyncio.new_event_loop}
+    return {"uvloop": uvloop.new_event_loop, **loops} if item.path.stem in _ON_BOTH_LOOPS else loops

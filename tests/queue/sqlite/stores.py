@@ -1,0 +1,139 @@
+"""A store of the queue that is driven without an event loop, in memory or in a file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, Segment
+from forwarder.queue.base import Queue, Share
+from forwarder.queue.sqlite import admission, burying, dead, waiting
+from forwarder.queue.sqlite.migration import schema_sql
+from forwarder.queue.sqlite.sizes import PAGE_BYTES
+from forwarder.queue.sqlite.store import Store
+from forwarder.queue.sqlite.take import take
+
+ALL = DeadFilter()
+PLENTY = Limits(100_000, 1 << 30)
+
+
+def beyond_bounds(store: Store) -> list[str]:
+    """Return what takes more of the disk than it may: file and log together, without the reserve, and shares."""
+    broken = []
+    path = store.query("PRAGMA database_list", ())[0][2]
+    files = [Path(path + suffix) for suffix in ("", "-wal")] if path else []
+    size = sum(file.stat().st_size for file in files if file.exists()) if files else store.live_bytes
+    if size > store.max_bytes * 1.05 + (8 << 20):
+        broken.append(f"{size} bytes on disk, {store.max_bytes} are the most")
+    for name, lane in store.lanes.items():
+        used, most = lane.ledger.bytes + lane.ledger.dead_bytes, lane.share.max_bytes
+        if most is not None and used > most * 1.05 + (1 << 20):
+            broken.append(f"{used} bytes of {name}, {most} are the most")
+    return broken
+
+
+class Desk:
+    """Calls to a store, each write in a transaction of its own."""
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        max_bytes: int = 64 << 20,
+        wal_bytes: int = 0,
+        shares: dict[str, Share] | None = None,
+    ) -> None:
+        self.db = sqlite3.connect(path or ":memory:", isolation_level=None)
+        # What these tests kill are transactions, not machines.
+        for pragma in (f"page_size = {PAGE_BYTES}", "auto_vacuum = INCREMENTAL", "synchronous = OFF"):
+            self.db.execute(f"PRAGMA {pragma}")
+        if not self.db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            self.db.executescript(schema_sql())
+        self.store = Store(self.db, max_bytes=max_bytes, wal_bytes=wal_bytes)
+        self.write(lambda store: store.configure(shares or {"main": Share()}))
+
+    def close(self) -> None:
+        self.db.close()
+
+    def write(self, act: Callable[[Store], Any]) -> Any:
+        """Do one write; return its result, or raise what it refused with."""
+        [result] = self.store.transact([act])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def all_steps(self, step: Callable[[Store], int]) -> int:
+        """Repeat a bounded write until it finds nothing more to do."""
+        total = 0
+        while count := self.write(step):
+            total += count
+        return total
+
+    def append(self, *segments: Segment) -> None:
+        self.write(lambda store: admission.append(store, segments))
+
+    def take(self, limits: Limits = PLENTY, name: str = "main") -> Batch | None:
+        return next(iter(take(self.store, name, limits)), None)
+
+    def settle(self, batch: Batch, burial: Burial | None = None) -> None:
+        self.write(lambda store: burying.bury_batch(store, batch, burial) if burial else store.settle(batch))
+
+    def release(self, batch: Batch) -> None:
+        lane = self.store.lanes[batch.destination]
+        lane.let_go(batch)
+        lane.look_again()
+
+    def purge(self, name: str = "main") -> int:
+        until = self.store.lanes[name].ledger.tail
+        return self.all_steps(lambda store: waiting.purge(store, name, until))
+
+    def expire(self, before: float, burial: Burial, name: str = "main") -> int:
+        return self.all_steps(lambda store: burying.expire(store, name, before, burial))
+
+    def replay(self, wanted: DeadFilter) -> int:
+        return self.all_letters(dead.replay, wanted)
+
+    def purge_dead(self, wanted: DeadFilter) -> int:
+        return self.all_letters(dead.purge, wanted)
+
+    def all_letters(self, step: Callable[..., tuple[int, int]], wanted: DeadFilter) -> int:
+        """Repeat a bounded write on dead letters up to the last of them."""
+        wanted = dead.up_to_now(self.store, wanted)
+        total = after = 0
+        while True:
+            count: int
+            count, after = self.write(partial(step, wanted=wanted, after=after))
+            total += count
+            if not after:
+                return total
+
+    def letters(self, wanted: DeadFilter = ALL) -> list[DeadLetter]:
+        """Return dead letters from the oldest on."""
+        found, after = dead.find(self.store, wanted, 0, 100)
+        while after:
+            more, after = dead.find(self.store, wanted, after, 100)
+            found += more
+        return found
+
+    def column(self, statement: str, *values: object) -> list[Any]:
+        """Return the first column of what a statement finds."""
+        return [row[0] for row in self.db.execute(statement, values)]
+
+
+def lines(data: bytes) -> list[bytes]:
+    """Return the events of a batch or a segment."""
+    return data.split(b"\n")[:-1]
+
+
+def segment_of(events: Iterable[bytes], name: str = "main") -> Segment:
+    """Return a segment of these events."""
+    found = list(events)
+    return Segment(name, len(found), b"".join(event + b"\n" for event in found))
+
+
+async def next_batch(queue: Queue, name: str, limits: Limits) -> Batch | None:
+    """Take one batch."""
+    return next(iter(await queue.next_batches(name, limits)), None)

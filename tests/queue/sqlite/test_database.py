@@ -1,0 +1,209 @@
+"""The queue's file: opened by one process, migrated, and set aside only when it is damaged."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from forwarder.errors import DiskFullError, QueueLockedError, StorageError
+from forwarder.queue.sqlite import migration
+from forwarder.queue.sqlite.database import Connection, map_error, open_database, set_aside
+from forwarder.queue.sqlite.lock import InstanceLock
+from forwarder.queue.sqlite.migration import SCHEMA_VERSION, schema_sql
+from forwarder.queue.sqlite.sizes import PAGE_BYTES
+
+WAL_BYTES = 32 << 20
+
+
+def value(db: sqlite3.Connection, statement: str) -> object:
+    return db.execute(statement).fetchone()[0]
+
+
+class TestLock:
+    def test_one_at_a_time(self, tmp_path: Path) -> None:
+        """A second instance is refused, and told who holds the queue; after a release it may have it."""
+        first, second = InstanceLock(tmp_path / "queue.db"), InstanceLock(tmp_path / "queue.db")
+        assert second.holder() is None
+        first.acquire()
+        assert second.holder() == str(os.getpid())
+        with pytest.raises(QueueLockedError, match=f"process {os.getpid()}") as caught:
+            second.acquire()
+        assert caught.value.exit_code == 75
+        assert caught.value.hint
+        first.release()
+        first.release()
+        assert second.holder() is None
+        second.acquire()
+        second.release()
+
+    def test_ends_with_its_process(self, tmp_path: Path) -> None:
+        """A process that was killed holds nothing, though its file is still there."""
+        script = (
+            "import sys, time; from pathlib import Path; from forwarder.queue.sqlite.lock import InstanceLock;"
+            "InstanceLock(Path(sys.argv[1])).acquire(); print('held', flush=True); time.sleep(100)"
+        )
+        path = tmp_path / "queue.db"
+        process = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE)
+        with process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            lock = InstanceLock(path)
+            assert lock.holder() == str(process.pid)
+            with pytest.raises(QueueLockedError, match=str(process.pid)):
+                lock.acquire()
+            process.kill()
+        lock.acquire()
+        lock.release()
+
+    def test_no_folder(self, tmp_path: Path) -> None:
+        """A folder that is not there is named, with the command that makes it."""
+        with pytest.raises(StorageError, match="No such file") as caught:
+            InstanceLock(tmp_path / "missing" / "queue.db").acquire()
+        assert "mkdir -p" in caught.value.hint
+
+
+class TestErrors:
+    @pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_FULL | 1 << 8])
+    def test_disk_full(self, code: int) -> None:
+        """A full disk is told from a broken one."""
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = code
+        assert isinstance(map_error(error), DiskFullError)
+
+    def test_anything_else(self) -> None:
+        """Any other error carries SQLite's own words and the name of its code."""
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            sqlite3.connect(":memory:").execute("SELECT * FROM absent")
+        mapped = map_error(caught.value)
+        assert type(mapped) is StorageError
+        assert mapped.message == "the queue's storage fails: no such table: absent (SQLITE_ERROR)"
+
+
+class TestOpen:
+    async def test_settings_that_promises_rest_on(self, tmp_path: Path) -> None:
+        """A commit is synced, nobody else gets in, and pages, log and free space are as planned."""
+        connection = await open_database(tmp_path / "queue.db", wal_bytes=WAL_BYTES)
+        try:
+            pragmas = {
+                name: await connection.run(lambda db, name=name: value(db, f"PRAGMA {name}"))  # type: ignore[misc]
+                for name in ("journal_mode", "synchronous", "locking_mode", "page_size", "auto_vacuum", "secure_delete")
+            }
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                sqlite3.connect(tmp_path / "queue.db", timeout=0).execute("SELECT * FROM destination")
+        finally:
+            await connection.close()
+        assert pragmas == {
+            "journal_mode": "wal",
+            "synchronous": 2,
+            "locking_mode": "exclusive",
+            "page_size": PAGE_BYTES,
+            "auto_vacuum": 2,
+            "secure_delete": 0,
+        }
+
+    async def test_again(self, tmp_path: Path) -> None:
+        """A queue that is opened again has what was in it, and its schema is left alone."""
+        path = tmp_path / "queue.db"
+        connection = await open_database(path, wal_bytes=WAL_BYTES)
+        await connection.run(lambda db: db.execute("INSERT INTO destination (name) VALUES ('main')"))
+        await connection.close()
+        connection = await open_database(path, wal_bytes=WAL_BYTES)
+        assert await connection.run(lambda db: value(db, "SELECT name FROM destination")) == "main"
+        await connection.close()
+
+    async def test_migrated(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A queue of an older version is brought up to date, script by script, and keeps what is in it."""
+        path = tmp_path / "queue.db"
+        connection = await open_database(path, wal_bytes=WAL_BYTES)
+        await connection.run(lambda db: db.execute("INSERT INTO destination (name) VALUES ('main')"))
+        await connection.close()
+        monkeypatch.setattr(migration, "SCHEMA_VERSION", SCHEMA_VERSION + 2)
+        first = "ALTER TABLE destination ADD COLUMN note TEXT NOT NULL DEFAULT 'old'"
+        scripts = {SCHEMA_VERSION + 1: first, SCHEMA_VERSION + 2: "UPDATE destination SET note = note || '!'"}
+        monkeypatch.setattr(migration, "MIGRATIONS", scripts)
+        monkeypatch.setattr("forwarder.queue.sqlite.database.SCHEMA_VERSION", SCHEMA_VERSION + 2)
+        for _ in range(2):
+            connection = await open_database(path, wal_bytes=WAL_BYTES)
+            assert await connection.run(lambda db: value(db, "SELECT note FROM destination")) == "old!"
+            assert await connection.run(lambda db: value(db, "PRAGMA user_version")) == SCHEMA_VERSION + 2
+            await connection.close()
+
+    async def test_a_migration_that_fails_changes_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A script that fails is undone as a whole, and the queue stays at its version."""
+        path = tmp_path / "queue.db"
+        await (await open_database(path, wal_bytes=WAL_BYTES)).close()
+        monkeypatch.setattr(migration, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+        fails = {SCHEMA_VERSION + 1: "CREATE TABLE more (x); INSERT INTO nowhere VALUES (1)"}
+        monkeypatch.setattr(migration, "MIGRATIONS", fails)
+        with pytest.raises(StorageError, match="nowhere"):
+            await open_database(path, wal_bytes=WAL_BYTES)
+        with sqlite3.connect(path) as db:
+            assert value(db, "PRAGMA user_version") == SCHEMA_VERSION
+            assert value(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'more'") == 0
+        db.close()
+
+    async def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
+        """A path that cannot be a file is named, and no thread is left behind."""
+        (tmp_path / "queue.db").mkdir()
+        # The loop's own pool of threads stays.
+        await asyncio.to_thread(len, "")
+        before = set(threading.enumerate())
+        with pytest.raises(StorageError):
+            await open_database(tmp_path / "queue.db", wal_bytes=WAL_BYTES)
+        for thread in set(threading.enumerate()) - before:
+            await asyncio.to_thread(thread.join, 10)
+            assert not thread.is_alive()
+
+    async def test_errors_are_ours(self, tmp_path: Path) -> None:
+        """What SQLite raises inside a job reaches the caller as an error of ours; the connection goes on."""
+        connection = await open_database(tmp_path / "queue.db", wal_bytes=WAL_BYTES)
+        with pytest.raises(StorageError, match="no such table"):
+            await connection.run(lambda db: db.execute("SELECT * FROM absent"))
+        assert await connection.run(lambda db: value(db, "SELECT 1")) == 1
+        await connection.close()
+
+    async def test_a_cancelled_job_is_finished(self, tmp_path: Path) -> None:
+        """A job whose caller is cancelled is not cut in half."""
+        connection: Connection = await open_database(tmp_path / "queue.db", wal_bytes=WAL_BYTES)
+        job = asyncio.create_task(
+            connection.run(lambda db: db.execute("INSERT INTO destination (name) VALUES ('main')").fetchall())
+        )
+        await asyncio.sleep(0)
+        job.cancel()
+        await asyncio.wait([job])
+        assert await connection.run(lambda db: value(db, "SELECT count(*) FROM destination")) == 1
+        await connection.close()
+
+
+class TestSetAside:
+    def test_with_its_log(self, tmp_path: Path) -> None:
+        """The log goes with the file, and nothing that was set aside before is overwritten."""
+        path = tmp_path / "queue.db"
+        names = set()
+        for number in range(3):
+            path.write_bytes(b"%d" % number)
+            path.with_name("queue.db-wal").write_bytes(b"log")
+            aside = set_aside(path)
+            names.add(aside)
+            assert aside.read_bytes() == b"%d" % number
+            assert aside.with_name(aside.name + "-wal").read_bytes() == b"log"
+            assert not path.exists()
+        assert len(names) == 3
+
+
+def test_the_schema_is_strict() -> None:
+    """No column takes a value of another type than its own."""
+    db = sqlite3.connect(":memory:")
+    db.executescript(schema_sql())
+    with pytest.raises(sqlite3.IntegrityError):
+        db.execute("INSERT INTO destination (name, head) VALUES ('main', 'first')")
+    db.close()

@@ -17,7 +17,7 @@ import yaml
 from forwarder.admin.status import DestinationState
 from forwarder.cli.root import cli
 from forwarder.config import load
-from forwarder.delivery.responses import outcome_of
+from forwarder.destination.http_put.responses import outcome_of
 from forwarder.errors import ForwarderError
 from forwarder.model import State
 from tests.campaigns.__main__ import CAMPAIGNS

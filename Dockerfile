@@ -8,7 +8,7 @@ ARG BASE=docker.io/library/python:3.13-slim-trixie
 
 FROM ${BASE} AS dependencies
 WORKDIR /src
-# An environment of their own, without pip, in a layer that changes with pyproject.toml alone.
+# The dependencies: an environment without pip, in a layer that changes with pyproject.toml alone.
 RUN python3 -m venv /build && python3 -m venv --without-pip /opt/forwarder
 COPY pyproject.toml ./
 RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
@@ -21,8 +21,8 @@ COPY forwarder forwarder
 RUN /build/bin/pip --python /opt/forwarder/bin/python3 install --no-cache-dir --no-deps --prefix /program .
 
 FROM ${BASE}
-# A fixed number, so that volumes can be prepared for it (Kubernetes: runAsUser, fsGroup).
-# What installs or compiles packages is of no use to a program that is complete; python:*-slim brings pip.
+# The user has a fixed number, so that volumes can be prepared for it (Kubernetes: runAsUser, fsGroup).
+# pip, which python:*-slim brings, is of no use to a finished program, and goes.
 RUN groupadd --gid 10001 forwarder \
  && useradd --uid 10001 --gid 10001 --home-dir /var/lib/forwarder --no-create-home --shell /usr/sbin/nologin forwarder \
  && install -d -m 0755 /etc/forwarder /usr/share/forwarder \
@@ -39,15 +39,17 @@ ENV PATH=/opt/forwarder/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 WORKDIR /var/lib/forwarder
-# The application mounts the second one, to send; the third, where the daemon is told what to do, it does not.
+# The queue, the sockets for events, the admin socket. The application mounts the second one, but not the third,
+# through which the daemon takes its orders.
 VOLUME ["/var/lib/forwarder", "/run/forwarder", "/run/forwarder-admin"]
-# Alive is who answers at the admin address, also (1) while the queue is full: a restart would not empty it.
+# Healthy means that the daemon answers. Exit code 1, as while the queue is full, is an answer: a restart would not
+# empty the queue.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s \
   CMD ["sh", "-c", "forwarder status >/dev/null; test $? -le 1"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["forwarder"]
 CMD ["run"]
-# Last, since what follows changes with every build.
+# These come last because they change with every build.
 ARG VERSION=
 ARG REVISION=
 ARG BASE

@@ -131,6 +131,15 @@ def test_settings_and_log_keys_exist(name: str) -> None:
             assert word in known or is_inside or f'"{word}"' in SOURCES, f"{name}: {word}"
 
 
+@readmes
+def test_files_and_folders_exist(name: str) -> None:
+    """A module, script or folder that a document names is there: in the project, the package, the tests or beside it."""
+    beside = (ROOT, ROOT / "forwarder", ROOT / "tests", (ROOT / name).parent)
+    for word in quoted(read(name)):
+        if re.fullmatch(r"[\w.][\w./-]*(\.py|\.sql|\.toml|/)", word):
+            assert any((folder / word).exists() for folder in beside), f"{name}: {word}"
+
+
 def test_what_most_people_set_can_be_set() -> None:
     """Each setting of the table exists; one that begins with a dot stands beside the one before it."""
     known = set(paths(SETTINGS))

@@ -133,7 +133,7 @@ def test_settings_and_log_keys_exist(name: str) -> None:
 
 @readmes
 def test_files_and_folders_exist(name: str) -> None:
-    """A module, script or folder that a document names is there: in the project, the package, the tests or beside it."""
+    """Each module, script and folder that a document names is there."""
     beside = (ROOT, ROOT / "forwarder", ROOT / "tests", (ROOT / name).parent)
     for word in quoted(read(name)):
         if re.fullmatch(r"[\w.][\w./-]*(\.py|\.sql|\.toml|/)", word):

@@ -31,8 +31,7 @@ from forwarder.queue.base import Share
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.sizes import PAGE_BYTES
 from tests.campaigns.conducting import Report, conduct
-from tests.queue.sqlite.stores import next_batch
-from tests.queue.test_conformance import account, segment
+from tests.queue.building import account, next_batch, segment
 
 _MAX_BYTES = 64 << 20
 # Events of which the first are dead, the next delivered before the damage, and the rest wait.

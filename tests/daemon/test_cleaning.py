@@ -13,8 +13,8 @@ from forwarder.daemon.cleaning import Cleaning
 from forwarder.errors import StorageError
 from forwarder.model import Burial, DeadFilter
 from forwarder.queue.sqlite.queue import SqliteQueue
-from tests.queue.sqlite.recovery.test_salvage import opened
-from tests.queue.test_conformance import LIMITS, account, segment
+from tests.queue.building import LIMITS, account, segment
+from tests.queue.sqlite.files import opened
 
 
 async def with_letters(path: Path, times: list[float], monkeypatch: pytest.MonkeyPatch) -> SqliteQueue:

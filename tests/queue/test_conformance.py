@@ -8,54 +8,12 @@ import json
 import pytest
 
 from forwarder.errors import QueueFullError, TooLargeError
-from forwarder.model import Batch, Burial, Counters, DeadFilter, Limits, Segment
-from forwarder.queue.base import Queue, Share
+from forwarder.model import Burial, DeadFilter, Limits, Segment
+from forwarder.queue.base import Share
+from tests.queue.building import LIMITS, account, drain, event, next_batch, numbers, segment, take
 from tests.queue.conftest import OpenQueue
-from tests.queue.sqlite.stores import next_batch
 
-LIMITS = Limits(max_events=1000, max_bytes=1 << 20)
 REJECTED = Burial("rejected", 400, "no")
-
-
-def event(number: int, filler: int = 0) -> bytes:
-    """Return an event that can be told from every other."""
-    body = {"eventSourceId": "s", "eventType": "t", "eventId": f"00000000-0000-4000-8000-{number:012d}"}
-    return json.dumps({**body, "data": {"n": number, "x": "x" * filler}}, separators=(",", ":")).encode()
-
-
-def segment(first: int, count: int = 1, *, destination: str = "main", filler: int = 0) -> Segment:
-    """Return a segment of `count` numbered events."""
-    lines = b"".join(event(number, filler) + b"\n" for number in range(first, first + count))
-    return Segment(destination, count, lines)
-
-
-def numbers(data: bytes) -> list[int]:
-    """Return the numbers of the events of a batch or a segment."""
-    return [json.loads(line)["data"]["n"] for line in data.splitlines()]
-
-
-async def account(queue: Queue, destination: str = "main") -> Counters:
-    """Return a destination's counters; the identity of the account is checked each time."""
-    found = (await queue.stats()).destinations[destination]
-    assert found.accepted == found.queued + found.delivered + found.dead + found.dropped
-    return found
-
-
-async def drain(queue: Queue, limits: Limits = LIMITS, destination: str = "main") -> list[int]:
-    """Deliver everything that waits; return the numbers in order."""
-    delivered: list[int] = []
-    while (batch := await next_batch(queue, destination, limits)) is not None:
-        delivered += numbers(batch.data)
-        await queue.settle(batch)
-    return delivered
-
-
-async def take(queue: Queue, limits: Limits = LIMITS) -> Batch:
-    """Take a batch that must be there."""
-    batch = await next_batch(queue, "main", limits)
-    assert batch is not None
-    assert batch.data.count(b"\n") == batch.events <= limits.max_events
-    return batch
 
 
 class TestOrder:

@@ -8,13 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from forwarder.errors import QueueFullError
 from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, Segment
-from forwarder.queue.base import Queue, Share
+from forwarder.queue.base import Share
 from forwarder.queue.sqlite import admission, burying, dead, waiting
 from forwarder.queue.sqlite.migration import schema_sql
 from forwarder.queue.sqlite.sizes import PAGE_BYTES
 from forwarder.queue.sqlite.store import Store
 from forwarder.queue.sqlite.take import take
+from tests.queue.building import numbers, segment
 
 ALL = DeadFilter()
 PLENTY = Limits(100_000, 1 << 30)
@@ -123,6 +125,30 @@ class Desk:
         return [row[0] for row in self.db.execute(statement, values)]
 
 
+def fill(rows: int, each: int = 10, *, filler: int = 0) -> Desk:
+    """Return a store with so many rows of numbered events."""
+    desk = Desk()
+    for row in range(rows):
+        desk.append(segment(row * each, each, filler=filler))
+    return desk
+
+
+def left(desk: Desk) -> list[int]:
+    """Return the numbers of what is handed out."""
+    batch = desk.take()
+    return numbers(batch.data) if batch else []
+
+
+def fill_up(desk: Desk, name: str, *, filler: int = 1000) -> int:
+    """Append until the queue refuses; return how many events it took."""
+    for first in range(0, 100_000, 10):
+        try:
+            desk.append(segment(first, 10, destination=name, filler=filler))
+        except QueueFullError:
+            return first
+    raise AssertionError("the queue takes everything")
+
+
 def lines(data: bytes) -> list[bytes]:
     """Return the events of a batch or a segment."""
     return data.split(b"\n")[:-1]
@@ -132,8 +158,3 @@ def segment_of(events: Iterable[bytes], name: str = "main") -> Segment:
     """Return a segment of these events."""
     found = list(events)
     return Segment(name, len(found), b"".join(event + b"\n" for event in found))
-
-
-async def next_batch(queue: Queue, name: str, limits: Limits) -> Batch | None:
-    """Take one batch."""
-    return next(iter(await queue.next_batches(name, limits)), None)

@@ -9,18 +9,8 @@ from forwarder.model import Burial
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import admission, views
 from forwarder.queue.sqlite.sizes import stored_bytes
-from tests.queue.sqlite.stores import PLENTY, Desk
-from tests.queue.test_conformance import segment
-
-
-def fill(desk: Desk, name: str, *, filler: int = 1000) -> int:
-    """Append until the queue refuses; return how many events it took."""
-    for first in range(0, 100_000, 10):
-        try:
-            desk.append(segment(first, 10, destination=name, filler=filler))
-        except QueueFullError:
-            return first
-    raise AssertionError("the queue takes everything")
+from tests.queue.building import segment
+from tests.queue.sqlite.stores import PLENTY, Desk, fill_up
 
 
 def state(desk: Desk) -> dict[str, tuple[int, int, int]]:
@@ -33,7 +23,7 @@ class TestWhole:
     def test_full(self) -> None:
         """A full queue takes nothing more, keeps what it has, and stays within its size."""
         desk = Desk(max_bytes=2 << 20)
-        accepted = fill(desk, "main")
+        accepted = fill_up(desk, "main")
         assert accepted > 1000
         assert state(desk) == {"main": (accepted, accepted, 0)}
         assert desk.store.live_bytes <= 2 << 20
@@ -41,9 +31,9 @@ class TestWhole:
     def test_space_comes_back(self) -> None:
         """When something has left, something else may come."""
         desk = Desk(max_bytes=2 << 20)
-        accepted = fill(desk, "main")
+        accepted = fill_up(desk, "main")
         desk.purge()
-        assert fill(desk, "main") == accepted
+        assert fill_up(desk, "main") == accepted
 
     def test_never_fits(self) -> None:
         """What is larger than the queue is refused for that, not for the moment."""
@@ -84,7 +74,7 @@ class TestShares:
     def test_a_full_share_refuses_for_itself(self) -> None:
         """A destination over its share is refused by name; another one is not."""
         desk = Desk(shares={"a": Share(1 << 20), "b": Share()})
-        fill(desk, "a")
+        fill_up(desk, "a")
         with pytest.raises(QueueFullError, match=r"destination a .*destinations\.a\.queue\.max_bytes"):
             desk.append(segment(0, 10, destination="a", filler=1000))
         desk.append(segment(0, 1000, destination="b", filler=1000))
@@ -92,7 +82,7 @@ class TestShares:
     def test_all_or_nothing(self) -> None:
         """A request for two destinations of which one is full is stored for none."""
         desk = Desk(shares={"a": Share(1 << 20), "b": Share()})
-        fill(desk, "a")
+        fill_up(desk, "a")
         before = state(desk)
         with pytest.raises(QueueFullError):
             desk.append(segment(0, 10, destination="b"), segment(0, 50, destination="a", filler=1000))
@@ -102,7 +92,7 @@ class TestShares:
         """A request that one destination refuses does not push out the events of another, however often it comes."""
         desk = Desk(shares={"drops": Share(1 << 20, drop_oldest=True), "refuses": Share(1 << 20)})
         desk.append(segment(0, 900, destination="drops", filler=1000))
-        fill(desk, "refuses")
+        fill_up(desk, "refuses")
         before = state(desk)
         for _ in range(20):
             with pytest.raises(QueueFullError):
@@ -149,7 +139,7 @@ class TestDropOldest:
         desk.append(segment(0, 300, destination="refuses", filler=1000))
         for first in range(0, 3000, 10):
             desk.append(segment(first, 10, destination="drops", filler=1000))
-        accepted = fill(desk, "refuses")
+        accepted = fill_up(desk, "refuses")
         found = state(desk)
         assert found["refuses"] == (300 + accepted, 300 + accepted, 0)
         assert found["drops"][2] > 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from forwarder.queue.sqlite import apart
+from tests.queue.building import numbers, segment
 from tests.queue.sqlite.stores import Desk
-from tests.queue.test_conformance import numbers, segment
 
 
 def test_a_damaged_row_yields_nothing() -> None:

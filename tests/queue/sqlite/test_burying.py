@@ -11,10 +11,8 @@ from forwarder.errors import QueueFullError
 from forwarder.model import Burial, DeadFilter, DeadSegment, Limits
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import admission, burying, views
-from tests.queue.sqlite.stores import PLENTY, Desk
-from tests.queue.sqlite.test_admission import fill as fill_up
-from tests.queue.sqlite.test_waiting import fill, left
-from tests.queue.test_conformance import numbers, segment
+from tests.queue.building import numbers, segment
+from tests.queue.sqlite.stores import PLENTY, Desk, fill, fill_up, left
 
 EXPIRED = Burial("expired", 503, "busy" * 100)
 INVALID = Burial("invalid", None, "eventType: is required")

@@ -10,8 +10,8 @@ from forwarder.model import Burial, DeadFilter, DeadSegment, Limits
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import admission, burying, dead, views
 from forwarder.queue.sqlite.letters import COLUMNS, read_row
+from tests.queue.building import event, numbers, segment
 from tests.queue.sqlite.stores import ALL, Desk, lines
-from tests.queue.test_conformance import event, numbers, segment
 
 REJECTED = Burial("rejected", 400, "no")
 ID = "00000000-0000-4000-8000-{:012}"

@@ -20,8 +20,8 @@ from forwarder.queue.sqlite.letters import DeadRow
 from forwarder.queue.sqlite.migration import SCHEMA_VERSION
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.recovery import first_page
-from tests.queue.sqlite.recovery.test_salvage import opened
-from tests.queue.test_conformance import LIMITS, account, event, segment
+from tests.queue.building import LIMITS, account, event, segment
+from tests.queue.sqlite.files import opened
 
 VERSION_1 = Path(__file__).with_name("version1.sql").read_text(encoding="utf-8")
 WAL_BYTES = 1 << 20

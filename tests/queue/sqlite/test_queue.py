@@ -20,8 +20,7 @@ from forwarder.queue.sqlite.jobs import Jobs
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.sizes import PAGE_BYTES, wal_bytes
 from forwarder.queue.sqlite.store import Store
-from tests.queue.sqlite.stores import next_batch
-from tests.queue.test_conformance import LIMITS, account, drain, numbers, segment, take
+from tests.queue.building import LIMITS, account, drain, next_batch, numbers, segment, take
 
 PATIENCE = 10.0
 LONG = 1000.0

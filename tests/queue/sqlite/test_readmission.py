@@ -7,8 +7,8 @@ import pytest
 from forwarder.errors import QueueFullError
 from forwarder.model import INVALID, Burial, Counters, DeadFilter, DeadLetter, DeadSegment
 from forwarder.queue.base import Queue, Share
+from tests.queue.building import numbers, segment
 from tests.queue.conftest import OpenQueue
-from tests.queue.test_conformance import numbers, segment
 
 NO = Burial(INVALID, 422, "no")
 

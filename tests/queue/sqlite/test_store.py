@@ -11,8 +11,8 @@ from forwarder.errors import StorageError
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import views
 from forwarder.queue.sqlite.store import Store
+from tests.queue.building import numbers, segment
 from tests.queue.sqlite.stores import Desk
-from tests.queue.test_conformance import numbers, segment
 
 
 def broken(_store: Store) -> None:

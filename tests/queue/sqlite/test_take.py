@@ -11,8 +11,8 @@ from forwarder.model import Burial, Limits
 from forwarder.queue.sqlite import views
 from forwarder.queue.sqlite.lane import LOOK_AHEAD
 from forwarder.queue.sqlite.store import Store
+from tests.queue.building import event, numbers, segment
 from tests.queue.sqlite.stores import PLENTY, Desk, lines
-from tests.queue.test_conformance import event, numbers, segment
 
 
 def fill(count: int, *, each: int = 1, filler: int = 0) -> Desk:

@@ -12,8 +12,8 @@ from forwarder.model import Address, DeadFilter
 from forwarder.queue.sqlite.migration import SCHEMA_VERSION
 from forwarder.receiver import Receiver
 from tests.integration.process import Forwarder, events, numbers
-from tests.queue.sqlite.recovery.test_salvage import opened
-from tests.queue.test_conformance import account, drain
+from tests.queue.building import account, drain
+from tests.queue.sqlite.files import opened
 
 FOLDER = Path(__file__).parent
 # One dump for each version of the schema that was ever shipped, in text so that a change to it can be read.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from forwarder.model import Limits
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import views
+from tests.queue.building import numbers, segment
 from tests.queue.sqlite.stores import Desk
-from tests.queue.test_conformance import numbers, segment
 
 
 def all_lines(desk: Desk) -> list[int]:

@@ -9,8 +9,8 @@ import pytest
 from forwarder.model import Limits
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import views, waiting
-from tests.queue.sqlite.stores import Desk
-from tests.queue.test_conformance import numbers, segment
+from tests.queue.building import segment
+from tests.queue.sqlite.stores import Desk, fill, left
 
 
 @pytest.fixture(autouse=True)
@@ -18,19 +18,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each row be accepted a second after the one before, from second 0 on."""
     seconds = count()
     monkeypatch.setattr("forwarder.queue.sqlite.store.time", lambda: float(next(seconds)))
-
-
-def fill(rows: int, each: int = 10, *, filler: int = 0) -> Desk:
-    desk = Desk()
-    for row in range(rows):
-        desk.append(segment(row * each, each, filler=filler))
-    return desk
-
-
-def left(desk: Desk) -> list[int]:
-    """Return the numbers of what is handed out."""
-    batch = desk.take()
-    return numbers(batch.data) if batch else []
 
 
 class TestPurge:

@@ -21,8 +21,8 @@ from forwarder.queue.sqlite import upkeep
 from forwarder.queue.sqlite.database import open_database
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.take import take
-from tests.queue.sqlite.recovery.test_salvage import damage, opened
-from tests.queue.test_conformance import account, drain, numbers, segment
+from tests.queue.building import account, drain, numbers, segment
+from tests.queue.sqlite.files import damage, opened
 
 PATIENCE = 10.0
 

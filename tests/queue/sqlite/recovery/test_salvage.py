@@ -18,8 +18,8 @@ from forwarder.queue.sqlite.recovery.first_page import SUFFIX
 from forwarder.queue.sqlite.recovery.salvage import Salvage, salvage
 from forwarder.queue.sqlite.store import Store
 from forwarder.queue.sqlite.take import take
-from tests.queue.sqlite.stores import next_batch
-from tests.queue.test_conformance import account, drain, numbers, segment
+from tests.queue.building import account, drain, next_batch, numbers, segment
+from tests.queue.sqlite.files import damage, found_in, opened, restore
 
 PAGE = 16 * 1024
 EVENTS = 2000
@@ -30,26 +30,12 @@ SOME = "id - (1 << 48) IN (500, 1500)"
 _FILLED: list[bytes] = []
 
 
-async def opened(path: Path) -> SqliteQueue:
-    queue = await (await SqliteQueue.open(path, max_bytes=64 << 20)).__aenter__()
-    await queue.configure({"main": Share()})
-    return queue
-
-
 async def filled(path: Path) -> None:
     """Write a queue with EVENTS events in 200 segments of more than a page each, and ten dead letters."""
     if not _FILLED:
         await write(path)
         _FILLED.append(found_in(path))
     restore(path, _FILLED[0])
-
-
-def found_in(path: Path) -> bytes:
-    return path.read_bytes()
-
-
-def restore(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 async def write(path: Path) -> None:
@@ -643,15 +629,6 @@ async def test_what_was_committed_is_not_done_again(tmp_path: Path, monkeypatch:
         await queue.settle(batch)
     assert await drain(queue) == [*range(10, 20), *range(40, EVENTS), 9000]
     await queue.close()
-
-
-def damage(folder: Path) -> sqlite3.DatabaseError:
-    """Return the error with which SQLite meets a file that it cannot read."""
-    (folder / "garbage").write_bytes(b"garbage" * 1000)
-    with pytest.raises(sqlite3.DatabaseError) as caught, sqlite3.connect(folder / "garbage") as db:
-        db.execute("SELECT * FROM sqlite_schema")
-    db.close()
-    return caught.value
 
 
 async def test_a_rebuild_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

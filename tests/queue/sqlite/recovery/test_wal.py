@@ -12,8 +12,8 @@ import structlog
 from forwarder.model import Counters
 from forwarder.queue.sqlite.lock import InstanceLock
 from forwarder.queue.sqlite.recovery.wal import mend_log
-from tests.queue.sqlite.recovery.test_salvage import found_in, opened, restore
-from tests.queue.test_conformance import account, drain, segment
+from tests.queue.building import account, drain, segment
+from tests.queue.sqlite.files import found_in, opened, restore
 
 SEGMENTS = 60
 EVENTS = SEGMENTS * 10

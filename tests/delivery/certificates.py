@@ -1,4 +1,7 @@
-"""A certificate authority of the test's own."""
+"""A certificate authority of the test's own.
+
+Its certificates have every extension that RFC 5280 demands: from Python 3.13 on, `ssl` verifies strictly.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,18 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+_MAY_SIGN_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 class Authority:
     """Issues certificates for host names; `file` is its own certificate."""
@@ -26,7 +41,9 @@ class Authority:
         self._name = _name(f"{name} authority")
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.file = folder / "ca.pem"
-        certificate = self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
+        certificate = self._sign(
+            self._name, self._key, x509.BasicConstraints(ca=True, path_length=0), _MAY_SIGN_CERTIFICATES
+        )
         self.file.write_bytes(certificate.public_bytes(Encoding.PEM))
 
     def issue(self, host: str, *, passphrase: bytes | None = None) -> tuple[Path, Path]:
@@ -43,7 +60,7 @@ class Authority:
         return files
 
     def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *critical: x509.ExtensionType
     ) -> x509.Certificate:
         now = datetime.now(UTC)
         builder = x509.CertificateBuilder(
@@ -54,7 +71,13 @@ class Authority:
             not_valid_before=now - timedelta(days=1),
             not_valid_after=now + timedelta(days=1),
         )
-        return builder.add_extension(extension, critical=True).sign(self._key, hashes.SHA256())
+        for extension in critical:
+            builder = builder.add_extension(extension, critical=True)
+        return (
+            builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
 
 
 def _name(text: str) -> x509.Name:

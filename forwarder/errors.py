@@ -101,26 +101,16 @@ class EventError:
     message: str
 
 
-class IntakeError(ForwarderError):
-    """A request was refused as a whole; nothing of it was stored.
-
-    `status` is the HTTP status, `problem` the last part of the RFC 9457 type
-    `urn:forwarder:problem:…`.
-    """
-
-    status: ClassVar[int] = 400
-    problem: ClassVar[str] = "malformed"
+class RequestError(ForwarderError):
+    """A request was refused for its own sake; nothing of it was stored."""
 
 
-class MalformedError(IntakeError):
+class MalformedError(RequestError):
     """The body is not what its content type says: not JSON, not UTF-8, nested too deeply."""
 
 
-class InvalidEventsError(IntakeError):
+class InvalidEventsError(RequestError):
     """Events break the rules of the envelope or match no destination; `errors` names at most 20."""
-
-    status = 422
-    problem = "invalid-event"
 
     def __init__(self, errors: list[EventError]) -> None:
         first = errors[0]
@@ -129,32 +119,47 @@ class InvalidEventsError(IntakeError):
         self.errors = errors
 
 
-class TooLargeError(IntakeError):
+class TooLargeError(RequestError):
     """The request or one event is over its limit. Send smaller requests, or raise the limit."""
 
-    status = 413
-    problem = "too-large"
 
-
-class ForbiddenError(IntakeError):
+class ForbiddenError(RequestError):
     """The peer, the `Origin` or the `Host` is not allowed."""
 
-    status = 403
-    problem = "forbidden"
 
-
-class UnauthorizedError(IntakeError):
+class UnauthorizedError(RequestError):
     """The bearer token is missing or wrong."""
 
-    status = 401
-    problem = "unauthorized"
+
+class UnsupportedError(RequestError):
+    """The intake does not know the content type or the encoding."""
 
 
-class UnsupportedError(IntakeError):
-    """A content type or encoding that the intake does not know."""
+class ExpectationError(RequestError):
+    """The client expects what this server does not know (RFC 9110 §10.1.1)."""
 
-    status = 415
-    problem = "unsupported-media-type"
+    def __init__(self, expected: str) -> None:
+        super().__init__(f"the expectation {expected!r} is not known", hint="send Expect: 100-continue or none")
+
+
+class RequestLineTooLongError(RequestError):
+    """The request line is too long (RFC 9110 §15.5.15)."""
+
+
+class FieldsTooLargeError(RequestError):
+    """A header field is too long, or there are too many (RFC 6585 §5)."""
+
+
+class SilentClientError(RequestError):
+    """The client has connected, or begun a request, and sends nothing more."""
+
+
+class UnknownDestinationError(RequestError):
+    """No destination has that name; the message lists those that exist."""
+
+
+class NotConfiguredError(RequestError):
+    """The destination was removed from the configuration. Its queue can be exported and purged."""
 
 
 class ListenError(ForwarderError):
@@ -172,22 +177,19 @@ class ExposedError(ListenError):
 # --- queue -------------------------------------------------------------------------------------
 
 
-class UnavailableError(IntakeError):
-    """The queue cannot take events just now. Nothing was stored: send the same request again later.
+class UnavailableError(ForwarderError):
+    """Events cannot be taken just now. Nothing was stored: send the same request again later."""
 
-    `retry_after` is the whole number of seconds after which that is worth trying.
-    """
 
-    status = 503
-    problem = "unavailable"
-    retry_after: ClassVar[int] = 1
+class BusyError(UnavailableError):
+    """More is being received at once than there is memory for."""
+
+    def __init__(self) -> None:
+        super().__init__("too much is being received at once; send again in a moment")
 
 
 class QueueFullError(UnavailableError):
     """`queue.max_bytes` is reached. Mend the destination, or raise the limit."""
-
-    problem = "queue-full"
-    retry_after = 5
 
 
 class ShareFullError(QueueFullError):
@@ -202,20 +204,14 @@ class NoRoomForInvalidError(UnavailableError):
     """What is no event could not be kept: `ingest.invalid_max_bytes` is reached. Nothing was stored."""
 
 
-class DiskFullError(UnavailableError):
-    """The file system of the queue has no room left. Free space; no restart is needed."""
-
-    exit_code = 74
-    problem = "disk-full"
-    retry_after = 10
-
-
 class StorageError(UnavailableError):
     """The queue's storage fails. The message carries the system's own words."""
 
     exit_code = 74
-    problem = "storage-failing"
-    retry_after = 10
+
+
+class DiskFullError(StorageError):
+    """The file system of the queue has no room left. Free space; no restart is needed."""
 
 
 class DamagedError(StorageError):
@@ -224,9 +220,6 @@ class DamagedError(StorageError):
 
 class ShuttingDownError(UnavailableError):
     """The daemon is stopping; send again once it is back."""
-
-    problem = "shutting-down"
-    retry_after = 5
 
 
 class NewerQueueError(ForwarderError):

@@ -13,7 +13,8 @@ from typing import Any
 import aiohttp
 from jsonschema import Draft202012Validator
 
-from forwarder.errors import IntakeError
+from forwarder.errors import ForwarderError
+from forwarder.problems import PROBLEMS
 from forwarder.web.description import describe
 
 _METHODS = ("get", "head", "post", "put", "patch", "delete")
@@ -91,15 +92,9 @@ class Described:
         return item
 
 
-def problems_of(*packages: str) -> set[str]:
-    """Return the names of the problems of all errors that are defined in these packages."""
-    kinds, seen = [IntakeError], set()
-    while kinds:
-        kind = kinds.pop()
-        kinds += kind.__subclasses__()
-        if kind.__module__.startswith(packages):
-            seen.add(kind.problem)
-    return seen
+def problem_names(*without: type[ForwarderError]) -> set[str]:
+    """Return the names of the problems that errors are told as, but for some of these errors."""
+    return {problem.name for error, problem in PROBLEMS.items() if error not in without}
 
 
 @dataclass(frozen=True)

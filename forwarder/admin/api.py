@@ -37,8 +37,9 @@ from forwarder.admin.dead import encode_letter, parse_body, parse_events, parse_
 from forwarder.admin.status import Status, build_status
 from forwarder.admin.steering import Reloads, Steering
 from forwarder.admin.stream import stream_lines
-from forwarder.errors import ForbiddenError, IntakeError, MalformedError
+from forwarder.errors import ForbiddenError, MalformedError, NotConfiguredError, UnknownDestinationError
 from forwarder.model import INVALID, DeadFilter, State
+from forwarder.problems import TOLD
 from forwarder.queue.base import Queue
 from forwarder.web.access import Access
 from forwarder.web.description import description_response
@@ -50,20 +51,6 @@ _PROBES = frozenset({"/healthz", "/readyz"})
 _LOOKS = _PROBES | {"/v1/status", "/openapi.json"}
 
 log = structlog.get_logger()
-
-
-class UnknownDestinationError(IntakeError):
-    """No destination has that name; the message lists those that exist."""
-
-    status = 404
-    problem = "unknown-destination"
-
-
-class NotConfiguredError(IntakeError):
-    """The destination was removed from the configuration. Its queue can be exported and purged."""
-
-    status = 409
-    problem = "not-configured"
 
 
 class AdminApi:
@@ -228,7 +215,7 @@ async def _answer_problems(request: web.Request, handler: Handler) -> web.Stream
     """Turn every error into problem details."""
     try:
         return await handler(request)
-    except IntakeError as error:
+    except TOLD as error:
         return problem_of(error)
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))

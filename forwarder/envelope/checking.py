@@ -40,8 +40,9 @@ from forwarder.envelope.text import (
     put_in_front,
     split_array,
 )
-from forwarder.errors import EventError, IntakeError, InvalidEventsError, MalformedError, TooLargeError
+from forwarder.errors import EventError, InvalidEventsError, MalformedError, RequestError, TooLargeError
 from forwarder.model import has_more, lines_within, nth_line, whole_lines
+from forwarder.problems import problem_type
 
 MAX_ERRORS = 20
 # What is looked at together after the quick way did not vouch for the whole: bytes, then lines.
@@ -69,11 +70,11 @@ class _Refusal:
     line: bytes
     field: str
     message: str
-    error: type[IntakeError]
+    error: type[RequestError]
 
     def as_refused(self) -> Refused:
         detail = f"{self.field}: {self.message}" if self.field else self.message
-        return Refused(self.index, self.error.status, detail, self.line)
+        return Refused(self.index, problem_type(self.error).status, detail, self.line)
 
 
 @dataclass(slots=True)
@@ -171,7 +172,7 @@ class Envelope:
         Raises MalformedError where the body as a whole is no JSON, so that its events cannot be told apart, and
         what `parse` raises where so many are refused that it is no body of events.
         """
-        with suppress(IntakeError):
+        with suppress(RequestError):
             return self.parse(body), []
         body = _stripped(body)
         try:
@@ -342,7 +343,7 @@ class Envelope:
         return put_in(text, envelope, filled), names
 
 
-def _refused_all(refused: list[_Refusal]) -> IntakeError:
+def _refused_all(refused: list[_Refusal]) -> RequestError:
     """Return the error of a request that is refused for these: what is no JSON, or too large, comes first."""
     for found in refused:
         if found.error is not InvalidEventsError:

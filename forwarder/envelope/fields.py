@@ -11,7 +11,7 @@ from typing import Final, cast
 import msgspec
 
 from forwarder.envelope.text import MAX_DEPTH, Member, are_shallow
-from forwarder.errors import IntakeError, InvalidEventsError
+from forwarder.errors import InvalidEventsError, RequestError
 
 _ABSENT: Final = msgspec.Raw(b"")
 
@@ -46,7 +46,7 @@ _HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
 class RefusedError(Exception):
     """Carries what is wrong with one event out of the exact way."""
 
-    def __init__(self, field: str, message: str, error: type[IntakeError] = InvalidEventsError) -> None:
+    def __init__(self, field: str, message: str, error: type[RequestError] = InvalidEventsError) -> None:
         super().__init__(message)
         self.field = field
         self.message = message

@@ -20,6 +20,7 @@ from forwarder.envelope.checking import Envelope
 from forwarder.envelope.text import is_json_line
 from forwarder.errors import MalformedError
 from forwarder.model import INVALID, Burial, DeadSegment
+from forwarder.problems import problem_type
 
 HEAD_BYTES = 4 * 1024
 # What a wrapped text begins with; JSON that does so, too, is wrapped.
@@ -56,7 +57,7 @@ def sort_out(envelope: Envelope, body: bytes, *, are_lines: bool) -> tuple[Check
     except MalformedError as error:
         if not body.strip():
             raise
-        return Checked.of(b"", []), [Refused(0, error.status, error.message, body)]
+        return Checked.of(b"", []), [Refused(0, problem_type(type(error)).status, error.message, body)]
 
 
 def burials(refused: Sequence[Refused], max_event_bytes: int) -> list[DeadSegment]:

@@ -23,13 +23,14 @@ from typing import Protocol, cast
 import structlog
 
 from forwarder.envelope import MAX_SEGMENT_BYTES, Checked, Refused, too_large_words
-from forwarder.errors import ForbiddenError, IntakeError, TooLargeError, UnavailableError
+from forwarder.errors import ForbiddenError, RequestError, SilentClientError, TooLargeError, UnavailableError
 from forwarder.ingest.answers import Answers
 from forwarder.ingest.framing import Framer, Overlong
 from forwarder.ingest.greeting import Greeting
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.peer import has_ended, has_more, is_hung_up, keep_alive, take_no_more
 from forwarder.ingest.storing import Piece, Storing
+from forwarder.problems import problem_type
 from forwarder.web.access import Access
 from forwarder.web.headroom import Headroom
 
@@ -49,13 +50,6 @@ _QUIET_SECONDS = 0.25
 _UNREAD_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
-
-
-class SilentError(IntakeError):
-    """The client has connected, and does not say who it is, or anything at all."""
-
-    status = 408
-    problem = "timeout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,8 +256,8 @@ class Connection(asyncio.Protocol):
         except UnavailableError:
             # The forwarder stops, or the client is gone: what was not acked is the client's to send again.
             await self._hang_up()
-        except IntakeError as error:
-            await self._hang_up(error.status, error.message)
+        except RequestError as error:
+            await self._hang_up(problem_type(type(error)).status, error.message)
         except Exception:
             log.exception("stream.failed")
             await self._hang_up(500, "the forwarder has a bug; its log says more")
@@ -277,7 +271,7 @@ class Connection(asyncio.Protocol):
             self._server.ended(self)
 
     async def _begin(self) -> None:
-        """Wait for the token, or for anything at all, from a client over TCP. Raises IntakeError."""
+        """Wait for the token, or for anything at all, from a client over TCP. Raises RequestError."""
         if self._access.is_unix:
             return
         with suppress(OSError):
@@ -288,7 +282,7 @@ class Connection(asyncio.Protocol):
                 await (self._more.wait() if self._greeting is None else self._greet(self._greeting))
         except TimeoutError:
             missing = "nothing" if self._greeting is None else "no line with a token"
-            raise SilentError(
+            raise SilentClientError(
                 f"{missing} came for {seconds:g} seconds; connect when there is something to send"
             ) from None
 
@@ -344,7 +338,8 @@ class Connection(asyncio.Protocol):
         """Check lines, and answer the refusals unless what was refused is kept."""
         if isinstance(lines, Overlong):
             detail = too_large_words(lines.size, self._server.max_event_bytes)
-            checked, refused = Checked.of(b"", []), [Refused(0, TooLargeError.status, detail, b"", lines.excerpt)]
+            status = problem_type(TooLargeError).status
+            checked, refused = Checked.of(b"", []), [Refused(0, status, detail, b"", lines.excerpt)]
         else:
             checked, refused, rest = self._intake.envelope.sift(lines)
             if rest:

@@ -26,10 +26,11 @@ import structlog
 from aiohttp import hdrs, web
 
 from forwarder.envelope import Checked, Refused
-from forwarder.errors import IntakeError, QueueFullError, TooLargeError
+from forwarder.errors import QueueFullError, RequestError, TooLargeError
 from forwarder.ingest.intake import Intake, accepted
 from forwarder.ingest.media import Kind, check, look, takes_long
 from forwarder.ingest.room import Room
+from forwarder.problems import TOLD
 from forwarder.web.access import Access
 from forwarder.web.headroom import Headroom
 from forwarder.web.problems import internal_problem, problem_of
@@ -223,7 +224,7 @@ class Lane:
 
 def _failure(error: Exception) -> bytes:
     """Return the answer where events are not stored; to be called where the error is handled."""
-    if isinstance(error, IntakeError):
+    if isinstance(error, TOLD):
         return _as_bytes(problem_of(error))
     log.exception("intake.failed", path="/v1/events")
     return _as_bytes(internal_problem())
@@ -358,7 +359,7 @@ class Connection(asyncio.Protocol):
     def _may_come_in(self, head: Head) -> bool:
         try:
             self._access.check(head.headers, self._transport)
-        except IntakeError:
+        except RequestError:
             return False
         return True
 

@@ -19,17 +19,18 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from forwarder.envelope import Checked, Refused
-from forwarder.errors import IntakeError, MalformedError, TooLargeError
+from forwarder.errors import ExpectationError, MalformedError, SilentClientError, TooLargeError
 from forwarder.ingest.body import Body
 from forwarder.ingest.express import GRACE_SECONDS, ExpressServer, Lane
 from forwarder.ingest.intake import Intake, accepted
 from forwarder.ingest.media import Kind, check, kind_of, look, takes_long
 from forwarder.ingest.room import LARGE_BYTES, Room
+from forwarder.problems import TOLD
 from forwarder.web.access import Access
 from forwarder.web.description import description_response
 from forwarder.web.headroom import Headroom
 from forwarder.web.problems import internal_problem, problem_of, problem_response
-from forwarder.web.server import ExpectationError, first_line
+from forwarder.web.server import first_line
 
 # Large bodies are checked in a thread, so that one of them does not hold up the others; and only so
 # many at once, as each takes several times its size meanwhile. So is whatever else takes long.
@@ -44,13 +45,6 @@ _LINGER_SECONDS = 2.0
 _PATHS = {"/v1/events": "POST", "/healthz": "GET, HEAD", "/openapi.json": "GET, HEAD"}
 
 log = structlog.get_logger(__name__)
-
-
-class IdleError(IntakeError):
-    """The client began a request and does not go on with it."""
-
-    status = 408
-    problem = "timeout"
 
 
 class HttpIntake:
@@ -97,7 +91,7 @@ class HttpIntake:
         try:
             access.check(request.headers, request.transport, without_token=request.path == "/healthz")
             return await self._dispatch(access, request)
-        except IntakeError as error:
+        except TOLD as error:
             return problem_of(error)
         except HttpProcessingError as error:
             return problem_of(MalformedError(f"the body is not well-formed HTTP: {first_line(error.message)}"))
@@ -197,7 +191,7 @@ async def _next_chunk(request: web.BaseRequest) -> bytes:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 return await content.readany()
-    raise IdleError(f"nothing more of the body came for {_IDLE_SECONDS:g} seconds")
+    raise SilentClientError(f"nothing more of the body came for {_IDLE_SECONDS:g} seconds")
 
 
 def _wants_ids(request: web.BaseRequest) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from forwarder.envelope import Checked, Envelope, as_sent, sort_out
-from forwarder.errors import IntakeError
+from forwarder.errors import RequestError
 from forwarder.ingest.intake import Intake
 from forwarder.model import INVALID, Burial, DeadFilter, DeadLetter
+from forwarder.problems import problem_type
 from forwarder.queue.base import Queue
 
 # Letters, and bytes of them, that are checked and stored in one step.
@@ -70,6 +71,6 @@ def check(envelope: Envelope, letter: DeadLetter) -> Checked | Burial | None:
         # Most came as a line, and hear the same words again; an array is none, nor is what has several.
         is_line = sent[:1] != b"[" and b"\n" not in sent
         checked, refused = sort_out(envelope, sent, are_lines=is_line)
-    except IntakeError as error:
-        return Burial(INVALID, error.status, error.message)
+    except RequestError as error:
+        return Burial(INVALID, problem_type(type(error)).status, error.message)
     return Burial(INVALID, refused[0].status, refused[0].detail) if refused else checked

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from forwarder.errors import UnavailableError
+from forwarder.errors import BusyError
 
 LARGE_BYTES = 512 * 1024
 """Requests above this are large: they wait for each other."""
@@ -17,15 +17,6 @@ _MAX_BYTES = 64 * 1024 * 1024
 _SMALL_BYTES = 16 * 1024 * 1024
 # Seconds that a request waits for others before it is told to come back.
 _WAIT_SECONDS = 5.0
-
-
-class BusyError(UnavailableError):
-    """More is being received at once than there is memory for."""
-
-    problem = "busy"
-
-    def __init__(self) -> None:
-        super().__init__("too much is being received at once; send again in a moment")
 
 
 class Room:

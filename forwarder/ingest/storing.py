@@ -9,6 +9,7 @@ from forwarder.envelope import Checked, Refused
 from forwarder.errors import NoRoomForInvalidError, TooLargeError, UnavailableError
 from forwarder.ingest.answers import Answers
 from forwarder.ingest.intake import Intake
+from forwarder.problems import problem_type
 
 # Seconds between attempts to store while the queue cannot take events.
 _RETRY_SECONDS = 1.0
@@ -79,7 +80,7 @@ class Storing:
             await self._together(checked)
         except TooLargeError as error:
             if checked.events == 1:
-                await self._answers.refuse(numbers[0], error.status, error.message)
+                await self._answers.refuse(numbers[0], problem_type(TooLargeError).status, error.message)
                 return
             head, tail = checked.split()
             await self._apart(head, numbers[: head.events])

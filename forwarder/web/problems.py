@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
-from forwarder.errors import IntakeError, InvalidEventsError, UnavailableError
+from forwarder.errors import InvalidEventsError, RequestError, UnavailableError
+from forwarder.problems import problem_type
 
 
 def problem_response(
@@ -32,16 +33,17 @@ def internal_problem(status: int = 500) -> web.Response:
     return problem_response(status, "internal", "the forwarder has a bug; its log says more")
 
 
-def problem_of(error: IntakeError) -> web.Response:
-    """Build the answer for an error of the intake."""
+def problem_of(error: RequestError | UnavailableError) -> web.Response:
+    """Build the answer for an error that a client is told of."""
+    status, name, retry_after = problem_type(type(error))
     headers: dict[str, str] = {}
     extra: dict[str, Any] = {}
-    if isinstance(error, UnavailableError):
-        headers[hdrs.RETRY_AFTER] = str(error.retry_after)
-    if error.status == HTTPStatus.UNAUTHORIZED:
+    if retry_after is not None:
+        headers[hdrs.RETRY_AFTER] = str(retry_after)
+    if status == HTTPStatus.UNAUTHORIZED:
         headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
     if isinstance(error, InvalidEventsError):
         extra["errors"] = error.errors
     if error.hint:
         extra["hint"] = error.hint
-    return problem_response(error.status, error.problem, error.message, headers=headers, **extra)
+    return problem_response(status, name, error.message, headers=headers, **extra)

@@ -19,7 +19,7 @@ from typing import Any
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
 
-from forwarder.errors import IntakeError
+from forwarder.errors import ExpectationError, FieldsTooLargeError, RequestLineTooLongError
 from forwarder.web.headroom import Headroom
 from forwarder.web.problems import internal_problem, problem_of, problem_response
 
@@ -31,30 +31,6 @@ _MAX_LINE = 8192
 _MAX_FIELD = 8190
 # Header fields of one request.
 MAX_FIELDS = 128
-
-
-class ExpectationError(IntakeError):
-    """The client expects what this server does not know (RFC 9110 §10.1.1)."""
-
-    status = 417
-    problem = "expectation-failed"
-
-    def __init__(self, expected: str) -> None:
-        super().__init__(f"the expectation {expected!r} is not known", hint="send Expect: 100-continue or none")
-
-
-class TooLongError(IntakeError):
-    """The request line is too long."""
-
-    status = 414
-    problem = "uri-too-long"
-
-
-class FieldsTooLargeError(IntakeError):
-    """A header field is too long, or there are too many (RFC 6585 §5)."""
-
-    status = 431
-    problem = "header-fields-too-large"
 
 
 class CutOffError(HttpProcessingError):
@@ -164,7 +140,7 @@ class Protocol(web.RequestHandler):
 def _refusal(status: int, error: BaseException | None, message: str) -> web.Response:
     if isinstance(error, LineTooLong):
         if error.args[1] == _MAX_LINE:
-            return problem_of(TooLongError(f"the request line is longer than {_MAX_LINE:,} bytes"))
+            return problem_of(RequestLineTooLongError(f"the request line is longer than {_MAX_LINE:,} bytes"))
         return problem_of(FieldsTooLargeError(f"a header field is longer than {_MAX_FIELD:,} bytes"))
     if isinstance(error, BadHttpMessage) and message == "Too many headers received":
         return problem_of(FieldsTooLargeError(f"the request has more than {MAX_FIELDS} header fields"))

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from forwarder.envelope import Checked, Envelope, Refused
-from forwarder.errors import IntakeError
+from forwarder.errors import RequestError
+from forwarder.problems import problem_type
 from tests.events import loads
 from tests.reference import Good, RefusedError, Rules
 
@@ -73,7 +74,9 @@ def attempt(parse: Callable[[bytes], T], body: bytes) -> T | int:
     """Return what is made of a body, or the status with which it is refused."""
     try:
         return parse(body)
-    except (IntakeError, RefusedError) as error:
+    except RequestError as error:
+        return problem_type(type(error)).status
+    except RefusedError as error:
         return error.status
 
 

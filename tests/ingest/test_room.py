@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from forwarder.ingest.room import LARGE_BYTES, BusyError, Room
+from forwarder.errors import BusyError
+from forwarder.ingest.room import LARGE_BYTES, Room
 
 MIB = 1 << 20
 

@@ -10,11 +10,12 @@ import pytest
 from forwarder.errors import (
     DiskFullError,
     EventError,
-    IntakeError,
     InvalidEventsError,
     MalformedError,
     QueueFullError,
+    RequestError,
     UnauthorizedError,
+    UnavailableError,
 )
 from forwarder.web.problems import problem_of, problem_response
 
@@ -44,7 +45,9 @@ def content(body: object) -> dict[str, Any]:
         ),
     ],
 )
-def test_errors(error: IntakeError, status: int, headers: dict[str, str], members: dict[str, Any]) -> None:
+def test_errors(
+    error: RequestError | UnavailableError, status: int, headers: dict[str, str], members: dict[str, Any]
+) -> None:
     """An error becomes an answer with its status, its type, and what a client needs to go on."""
     response = problem_of(error)
     assert response.status == status

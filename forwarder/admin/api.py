@@ -40,7 +40,7 @@ from forwarder.admin.stream import stream_lines
 from forwarder.errors import ForbiddenError, MalformedError, NotConfiguredError, UnknownDestinationError
 from forwarder.model import INVALID, DeadFilter, State
 from forwarder.problems import TOLD
-from forwarder.queue.base import Queue
+from forwarder.queue.base import Inspection
 from forwarder.web.access import Access
 from forwarder.web.description import description_response
 from forwarder.web.problems import problem_of, problem_response
@@ -62,7 +62,7 @@ class AdminApi:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: Inspection,
         steering: Steering,
         reloads: Reloads,
         readmit: Callable[[DeadFilter], Awaitable[int]],

@@ -14,7 +14,7 @@ import structlog
 
 from forwarder.errors import DiskFullError, ShuttingDownError, StorageError
 from forwarder.model import DeadFilter
-from forwarder.queue.base import Queue
+from forwarder.queue.base import Inspection
 
 # Seconds between two looks: at most a minute, so that a short age is kept, too, and a tenth of it.
 _MOST_SECONDS = 60.0
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 class Cleaning:
     """`max_age` returns the age in seconds that is configured now, or None for never."""
 
-    def __init__(self, queue: Queue, max_age: Callable[[], float | None]) -> None:
+    def __init__(self, queue: Inspection, max_age: Callable[[], float | None]) -> None:
         self._queue = queue
         self._max_age = max_age
 

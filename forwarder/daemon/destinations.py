@@ -147,8 +147,9 @@ class Outlets:
         self._running[name].pump.resume()
 
     async def purge(self, name: str, wanted: EventFilter = EVERY_EVENT) -> int:
-        """Drop everything that waits, or some of it, counted as dropped; return how many."""
-        return await self._running[name].pump.purge(wanted)
+        """Drop all that is queued, or some of it, but for what is being sent at this moment; return how many events."""
+        async with self._running[name].pump.recalled():
+            return await self._queue.purge(name, wanted)
 
 
 def _status_of(pump: Pump) -> DestinationStatus:

@@ -12,7 +12,7 @@ from typing import assert_never
 from forwarder.delivery.expiry import expire
 from forwarder.delivery.sending import Result, Sending
 from forwarder.model import Batch, Outcome
-from forwarder.queue.base import Queue
+from forwarder.queue.base import Outbox
 
 # Failures in a row of a batch, at a destination that was reached, until it is tried in parts.
 _FAILURES = 3
@@ -21,7 +21,7 @@ _FAILURES = 3
 class Delivery:
     """The way of one batch: `prepare` it, `run` it, and in any case `give_back` what is left."""
 
-    def __init__(self, batch: Batch, *, queue: Queue, sending: Sending) -> None:
+    def __init__(self, batch: Batch, *, queue: Outbox, sending: Sending) -> None:
         self._batch: Batch | None = batch
         self._queue = queue
         self._sending = sending

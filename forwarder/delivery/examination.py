@@ -23,7 +23,7 @@ from forwarder.delivery.suspects import Suspect
 from forwarder.delivery.triage import InTurn, Nothing, Probe
 from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import Batch, Burial, Limits, Outcome
-from forwarder.queue.base import Queue
+from forwarder.queue.base import Outbox
 
 # Seconds before a storage that could not hand out a batch is asked again.
 _STORAGE_SECONDS = 1.0
@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 class Examination:
     """One stretch of trouble at one destination: `run` until it is over, or until everything is to be given back."""
 
-    def __init__(self, queue: Queue, sending: Sending) -> None:
+    def __init__(self, queue: Outbox, sending: Sending) -> None:
         self._queue = queue
         self._sending = sending
         self._name = sending.name
@@ -115,7 +115,7 @@ class Examination:
         self._is_probe = isinstance(step, Probe)
         if isinstance(step, InTurn):
             limits = Limits(step.events, self._link.capacity.limits.max_bytes)
-            return next(iter(await self._queue.next_batches(self._name, limits)), None)
+            return next(iter(await self._queue.take(self._name, limits)), None)
         found = await self._queue.take_at(self._name, step.position)
         self._triage.reached(step.position, found.position if found else None)
         return found

@@ -8,12 +8,12 @@ from forwarder.delivery.health import Link
 from forwarder.delivery.suspects import Suspect
 from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import Batch, Burial
-from forwarder.queue.base import Queue
+from forwarder.queue.base import Outbox
 
 log = structlog.get_logger(__name__)
 
 
-async def expire(name: str, queue: Queue, link: Link) -> None:
+async def expire(name: str, queue: Outbox, link: Link) -> None:
     """Bury what is too old, but for what is held by others than the suspects."""
     before = link.expires_before()
     if before is None:
@@ -31,7 +31,7 @@ async def expire(name: str, queue: Queue, link: Link) -> None:
         log.error("events.expired", destination=name, events=expired, hint="see forwarder dead list")
 
 
-def release(name: str, queue: Queue, suspects: list[Suspect]) -> None:
+def release(name: str, queue: Outbox, suspects: list[Suspect]) -> None:
     """Give events back to the queue of which only the places are known."""
     if suspects:
         queue.release(Batch(name, tuple(sorted(suspect.place for suspect in suspects)), b""))

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
@@ -29,12 +30,13 @@ from forwarder.delivery.delivery import Delivery
 from forwarder.delivery.examination import Examination
 from forwarder.delivery.expiry import release
 from forwarder.delivery.health import Link
+from forwarder.delivery.leases import renewed
 from forwarder.delivery.questions import Questions
 from forwarder.delivery.sending import Sending
 from forwarder.destination.http_put.client import Client
 from forwarder.errors import DiskFullError, StorageError
-from forwarder.model import EVERY_EVENT, Batch, EventFilter
-from forwarder.queue.base import Queue
+from forwarder.model import Batch
+from forwarder.queue.base import Outbox
 
 # The longest that a pump sleeps without looking: a wake-up can get lost, a timer cannot.
 _LOOK_AGAIN = 5.0
@@ -42,7 +44,7 @@ _LOOK_AGAIN = 5.0
 _TAKE = 2
 # Seconds that a pump which is replaced has to finish what it is sending; what is late is sent again by the next one.
 _RETIRE_SECONDS = 5.0
-# Seconds that a purge waits for batches to come back to the queue.
+# Seconds that whoever calls batches back waits for them to be in the queue again.
 _RECALL_SECONDS = 5.0
 # Seconds after which it is looked again whether the questions have had their turn.
 _TURN_SECONDS = 1.0
@@ -62,7 +64,7 @@ class Pump:
         self,
         name: str,
         config: DestinationConfig,
-        queue: Queue,
+        queue: Outbox,
         client: Client,
         sign: Callable[[bytes], bytes],
         *,
@@ -96,12 +98,13 @@ class Pump:
         """Go on, and try at once what was held."""
         self.link.resume()
 
-    async def purge(self, wanted: EventFilter = EVERY_EVENT) -> int:
-        """Drop all that is queued, or some of it, but for what is being sent at this moment; return how many events."""
+    @asynccontextmanager
+    async def recalled(self) -> AsyncIterator[None]:
+        """Have everything but what is being sent at this moment back in the queue, and take nothing meanwhile."""
         with self.link.gate.recalled():
             await self.link.gate.wait_recalled(_RECALL_SECONDS)
             release(self._name, self._queue, self.link.suspects.clear())
-            return await self._queue.purge(self._name, wanted)
+            yield
 
     def stop(self) -> None:
         """Deliver what waits, but end at the first failure instead of waiting."""
@@ -121,7 +124,7 @@ class Pump:
     async def run(self) -> None:
         """Deliver until stopped. Cancelled, it leaves what is unsettled in the queue."""
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with renewed(self._name, self._queue), asyncio.TaskGroup() as tasks:
                 questions = tasks.create_task(Questions(self._queue, self._sending).run(), name=f"ask-{self._name}")
                 await self._run(tasks)
                 questions.cancel()
@@ -163,7 +166,7 @@ class Pump:
         self.link.gate.took(_TAKE)
         try:
             limits = self.link.limits(self._queue.pending(self._name).events)
-            batches = await self._queue.next_batches(self._name, limits, _TAKE)
+            batches = await self._queue.take(self._name, limits, _TAKE)
         except (DiskFullError, StorageError) as error:
             log.error("batch.not_taken", destination=self._name, reason=error.message, hint=error.hint)  # noqa: TRY400
             self.link.gate.close_for(_STORAGE_SECONDS, held=False)

@@ -16,7 +16,7 @@ from forwarder.delivery.sending import Sending
 from forwarder.delivery.suspects import Suspect
 from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import Batch, Burial, Outcome
-from forwarder.queue.base import Queue
+from forwarder.queue.base import Outbox
 
 # The longest wait that is not looked at again: a wake-up can get lost, a timer cannot.
 _LOOK_AGAIN = 5.0
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 class Questions:
     """The suspects of one destination, one after the other: `run` until cancelled."""
 
-    def __init__(self, queue: Queue, sending: Sending) -> None:
+    def __init__(self, queue: Outbox, sending: Sending) -> None:
         self._queue = queue
         self._sending = sending
         self._link = sending.link

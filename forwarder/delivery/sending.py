@@ -13,7 +13,7 @@ from forwarder.delivery.health import Link
 from forwarder.destination.http_put.client import Answer, Client
 from forwarder.destination.http_put.responses import is_about_events, outcome_of
 from forwarder.model import Batch, Burial, Outcome
-from forwarder.queue.base import Queue
+from forwarder.queue.base import Outbox
 
 log = structlog.get_logger(__name__)
 
@@ -141,7 +141,7 @@ class Sending:
             return "failing"
         return "too_large" if result.outcome is Outcome.TOO_LARGE else "rejected"
 
-    async def bury(self, queue: Queue, batch: Batch, burial: Burial) -> None:
+    async def bury(self, queue: Outbox, batch: Batch, burial: Burial) -> None:
         """Settle events as dead."""
         log.warning(
             "event.dead",

@@ -14,7 +14,7 @@ import structlog
 from forwarder.envelope import Checked, Envelope, Refused, burials
 from forwarder.errors import NoRoomForInvalidError, ShareFullError, ShuttingDownError, TooLargeError
 from forwarder.model import INVALID
-from forwarder.queue.base import Queue
+from forwarder.queue.base import Inbox
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +34,8 @@ def accepted(checked: Checked, invalid: Sequence[Refused], *, with_ids: bool = F
 class Intake:
     """Accepts events for one configuration; `envelope` and `keeps_invalid` may be replaced while it runs."""
 
-    def __init__(self, queue: Queue, envelope: Envelope, *, keeps_invalid: bool = False) -> None:
-        self._queue = queue
+    def __init__(self, inbox: Inbox, envelope: Envelope, *, keeps_invalid: bool = False) -> None:
+        self._inbox = inbox
         self.envelope = envelope
         self.keeps_invalid = keeps_invalid
         """Whether what is no event is kept as a dead letter, unless a request says otherwise."""
@@ -55,10 +55,10 @@ class Intake:
         if not self._is_open:
             raise ShuttingDownError("the forwarder is shutting down")
         if not invalid:
-            await self._queue.append(checked.segments)
+            await self._inbox.append(checked.segments)
             return
         try:
-            await self._queue.append(checked.segments, burials(invalid, self.envelope.max_event_bytes))
+            await self._inbox.append(checked.segments, burials(invalid, self.envelope.max_event_bytes))
         except (ShareFullError, TooLargeError) as error:
             if isinstance(error, ShareFullError) and error.destination != INVALID:
                 raise
@@ -83,4 +83,4 @@ class Intake:
 
     async def wait_space(self, timeout: float) -> None:
         """Return when the queue may have space again, or after `timeout` seconds."""
-        await self._queue.wait_space(timeout)
+        await self._inbox.wait_space(timeout)

@@ -10,14 +10,14 @@ from forwarder.errors import RequestError
 from forwarder.ingest.intake import Intake
 from forwarder.model import INVALID, Burial, DeadFilter, DeadLetter
 from forwarder.problems import problem_type
-from forwarder.queue.base import Queue
+from forwarder.queue.base import Inspection
 
 # Letters, and bytes of them, that are checked and stored in one step.
 _STEP_LETTERS = 256
 _STEP_BYTES = 1024 * 1024
 
 
-async def readmit(queue: Queue, intake: Intake, wanted: DeadFilter) -> int:
+async def readmit(queue: Inspection, intake: Intake, wanted: DeadFilter) -> int:
     """Accept those of the wanted letters that pass now; return how many. The others stay, with what is wrong today.
 
     Raises UnavailableError or TooLargeError.
@@ -30,7 +30,7 @@ async def readmit(queue: Queue, intake: Intake, wanted: DeadFilter) -> int:
     return total
 
 
-async def _steps(queue: Queue, wanted: DeadFilter) -> AsyncIterator[list[DeadLetter]]:
+async def _steps(queue: Inspection, wanted: DeadFilter) -> AsyncIterator[list[DeadLetter]]:
     step, size = list[DeadLetter](), 0
     async for letter in queue.dead_letters(wanted):
         step.append(letter)
@@ -42,7 +42,7 @@ async def _steps(queue: Queue, wanted: DeadFilter) -> AsyncIterator[list[DeadLet
         yield step
 
 
-async def _again(queue: Queue, envelope: Envelope, letters: list[DeadLetter]) -> int:
+async def _again(queue: Inspection, envelope: Envelope, letters: list[DeadLetter]) -> int:
     passed, again = list[DeadLetter](), list[tuple[DeadLetter, Burial]]()
     data, routes = b"", list[tuple[str, ...]]()
     for letter in letters:

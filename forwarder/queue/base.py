@@ -1,16 +1,26 @@
-"""The contract of a queue. Every backend passes the same conformance tests.
+"""The contract of a queue: three ports, and what the daemon needs beside them.
 
-A queue keeps, for each destination, events in the order in which they were appended. A batch
-that was taken is *held* by its taker until it is settled or released; what is held is not handed
-out again and is not dropped, expired or purged. What is settled is gone for good; the counters
-move in the same transaction. A process that dies loses what it held back to the queue.
+Events come in through the `Inbox`, leave through the `Outbox`, and operators look after them through `Inspection`.
+A stage is given the port that it needs and knows nothing else of the queue; only the daemon has the whole `Queue`.
+Every backend passes the same conformance tests.
+
+A queue keeps, for each destination, events in the order in which they were appended. A batch that was taken is
+*leased* to its taker until it is settled or released: what is leased is not handed out again and is not dropped,
+expired or purged. A process that dies loses its leases, and its events are handed out again. A backend may let leases
+end, so that another process can take over; a taker renews them meanwhile. Where a lease ended all the same, its events
+are handed out again, perhaps delivered twice, and counted once.
+
+What is settled is gone for good, and its counters move in the same transaction. Calls take effect in the order in which
+they were made: whatever is awaited after a release finds the released events waiting. What `pending` and `stats` say of
+sizes and ages is an estimate, which a backend may make as exact as it can.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from types import TracebackType
+from typing import Final, Protocol, Self
 
 from forwarder.model import (
     EVERY_EVENT,
@@ -25,6 +35,9 @@ from forwarder.model import (
     Segment,
 )
 
+RENEW_SECONDS: Final = 20.0
+"""How often a taker renews its leases. A lease lasts at least three times as long, so that one renewal may fail."""
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -38,11 +51,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What of a destination waits and is not held.
+    """What of a destination waits and is not leased: an estimate, and never nothing where something waits for long.
 
-    `events` is exact; `bytes` is so up to the queue's look-ahead and at least that beyond it.
     `since` is the monotonic time at which the oldest of them was appended, or minus infinity for
-    events that were there before this process, or that were taken and given back: they are due.
+    events that were there before this process, or that were taken and released: they are due.
     """
 
     events: int
@@ -54,49 +66,66 @@ class Pending:
         return self.events >= limits.max_events or self.bytes >= limits.max_bytes
 
 
-class Queue(Protocol):
-    """A durable queue of events for a set of named destinations."""
+class Inbox(Protocol):
+    """Where events come in."""
 
     async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
         """Store all segments or none; durable on return. What is `dead` is accepted and dies at once.
 
         A dead segment counts for the share of its destination, which need not be one that is delivered to.
 
-        Raises QueueFullError, DiskFullError, StorageError or ShuttingDownError; nothing is stored then.
+        Raises QueueFullError, StorageError or ShuttingDownError; nothing is stored then. Raises
+        TooLargeError where the segments could never fit.
         """
 
-    async def next_batches(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
-        """Take the oldest events that are not held: a batch of as many as `limits` allow, at least one.
+    async def wait_space(self, timeout: float) -> None:
+        """Return when space may have become free, or after `timeout` seconds."""
+
+    def trouble(self) -> str | None:
+        """Return why events cannot be accepted just now, or None while they can."""
+
+
+class Outbox(Protocol):
+    """Where events leave."""
+
+    async def take(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
+        """Lease the oldest events that wait: a batch of as many as `limits` allow, at least one.
 
         Behind it come further ones, up to `at_most`, as long as they are full. An event over
         `limits.max_bytes` is handed out alone. Returns nothing where nothing waits.
         """
 
     async def take_at(self, destination: str, position: int) -> Batch | None:
-        """Take one event out of its turn: the first at or behind a position that is not held.
+        """Lease one event out of its turn: the first at or behind a position that waits.
 
-        Where there is none behind it, the last one that is not held; None where nothing waits, or it cannot be read.
+        Where there is none behind it, the last one that waits; None where nothing waits, or it cannot be read.
         """
 
     async def take_again(self, destination: str, positions: Sequence[int], max_bytes: int) -> list[Batch]:
-        """Return held events once more, a batch each, by position: those that fit into `max_bytes`, at least one.
+        """Return leased events once more, a batch each, by position: those that fit into `max_bytes`, at least one.
 
-        What cannot be read is left out; it is still held.
+        What cannot be read is left out; it is still leased.
+        """
+
+    async def renew(self, destination: str) -> None:
+        """Extend the leases on whatever this process has taken of a destination and neither settled nor released.
+
+        It costs nothing where leases do not end. Raises StorageError; the leases are then as they were.
         """
 
     async def settle(self, batch: Batch, burial: Burial | None = None) -> bool:
-        """Settle a held batch: delivered, or dead for the reason given. Durable on return.
+        """Settle a leased batch: delivered, or dead for the reason given. Durable on return.
 
         Tries until the storage takes it: a failing disk delays a settlement, it does not undo it.
-        Returns False where the queue is so full that it has no room for a dead letter: the batch is given back
-        then, as by `release`, and can be buried when there is room.
+        Returns False where the queue is so full that it has no room for a dead letter: the batch is released
+        then, and can be buried when there is room.
         """
 
     def release(self, batch: Batch) -> None:
-        """Give a held batch back; its events are handed out again, in their old places."""
+        """Give a leased batch back; its events are handed out again, in their old places."""
 
     def pending(self, destination: str) -> Pending:
-        """Return what waits for a destination."""
+        """Return what waits for a destination, without asking the storage."""
 
     async def wait(self, destination: str, timeout: float | None, enough: Limits | None = None) -> None:
         """Return when events came to an empty queue, or after `timeout` seconds.
@@ -107,26 +136,30 @@ class Queue(Protocol):
     def wake(self, destination: str) -> None:
         """Make `wait` return, now or the next time it is called."""
 
-    async def wait_space(self, timeout: float) -> None:
-        """Return when space may have become free, or after `timeout` seconds."""
-
     async def expire(self, destination: str, accepted_before: float, burial: Burial) -> int:
         """Move what waits and was accepted before that time to the dead letters; return how many.
 
         Where the queue has no room for dead letters, what is left stays queued.
         """
 
-    async def purge(self, destination: str, wanted: EventFilter = EVERY_EVENT) -> int:
-        """Drop what waits for a destination at this moment, or some of it, counted as dropped; return how many.
 
-        What is accepted from now on is not concerned, nor what is held.
-        """
+class Inspection(Protocol):
+    """What operators do: look at what is queued and dead, drop it, send it again."""
+
+    async def stats(self) -> QueueStats:
+        """Return the counters of every destination that the queue knows, all of one moment, and its size."""
 
     async def set_paused(self, destination: str, paused: bool) -> None:
         """Remember, across restarts, whether a destination is paused."""
 
     def peek(self, destination: str, limit: int | None) -> AsyncIterator[bytes]:
-        """Yield queued events (held ones too) from the oldest on, without taking them."""
+        """Yield queued events (leased ones too) from the oldest on, without taking them."""
+
+    async def purge(self, destination: str, wanted: EventFilter = EVERY_EVENT) -> int:
+        """Drop what waits for a destination at this moment, or some of it, counted as dropped; return how many.
+
+        What is accepted from now on is not touched, nor what is leased.
+        """
 
     def dead_letters(self, wanted: DeadFilter, limit: int | None = None) -> AsyncIterator[DeadLetter]:
         """Yield dead letters from the oldest on."""
@@ -148,20 +181,24 @@ class Queue(Protocol):
 
         Those that `passed` leave their account as delivered, and `segments` are accepted in their place; those that
         died `again` do so for another reason, under a new number. Returns False, having changed nothing, where one of
-        them is gone meanwhile. Raises as `append` does.
+        them is gone meanwhile. Raises as `Inbox.append` does.
         """
 
     async def purge_dead(self, wanted: DeadFilter) -> int:
         """Drop dead letters, counted as dropped; return how many."""
 
-    def trouble(self) -> str | None:
-        """Return why events cannot be accepted just now, or None while they can."""
 
-    async def stats(self) -> QueueStats:
-        """Return the counters of every destination that the queue knows, and its size."""
+class Queue(Inbox, Outbox, Inspection, Protocol):
+    """A durable queue of events for a set of named destinations, to be used as `async with`."""
 
     async def configure(self, shares: dict[str, Share]) -> Sequence[str]:
         """Set the destinations that take events; return the names of others that still hold events or dead letters."""
 
     async def close(self) -> None:
         """Finish what was submitted and close. Later calls raise ShuttingDownError."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import structlog.testing
 from aiohttp import web
@@ -64,7 +65,7 @@ class MemoryQueue:
             lines = segment.data.split(b"\n")[:-1]
             self.kept.setdefault(segment.destination, Kept()).events.extend(lines)
 
-    async def next_batches(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
+    async def take(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
         return []
 
     async def take_at(self, destination: str, position: int) -> Batch | None:
@@ -72,6 +73,9 @@ class MemoryQueue:
 
     async def take_again(self, destination: str, positions: Sequence[int], max_bytes: int) -> list[Batch]:
         return []
+
+    async def renew(self, destination: str) -> None:
+        return
 
     async def settle(self, batch: Batch, burial: Burial | None = None) -> bool:
         raise AssertionError("no batch was handed out")
@@ -178,6 +182,12 @@ class MemoryQueue:
             dropped=kept.dropped,
             oldest_accepted_at=NOW - 60 if queued else None,
         )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return
 
     async def configure(self, shares: dict[str, Share]) -> Sequence[str]:
         return sorted(self.kept.keys() - shares.keys())

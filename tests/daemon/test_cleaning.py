@@ -23,7 +23,7 @@ async def with_letters(path: Path, times: list[float], monkeypatch: pytest.Monke
     for number, died_at in enumerate(times):
         monkeypatch.setattr("forwarder.queue.sqlite.burying.time", lambda died_at=died_at: died_at)
         await queue.append([segment(number)])
-        [batch] = await queue.next_batches("main", LIMITS)
+        [batch] = await queue.take("main", LIMITS)
         await queue.settle(batch, Burial("rejected"))
     return queue
 

@@ -146,6 +146,11 @@ class Line:
         """Queue numbered events."""
         await self.queue.append([segment(first, count, filler)])
 
+    async def purge(self) -> int:
+        """Drop what is queued and not being sent; return how many events."""
+        async with self.pump.recalled():
+            return await self.queue.purge("main")
+
     async def account(self) -> Counters:
         """Return the counters; their identity is checked each time."""
         found = (await self.queue.stats()).destinations["main"]

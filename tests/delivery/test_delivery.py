@@ -262,7 +262,7 @@ class TestRejected:
         line.start()
         await until(lambda: len(line.pump.link.suspects) == 1)
         assert (await line.account()).queued == 1
-        assert await line.pump.purge() == 1
+        assert await line.purge() == 1
         assert (await line.account()).dropped == 1
         await line.append(6, 3)
         await until(lambda: line.arrived[-1] == 8)

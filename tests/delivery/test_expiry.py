@@ -37,7 +37,7 @@ async def test_what_is_set_aside_expires_too(make_line: MakeLine) -> None:
     line = await make_line(retry=RetryConfig(initial=1.0, max=1.0, give_up_after=0.1))
     pump = line.build()
     await line.append(0, 3)
-    [batch] = await line.queue.next_batches("main", Limits(1, 1 << 20))
+    [batch] = await line.queue.take("main", Limits(1, 1 << 20))
     pump.link.suspects.doubt(Suspect(batch.slices[0], "rejected", 400, "no"), 0.0, failed=False)
     pump.link.suspects.taken(0.0)
     await asyncio.sleep(0.2)
@@ -51,7 +51,7 @@ async def test_places_are_given_back(make_line: MakeLine) -> None:
     """What is released is waiting in its place again."""
     line = await make_line()
     await line.append(0, 3)
-    batches = await line.queue.next_batches("main", Limits(1, 1 << 20), 2)
+    batches = await line.queue.take("main", Limits(1, 1 << 20), 2)
     release("main", line.queue, [Suspect(batch.slices[0], "rejected", 400, "no") for batch in reversed(batches)])
-    [found] = await line.queue.next_batches("main", Limits(10, 1 << 20))
+    [found] = await line.queue.take("main", Limits(10, 1 << 20))
     assert found.events == 3

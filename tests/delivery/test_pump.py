@@ -275,14 +275,14 @@ class TestPurge:
         """With nothing queued there is nothing to drop."""
         line = await make_line()
         line.start()
-        assert await line.pump.purge() == 0
+        assert await line.purge() == 0
 
     async def test_waiting_for_more(self, make_line: MakeLine) -> None:
         """What waits for its batch to fill is dropped; what comes later is delivered."""
         line = await make_line(batch=NEVER)
         line.start()
         await line.append(0, 10)
-        assert await line.pump.purge() == 10
+        assert await line.purge() == 10
         await line.append(10, 5)
         line.pump.flush()
         await line.empty()
@@ -297,7 +297,7 @@ class TestPurge:
         await line.append(0, count)
         line.start(batch=BatchConfig(max_events=10, max_age=0))
         await line.in_state(state)
-        assert await line.pump.purge() == count
+        assert await line.purge() == count
         line.pump.resume()
         await line.append(count)
         await line.empty()
@@ -312,7 +312,7 @@ class TestPurge:
         await line.in_state("backing_off")
         others = [asyncio.create_task(line.queue.set_paused("main", False)) for _ in range(200)]
         await asyncio.sleep(0)
-        assert await line.pump.purge() == 10
+        assert await line.purge() == 10
         await asyncio.gather(*others)
         assert (await line.account()).queued == 0
 
@@ -321,7 +321,7 @@ class TestPurge:
         line = await make_line()
         await line.append(0, 10)
         line.start(paused=True)
-        assert await line.pump.purge() == 10
+        assert await line.purge() == 10
 
     async def test_sending(self, make_line: MakeLine) -> None:
         """What is being sent is finished; everything else is dropped at once, the signed batches too."""
@@ -330,7 +330,7 @@ class TestPurge:
         line.start(batch=BatchConfig(max_events=10, max_age=0))
         await sending(line, waiting=10)
         began = time.monotonic()
-        assert await line.pump.purge() == 40
+        assert await line.purge() == 40
         assert time.monotonic() - began < 4
         assert (await line.account()).queued == 10
 
@@ -338,7 +338,7 @@ class TestPurge:
         """A batch that is being taken at that moment is dropped, too."""
         line = await make_line()
         taken, may_go_on = asyncio.Event(), asyncio.Event()
-        take = line.queue.next_batches
+        take = line.queue.take
 
         async def slowly(destination: str, limits: Limits, at_most: int) -> list[Batch]:
             batches = await take(destination, limits, at_most)
@@ -346,11 +346,11 @@ class TestPurge:
             await may_go_on.wait()
             return batches
 
-        monkeypatch.setattr(line.queue, "next_batches", slowly)
+        monkeypatch.setattr(line.queue, "take", slowly)
         await line.append(0, 10)
         line.start()
         await taken.wait()
-        purge = asyncio.create_task(line.pump.purge())
+        purge = asyncio.create_task(line.purge())
         await asyncio.sleep(0)
         may_go_on.set()
         assert await purge == 10
@@ -461,7 +461,7 @@ class TestOrderAtTheSeam:
     async def test_a_batch_given_back_goes_first(self, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch) -> None:
         """A batch that goes back while the next one is being taken is sent before that one."""
         line = await make_line("503:900", retry=SLOW)
-        take = line.queue.next_batches
+        take = line.queue.take
         taken, may_go_on = asyncio.Event(), asyncio.Event()
         calls = 0
 
@@ -474,7 +474,7 @@ class TestOrderAtTheSeam:
                 await may_go_on.wait()
             return batches
 
-        monkeypatch.setattr(line.queue, "next_batches", second_one_slowly)
+        monkeypatch.setattr(line.queue, "take", second_one_slowly)
         await line.append(0, 20)
         # One full batch is taken at a time.
         monkeypatch.setattr("forwarder.delivery.pump._TAKE", 1)
@@ -532,14 +532,14 @@ class TestFailingStorage:
         """A storage that cannot hand out a batch is asked again, and deliveries under way are not disturbed."""
         monkeypatch.setattr("forwarder.delivery.pump._STORAGE_SECONDS", 0.01)
         line = await make_line()
-        take, failures = line.queue.next_batches, iter([True, True])
+        take, failures = line.queue.take, iter([True, True])
 
         async def failing(destination: str, limits: Limits, at_most: int) -> list[Batch]:
             if next(failures, False):
                 raise StorageError("the disk is gone")
             return await take(destination, limits, at_most)
 
-        monkeypatch.setattr(line.queue, "next_batches", failing)
+        monkeypatch.setattr(line.queue, "take", failing)
         await line.append(0, 10)
         line.start()
         await line.empty()

@@ -36,7 +36,7 @@ async def account(queue: Queue, destination: str = "main") -> Counters:
 
 async def next_batch(queue: Queue, name: str, limits: Limits) -> Batch | None:
     """Take one batch."""
-    return next(iter(await queue.next_batches(name, limits)), None)
+    return next(iter(await queue.take(name, limits)), None)
 
 
 async def drain(queue: Queue, limits: Limits = LIMITS, destination: str = "main") -> list[int]:

@@ -78,13 +78,13 @@ class TestLimits:
         queue = await open_queue()
         await queue.append([segment(0, 25)])
         limits = Limits(10, 1 << 20)
-        first = await queue.next_batches("main", limits, 5)
+        first = await queue.take("main", limits, 5)
         assert [numbers(batch.data) for batch in first] == [list(range(10)), list(range(10, 20))]
-        assert [batch.events for batch in await queue.next_batches("main", limits, 5)] == [5]
-        assert await queue.next_batches("main", limits, 5) == []
+        assert [batch.events for batch in await queue.take("main", limits, 5)] == [5]
+        assert await queue.take("main", limits, 5) == []
         for batch in first:
             queue.release(batch)
-        assert [batch.events for batch in await queue.next_batches("main", limits, 5)] == [10, 10]
+        assert [batch.events for batch in await queue.take("main", limits, 5)] == [10, 10]
 
     async def test_bytes_of_the_array(self, open_queue: OpenQueue) -> None:
         """The JSON array of a batch is never larger than `max_bytes`, and as large as it can be."""

@@ -175,7 +175,7 @@ class SqliteQueue:
         if segments or dead:
             await self._commit.submit(lambda store: admission.append(store, segments, dead), size=size)
 
-    async def next_batches(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
+    async def take(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
         """Take the oldest events that are not held: a batch as large as `limits` allow, and full ones behind it."""
         return await self._taken(lambda store: take(store, destination, limits, at_most))
 
@@ -194,6 +194,9 @@ class SqliteQueue:
             lambda store: apart.take_again(store, destination, positions, max_bytes), is_write=False
         )
         return batches
+
+    async def renew(self, destination: str) -> None:
+        """Do nothing: what this process has taken is leased to it for as long as it lives."""
 
     async def _taken(self, take: Callable[[Store], list[Batch]]) -> list[Batch]:
         taking = self._commit.submit(take, is_write=False)

@@ -73,7 +73,7 @@ async def check_letters(path: Path) -> None:
     found = [await account(queue, name) for name in ("main", "other")]
     assert [one.dead for one in found] == [LETTERS // 2, LETTERS // 2 - 1]
     await queue.append([segment(0)])
-    [batch] = await queue.next_batches("main", LIMITS)
+    [batch] = await queue.take("main", LIMITS)
     await queue.settle(batch, Burial("rejected"))
     assert [letter.id async for letter in queue.dead_letters(DeadFilter(reason="rejected"))][-1] == LETTERS + 1
     assert await queue.purge_dead(DeadFilter()) == LETTERS

@@ -438,7 +438,7 @@ async def test_a_full_queue_that_dies_and_is_replayed(tmp_path: Path, each: int,
         replayed = await queue.replay(DeadFilter())
         assert replayed == sum(found.accepted for found in before)
     for name in ("main", "small"):
-        while batches := await queue.next_batches(name, Limits(3, 1 << 20)):
+        while batches := await queue.take(name, Limits(3, 1 << 20)):
             if not await queue.settle(batches[0], Burial("rejected", 400, "y" * 500)):
                 break
             if (await account(queue, name)).dead > 600:

@@ -25,7 +25,7 @@ from forwarder import running
 from forwarder.cli.options import config_option
 from forwarder.cli.trial import Occupant, try_address
 from forwarder.cli.whereabouts import CREDENTIALS
-from forwarder.config import Config, DestinationConfig, config_file, format_size, load, token
+from forwarder.config import Config, DestinationConfig, config_file, format_size, load, token, warnings
 from forwarder.daemon.assembly import load_signer
 from forwarder.destination.http_put.client import Client
 from forwarder.destination.http_put.tls import tls_context
@@ -96,7 +96,7 @@ def _become(user: str) -> None:
 def _checks(config: Config, note: running.Running | None, *, remote: bool) -> Iterator[Line]:
     yield _speaks_for()
     yield "ok", f"configuration: {_count(len(config.destinations), 'destination')}"
-    for words in config.warnings():
+    for words in warnings(config):
         yield "note", words
     for name, destination in config.destinations.items():
         yield from _check(f"destination {name}, key", partial(_key, destination))

@@ -10,7 +10,7 @@ import click
 
 from forwarder.cli.options import config_option
 from forwarder.cli.whereabouts import CREDENTIALS
-from forwarder.config import json_schema, load, starter, to_yaml
+from forwarder.config import json_schema, load, starter, to_yaml, warnings
 from forwarder.errors import InputOutputError
 
 
@@ -25,7 +25,7 @@ def show_command(config_path: Path | None) -> None:
     """Print the effective configuration, with defaults and environment applied and secrets masked."""
     effective = load(config_path, {**CREDENTIALS, **os.environ})
     click.echo(to_yaml(effective), nl=False)
-    for warning in effective.warnings():
+    for warning in warnings(effective):
         click.echo(f"warning: {warning}", err=True)
 
 

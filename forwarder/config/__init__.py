@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from forwarder.config.addresses import parse_address
 from forwarder.config.credentials import secret, token
-from forwarder.config.doors import open_to_all
 from forwarder.config.loading import config_file, load
 from forwarder.config.mistakes import SettingError
 from forwarder.config.rendering import json_schema, starter, to_yaml
@@ -21,7 +20,6 @@ from forwarder.config.schema import (
     Config,
     DestinationConfig,
     IngestConfig,
-    ListenConfig,
     LogConfig,
     QueueConfig,
     RetryConfig,
@@ -31,6 +29,7 @@ from forwarder.config.schema import (
     TlsConfig,
 )
 from forwarder.config.units import format_duration, format_size, parse_duration, parse_size
+from forwarder.config.warnings import open_to_all, warnings
 
 __all__ = [
     "AdminConfig",
@@ -38,7 +37,6 @@ __all__ = [
     "Config",
     "DestinationConfig",
     "IngestConfig",
-    "ListenConfig",
     "LogConfig",
     "QueueConfig",
     "RetryConfig",
@@ -60,4 +58,5 @@ __all__ = [
     "starter",
     "to_yaml",
     "token",
+    "warnings",
 ]

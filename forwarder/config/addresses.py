@@ -137,8 +137,3 @@ def split_url(text: str, *, example: str) -> SplitResult:
     if "#" in text:
         raise SettingError("the URL has a fragment (#…), which is never sent", "Leave out the # and what follows it.")
     return parts
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host of a URL is this machine."""
-    return Address(host=host).is_loopback

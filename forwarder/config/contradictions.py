@@ -54,12 +54,13 @@ def _listeners(config: Config) -> Iterator[Contradiction]:
             )
         for other_path, other in taken:
             if _collide(address, other):
-                remedy = "Give each its own address."
-                yield Contradiction((path, other_path), f"{address} is taken by {other_path} ({other})", remedy)
+                problem = f"{address} is taken by {other_path} ({other})"
+                yield Contradiction((path, other_path), problem, "Give each its own address.")
         taken.append((path, address))
         if address.path is not None and _file(address.path) in _queue_files(config):
-            remedy = "Give the socket another path."
-            yield Contradiction((path, "queue.path"), f"{address.path} belongs to the queue", remedy)
+            yield Contradiction(
+                (path, "queue.path"), f"{address.path} belongs to the queue", "Give the socket another path."
+            )
 
 
 def _addresses(config: Config) -> Iterator[tuple[str, Address]]:
@@ -101,7 +102,7 @@ def _queue_files(config: Config) -> set[str]:
 
 
 def _files(config: Config) -> Iterator[Contradiction]:
-    """What is no queue and stands in its place would be taken for a damaged one."""
+    """A key or a token in the place of the queue would be taken for a damaged queue."""
     given = {"ingest.token_file": config.ingest.token_file, "admin.token_file": config.admin.token_file}
     for name, destination in config.destinations.items():
         path, signing, tls = f"destinations.{name}", destination.signing, destination.tls
@@ -114,24 +115,25 @@ def _files(config: Config) -> Iterator[Contradiction]:
         }
     for path, file in given.items():
         if file is not None and _file(str(file)) in _queue_files(config):
-            remedy = "Give the queue a file of its own, such as /var/lib/forwarder/queue.db."
-            yield Contradiction(("queue.path", path), f"{file} is the file of {path}, too", remedy)
+            yield Contradiction(
+                ("queue.path", path),
+                f"{file} is the file of {path}, too",
+                "Give the queue a file of its own, such as /var/lib/forwarder/queue.db.",
+            )
 
 
 def _sizes(config: Config) -> Iterator[Contradiction]:
-    event, request = config.ingest.max_event_bytes, config.ingest.max_request_bytes
-    if event > request:
-        yield Contradiction(
-            ("ingest.max_event_bytes", "ingest.max_request_bytes"),
-            f"{format_size(event)} is more than ingest.max_request_bytes ({format_size(request)})",
-            "An event must fit into a request: lower the one or raise the other.",
-        )
-    if event > config.queue.max_bytes:
-        yield Contradiction(
-            ("ingest.max_event_bytes", "queue.max_bytes"),
-            f"{format_size(event)} is more than queue.max_bytes ({format_size(config.queue.max_bytes)})",
-            "An event must fit into the queue: lower the one or raise the other.",
-        )
+    event = config.ingest.max_event_bytes
+    for path, limit, place in (
+        ("ingest.max_request_bytes", config.ingest.max_request_bytes, "a request"),
+        ("queue.max_bytes", config.queue.max_bytes, "the queue"),
+    ):
+        if event > limit:
+            yield Contradiction(
+                ("ingest.max_event_bytes", path),
+                f"{format_size(event)} is more than {path} ({format_size(limit)})",
+                f"An event must fit into {place}: lower the one or raise the other.",
+            )
 
 
 def _destination(path: str, destination: DestinationConfig, queue_bytes: int) -> Iterator[Contradiction]:

@@ -164,12 +164,7 @@ def _without_quotations(message: str) -> str:
     return _quotations.sub(lambda found: found[0] if _harmless.fullmatch(found[0]) else "", message)
 
 
-def dump(value: Any) -> str:
-    """Return plain values as YAML, in the order in which they are."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000)
-
-
-def dump_inline(value: Any) -> str:
-    """Return a plain value as YAML on one line."""
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=True)
-    return text.removesuffix("...\n").strip()
+def dump(value: Any, *, inline: bool = False) -> str:
+    """Return plain values as YAML, in the order in which they are; `inline` on one line, without its end."""
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=inline)
+    return text.removesuffix("...\n").strip() if inline else text

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from forwarder.config.containers import ListOf, MapOf, Maybe
 from forwarder.config.document import Items, Node, Scalar, Section, parse
-from forwarder.config.kinds import Leaf
+from forwarder.config.groups import Group, TaggedUnion, hides
 from forwarder.config.mistakes import SettingError, did_you_mean
-from forwarder.config.shapes import Group, Kind, ListOf, MapOf, Maybe, TaggedUnion, hides
+from forwarder.config.reading import Kind
+from forwarder.config.values import Leaf
 from forwarder.errors import Problem
 
 PREFIX = "FORWARDER_"
@@ -29,15 +31,19 @@ _service_link = re.compile(
 
 def overlay(root: Section, kind: Group[Any], environ: Mapping[str, str], problems: list[Problem]) -> Section:
     """Return the document with the settings of the environment put in; mistakes go to `problems`."""
+    # What a variable means can depend on a word that another one sets: the words are looked up in a draft.
+    draft = _overlay(root, None, kind, environ, [])
+    return _overlay(root, draft, kind, environ, problems)
+
+
+def _overlay(
+    root: Section, draft: Section | None, kind: Group[Any], environ: Mapping[str, str], problems: list[Problem]
+) -> Section:
     named: dict[tuple[str, ...], str] = {}
-    # A variable that names a whole group comes before those that name its parts; and the word that tells what a group
-    # can have comes before the rest of it.
-    tags = tuple(f"__{tag}" for tag in set(_tags(kind)))
-    for name in sorted(
-        filter(_is_setting, environ), key=lambda name: (name.count("__"), not name.lower().endswith(tags), name)
-    ):
+    # A variable that names a whole group comes before those that name its parts.
+    for name in sorted(filter(_is_setting, environ), key=lambda name: (name.count("__"), name)):
         try:
-            path, setting = _find(kind, name.removeprefix(PREFIX).split("__"), root)
+            path, setting = _find(kind, name.removeprefix(PREFIX).split("__"), draft or root)
         except SettingError as mistake:
             problems.append(Problem(name, "", mistake.problem, mistake.remedy))
             continue
@@ -62,22 +68,22 @@ def _find(kind: Kind[Any], parts: list[str], node: Node | None) -> tuple[tuple[s
     """
     if not parts:
         return (), kind
-    entries = node.entries if isinstance(node, Section) else {}
+    present = node.entries if isinstance(node, Section) else {}
     match kind:
         case TaggedUnion():
             found = (_find(group, parts, node) for group in kind.likely(node))
-            return next(filter(lambda each: each[1] is not None, found), ((), None))
+            return next((each for each in found if each[1] is not None), ((), None))
         case Group(settings=settings):
             name = _same(parts[0], settings)
             inner = settings[name].kind if name else None
         case MapOf(kind=inner, key=key):
             choices = key.schema().get("enum")
-            name = _same(parts[0], choices or entries) or ("" if choices else parts[0].lower())
+            name = _same(parts[0], choices or present) or ("" if choices else parts[0].lower())
         case _:
             return (), None
     if not name or inner is None:
         return (), None
-    path, setting = _find(inner, parts[1:], entries.get(name))
+    path, setting = _find(inner, parts[1:], present.get(name))
     return (name, *path), setting
 
 
@@ -90,44 +96,27 @@ def _same(word: str, names: Iterable[str]) -> str | None:
 
 
 def _unknown(name: str, kind: Group[Any], root: Section) -> Problem:
-    known = list(_variables(kind, PREFIX.removesuffix("_"), root, first=True))
+    known = [f"{PREFIX}{'__'.join(parts).upper()}" for parts in _names(kind, root) if parts]
     remedy = did_you_mean(name, known) or "Unset it. "
     return Problem(
         name, "", "names no setting", f"{remedy}Two underscores part the levels: FORWARDER_QUEUE__MAX_BYTES."
     )
 
 
-def _variables(kind: Kind[Any], prefix: str, node: Node | None, *, first: bool = False) -> Iterator[str]:
-    """Yield the names of all variables that there could be."""
-    entries = node.entries if isinstance(node, Section) else {}
-    parts: Mapping[str, Kind[Any]] = {}
+def _names(kind: Kind[Any], node: Node | None) -> Iterator[tuple[str, ...]]:
+    """Yield the path of each setting that there could be, and of each group."""
+    present = node.entries if isinstance(node, Section) else {}
+    inner: list[tuple[str, Kind[Any]]] = []
     match kind:
         case TaggedUnion(groups=groups):
-            for group in groups.values():
-                yield from _variables(group, prefix, node, first=first)
-            return
+            inner = [(name, setting.kind) for group in groups.values() for name, setting in group.settings.items()]
         case Group(settings=settings):
-            parts = {name: setting.kind for name, setting in settings.items()}
+            inner = [(name, setting.kind) for name, setting in settings.items()]
         case MapOf():
-            parts = dict.fromkeys(kind.key.schema().get("enum") or entries or ["MAIN"], kind.kind)
-    if not first:
-        yield prefix
-    for name, inner in parts.items():
-        yield from _variables(inner, f"{prefix}{'_' if first else '__'}{name.upper()}", entries.get(name))
-
-
-def _tags(kind: Kind[Any]) -> Iterator[str]:
-    """Yield the names of the settings that tell the groups of a union apart."""
-    match kind:
-        case MapOf(kind=inner):
-            yield from _tags(inner)
-        case TaggedUnion():
-            yield kind.tag
-            for group in kind.groups.values():
-                yield from _tags(group)
-        case Group(settings=settings):
-            for setting in settings.values():
-                yield from _tags(setting.kind)
+            inner = [(name, kind.kind) for name in kind.key.schema().get("enum") or present or ["main"]]
+    yield ()
+    for name, each in inner:
+        yield from ((name, *rest) for rest in _names(each, present.get(name)))
 
 
 def _node(

@@ -14,10 +14,10 @@ from forwarder import files
 from forwarder.config.contradictions import contradictions
 from forwarder.config.document import Section, parse
 from forwarder.config.environment import CONFIG_FILE, overlay
-from forwarder.config.kinds import describe
-from forwarder.config.mistakes import SettingError
+from forwarder.config.groups import Group, hides
+from forwarder.config.reading import Reading
 from forwarder.config.schema import Config
-from forwarder.config.shapes import Group, Reading, hides
+from forwarder.config.values import describe
 from forwarder.errors import ConfigError, FileError, Problem
 
 DEFAULT_PATH = Path("/etc/forwarder/forwarder.yaml")
@@ -45,7 +45,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     config = _CONFIG.read(root, "", reading)
     for found in contradictions(config):
         if not any(map(reading.failed, found.paths)):
-            reading.refuse(found.paths[0], reading.source(found.paths[0]), SettingError(found.problem, found.remedy))
+            place = found.paths[0]
+            problems.append(Problem(reading.source(place), place, found.problem, found.remedy))
     if problems:
         raise ConfigError(problems)
     return config
@@ -60,16 +61,19 @@ def _root(path: Path | None, environ: Mapping[str, str], problems: list[Problem]
     """Return the document of the file; None if there is none and none is needed, or if it cannot be read."""
     file = config_file(path, environ)
     is_chosen = path is not None or bool(environ.get(CONFIG_FILE))
+    content = b""
     try:
-        text = _text(file)
+        content = files.read_through_pipe(file, _MAX_FILE_BYTES)
+        text = content.decode("utf-8-sig")
     except FileError as error:
         if error.is_missing and not is_chosen and _names_destination(environ):
             return None
         remedy = _how_to_begin(file) if error.is_missing else f"Hint: {error.hint}"
         problems.append(Problem(str(file), "", error.problem, remedy))
         return None
-    except SettingError as mistake:
-        problems.append(Problem(str(file), "", mistake.problem, mistake.remedy))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        problems.append(Problem(str(file), "", f"the file is not UTF-8 (line {line})", "Save it in UTF-8."))
         return None
     known = len(problems)
     node = parse(text, lambda line: f"{file}:{line}", problems, hides=partial(hides, _CONFIG))
@@ -83,16 +87,6 @@ def _root(path: Path | None, environ: Mapping[str, str], problems: list[Problem]
     elif len(problems) == known:
         problems.append(Problem(str(file), "", "the file is empty", _how_to_begin(file)))
     return None
-
-
-def _text(file: Path) -> str:
-    """Return the content of the file. Raises FileError, SettingError."""
-    content = files.read_through_pipe(file, _MAX_FILE_BYTES)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise SettingError(f"the file is not UTF-8 (line {line})", "Save it in UTF-8.") from None
 
 
 def _names_destination(environ: Mapping[str, str]) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from forwarder.config.document import dump, dump_inline
+from forwarder.config.containers import MapOf
+from forwarder.config.document import dump
+from forwarder.config.groups import Group, Setting, TaggedUnion, stand_in
 from forwarder.config.schema import Config, DestinationConfig, SigningConfig
-from forwarder.config.shapes import Group, MapOf, Setting, TaggedUnion
 
 _CONFIG = Group(Config)
 _WIDTH = 110
@@ -54,7 +55,7 @@ def commented(kind: Group[Any] | TaggedUnion[Any], value: object, indent: str = 
     for word, group in kind.groups.items():
         if word != used:
             yield f"{indent}# With `{kind.tag}: {word}`, in place of these:"
-            yield from (f"{indent}#{line}" for line in commented(group, group.fallback(), " "))
+            yield from (f"{indent}#{line}" for line in commented(group, stand_in(group), " "))
 
 
 def _setting(setting: Setting, value: Any, indent: str) -> Iterator[str]:
@@ -71,4 +72,4 @@ def _setting(setting: Setting, value: Any, indent: str) -> Iterator[str]:
                 yield f"{indent}  {key}:"
                 yield from commented(kind, entry, indent + "    ")
         case kind:
-            yield f"{indent}{setting.name}: {dump_inline(kind.show(value))}"
+            yield f"{indent}{setting.name}: {dump(kind.show(value), inline=True)}"

@@ -6,19 +6,16 @@ descriptions appear in the reference file and in the JSON Schema.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
-from urllib.parse import urlsplit
 
-from forwarder.config.addresses import is_loopback
-from forwarder.config.doors import open_doors
+from forwarder.config.containers import ListOf, MapOf, Maybe
 from forwarder.config.files import FileMode, FilePath, GroupName, ListenAddress, SecretPath
-from forwarder.config.kinds import Duration, Flag, Number, OneOf, Size, Text, Whole
-from forwarder.config.shapes import Group, ListOf, MapOf, Maybe, TaggedUnion
+from forwarder.config.groups import Group, TaggedUnion
+from forwarder.config.http import HeaderName, HeaderValue, OutcomeWord, ProxyUrl, Status, Url
 from forwarder.config.units import GIB, KIB, MIB
-from forwarder.config.web import HeaderName, HeaderValue, OutcomeWord, ProxyUrl, Status, Url
+from forwarder.config.values import Duration, Flag, Number, OneOf, Size, Text, Whole
 from forwarder.model import Address, Outcome
 
 # A millisecond: anything shorter would be a busy loop by another name.
@@ -51,19 +48,8 @@ _token_file = Maybe(SecretPath(example="/etc/forwarder/token"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListenConfig:
-    """Where to listen."""
-
-    listen: Annotated[
-        tuple[Address, ...],
-        _addresses,
-        "Addresses: unix:/absolute/path or tcp:HOST:PORT, IPv6 hosts in brackets; [] switches this off.",
-    ] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpConfig(ListenConfig):
-    """Where the intake over HTTP listens."""
+class HttpConfig:
+    """Intake over HTTP: POST /v1/events."""
 
     listen: Annotated[
         tuple[Address, ...],
@@ -73,8 +59,8 @@ class HttpConfig(ListenConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamConfig(ListenConfig):
-    """Where the intake of one event a line listens."""
+class StreamConfig:
+    """Intake over a socket, one event a line."""
 
     listen: Annotated[tuple[Address, ...], _addresses, "Addresses as for HTTP; [] switches the stream off."] = (
         Address(path="/run/forwarder/stream.sock"),
@@ -85,8 +71,8 @@ class StreamConfig(ListenConfig):
 class IngestConfig:
     """The intake: how applications hand in events."""
 
-    http: Annotated[ListenConfig, Group(HttpConfig), "Intake over HTTP: POST /v1/events."] = HttpConfig()
-    stream: Annotated[ListenConfig, Group(StreamConfig), "Intake over a socket, one event a line."] = StreamConfig()
+    http: HttpConfig = HttpConfig()
+    stream: StreamConfig = StreamConfig()
     socket_mode: Annotated[
         int, FileMode(), "Who may send: the file mode of these unix sockets, in octal and in quotes."
     ] = 0o660
@@ -395,27 +381,3 @@ class Config:
         Duration(at_least=0, example="20s"),
         "How long a stop waits for what is under way; the rest stays queued.",
     ] = 20.0
-
-    def warnings(self) -> list[str]:
-        """Return what is allowed and yet probably not meant, one sentence each."""
-        ingest = {"ingest.http": self.ingest.http.listen, "ingest.stream": self.ingest.stream.listen}
-        found = [
-            *open_doors("ingest", self.ingest, ingest),
-            *open_doors("admin", self.admin, {"admin": self.admin.listen}),
-        ]
-        for name, destination in self.destinations.items():
-            found += _warnings(name, destination)
-        return found
-
-
-def _warnings(name: str, destination: DestinationConfig) -> Iterator[str]:
-    url = urlsplit(destination.url)
-    if url.scheme != "http":
-        return
-    if not is_loopback(url.hostname or ""):
-        yield (
-            f"destinations.{name}.url: events travel to {url.hostname} unencrypted, over plain http; "
-            "use https unless the network between is yours"
-        )
-    if destination.tls != TlsConfig():
-        yield f"destinations.{name}.tls has no effect: the url is plain http"

@@ -184,7 +184,7 @@ class Inlets:
             raise
 
     def _warn(self, key: Key, rule: _Rule) -> None:
-        """Tell of a socket from systemd that everybody can connect to; `Config.warnings` tells of the others."""
+        """Warn of a socket from systemd that everybody can connect to; `config.warnings` tells of the others."""
         before = self._open.get(key)
         if before is not None and before.rule == rule:
             return

@@ -21,6 +21,7 @@ import uvloop
 from forwarder import __version__
 from forwarder import log as log_to
 from forwarder.admin.api import AdminApi
+from forwarder.config import warnings
 from forwarder.daemon.assembly import Parts
 from forwarder.daemon.cleaning import Cleaning
 from forwarder.daemon.descriptors import raise_limit
@@ -125,7 +126,7 @@ class Daemon:
         """Start to deliver, then to accept. Raises ListenError."""
         for name in await self._queue.configure(self.parts.shares):
             log.warning("destination.not_configured", destination=name, hint="its events are kept; configure it again")
-        for warning in self.parts.config.warnings():
+        for warning in warnings(self.parts.config):
             log.warning("config.warning", detail=warning)
         await self.outlets.apply(self.parts.outlets)
         try:
@@ -147,8 +148,8 @@ class Daemon:
         self._intake.envelope, self._intake.keeps_invalid = parts.envelope, parts.keeps_invalid
         await self.outlets.apply(parts.outlets)
         log_to.configure(parts.config.log.level, parts.config.log.format)
-        known = self.parts.config.warnings()
-        for warning in parts.config.warnings():
+        known = warnings(self.parts.config)
+        for warning in warnings(parts.config):
             if warning not in known:
                 log.warning("config.warning", detail=warning)
         self.parts = parts

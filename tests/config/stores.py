@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from forwarder.config.containers import ListOf, MapOf, Maybe
 from forwarder.config.document import Section, parse
 from forwarder.config.environment import overlay
 from forwarder.config.files import SecretPath
-from forwarder.config.kinds import OneOf, Size, Text, Whole
-from forwarder.config.shapes import Group, ListOf, MapOf, Maybe, Reading, TaggedUnion, hides
+from forwarder.config.groups import Group, TaggedUnion, hides
+from forwarder.config.reading import Reading
+from forwarder.config.values import OneOf, Size, Text, Whole
 from forwarder.errors import Problem
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.config.addresses import check_path, expand, is_loopback, parse_address, split_url
+from forwarder.config.addresses import check_path, expand, parse_address, split_url
 from forwarder.config.mistakes import SettingError
 from forwarder.model import Address
 
@@ -147,4 +147,4 @@ def test_what_is_no_url_is_refused_and_not_repeated(url: str, words: str) -> Non
 )
 def test_loopback_hosts_are_this_machine(host: str, loopback: bool) -> None:
     """Only names and addresses of this machine count as loopback."""
-    assert is_loopback(host) is loopback
+    assert Address(host=host).is_loopback is loopback

@@ -4,83 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.config.cases import CONTRADICTIONS
 from tests.config.conftest import DESTINATION, Load, Refuse
-
-EXPOSED = "can be reached from other machines, and no token is required"
-
-REFUSED = [
-    (
-        "ingest: {http: {listen: 'tcp:0.0.0.0:7710'}}",
-        ["ingest.http.listen[0]"],
-        EXPOSED,
-        "Set ingest.token_file, or listen",
-    ),
-    ("ingest: {stream: {listen: 'tcp:[::]:7720'}}", ["ingest.stream.listen[0]"], EXPOSED, "tcp:127.0.0.1:7720"),
-    ("admin: {listen: 'tcp:192.0.2.1:7711'}", ["admin.listen[0]"], EXPOSED, "Set admin.token_file"),
-    (
-        "ingest: {token_file: /t}\nadmin: {listen: [unix:/a, 'tcp:0.0.0.0:7711']}",
-        ["admin.listen[1]"],
-        EXPOSED,
-        "Set admin.token_file",
-    ),
-    (
-        "ingest: {http: {listen: []}, stream: {listen: []}}",
-        ["ingest.http.listen"],
-        "there is no address at all",
-        "Give ",
-    ),
-    (
-        "ingest: {http: {listen: 'tcp:127.0.0.1:7710'}}\nadmin: {listen: 'tcp:127.0.0.1:7710'}",
-        ["admin.listen[0]"],
-        "is taken by ingest.http.listen[0]",
-        "its own address",
-    ),
-    (
-        "ingest: {stream: {listen: [unix:/a, unix:/a]}}",
-        ["ingest.stream.listen[1]"],
-        "taken by ingest.stream.listen[0]",
-        "",
-    ),
-    ("ingest: {stream: {listen: [unix:/a//./b, unix:/a/b]}}", ["ingest.stream.listen[1]"], "is taken by", "Give each"),
-    (
-        "ingest: {http: {listen: 'tcp:127.0.0.1:7710'}}\nadmin: {listen: 'tcp:0.0.0.0:7710', token_file: /t}",
-        ["admin.listen[0]"],
-        "tcp:0.0.0.0:7710 is taken by ingest.http.listen[0] (tcp:127.0.0.1:7710)",
-        "Give each its own address",
-    ),
-    ("queue: {path: /run/forwarder/http.sock}", ["ingest.http.listen[0]"], "belongs to the queue", "another path"),
-    (
-        "queue: {path: /q}\nadmin: {listen: 'unix:/q-wal'}",
-        ["admin.listen[0]"],
-        "/q-wal belongs to the queue",
-        "another",
-    ),
-    (
-        "queue: {path: /t}\ningest: {token_file: /a/../t}",
-        ["queue.path"],
-        "/t is the file of ingest.token_file, too",
-        "Give the queue a file of its own",
-    ),
-    ("queue: {path: /t}\nadmin: {token_file: /t.lock}", ["queue.path"], "/t.lock is the file of admin.token_file", ""),
-    (
-        "ingest: {max_event_bytes: 17MiB}",
-        ["ingest.max_event_bytes"],
-        "17MiB is more than ingest.max_request_bytes",
-        "raise",
-    ),
-    (
-        "ingest: {max_request_bytes: 1kB}",
-        ["ingest.max_event_bytes"],
-        "256KiB is more than ingest.max_request_bytes",
-        "low",
-    ),
-    (
-        "ingest: {max_event_bytes: 2MiB}\nqueue: {max_bytes: 1MiB}",
-        ["ingest.max_event_bytes"],
-        "2MiB is more than queue.max_bytes (1MiB)",
-        "must fit into the queue",
-    ),
-]
 
 MAIN = [
     (
@@ -96,7 +21,9 @@ MAIN = [
 ]
 
 
-@pytest.mark.parametrize(("text", "paths", "problem", "remedy"), REFUSED, ids=[case[0] for case in REFUSED])
+@pytest.mark.parametrize(
+    ("text", "paths", "problem", "remedy"), CONTRADICTIONS, ids=[case[0] for case in CONTRADICTIONS]
+)
 def test_a_contradiction_is_named_with_both_sides(
     refuse: Refuse, text: str, paths: list[str], problem: str, remedy: str
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.config.document import Items, Node, Scalar, Section, dump, dump_inline, parse
+from forwarder.config.document import Items, Node, Scalar, Section, dump, parse
 from forwarder.errors import Problem
 
 
@@ -128,5 +128,5 @@ def test_values_are_written_in_their_order() -> None:
     """Dumped YAML keeps the order of keys; inline it stays on one line."""
     value = {"b": "on", "a": [None, "0660", 1]}
     assert dump(value) == "b: 'on'\na:\n- null\n- '0660'\n- 1\n"
-    assert dump_inline(value) == "{b: 'on', a: [null, '0660', 1]}"
-    assert dump_inline("4GiB") == "4GiB"
+    assert dump(value, inline=True) == "{b: 'on', a: [null, '0660', 1]}"
+    assert dump("4GiB", inline=True) == "4GiB"

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from forwarder.config import Config, json_schema, load, starter, to_yaml
-from tests.config import test_contradictions, test_schema
+from forwarder.config import Config, json_schema, load, starter, to_yaml, warnings
+from tests.config.cases import CONTRADICTIONS, LONG_NAME, LONG_PATH, MAIN, TOP
 from tests.config.conftest import DESTINATION, Load
 
 SHIPPED = Path(__file__).parents[2] / "config"
@@ -42,7 +42,7 @@ def names(schema: Any, path: str = "") -> Iterator[str]:
 @pytest.mark.parametrize("name", FILES)
 def test_shipped_files_load_without_a_warning_and_fit_the_schema(name: str) -> None:
     """What we ship works as it is."""
-    assert load(SHIPPED / name, {}).warnings() == []
+    assert warnings(load(SHIPPED / name, {})) == []
     assert list(VALIDATOR.iter_errors(document((SHIPPED / name).read_text()))) == []
 
 
@@ -152,18 +152,18 @@ BEYOND = [
     *('ingest: {token_file: "${TOKENS}/t"}', "admin: {listen: ['unix:${NO}/a']}", 'ingest: {socket_mode: "0440"}'),
     *('ingest: {defaults: {eventType: "a\\nb"}}', "batch: {max_events: 010}", "batch: {max_events: 1_000}"),
     *(r'queue: {path: "/x\ud800"}', r'queue: {path: "/x\0"}', r'admin: {listen: ["unix:/x\ud800"]}'),
-    *(test_schema.LONG_NAME, test_schema.LONG_PATH, "queue: {max_bytes: 010000000}"),
+    *(LONG_NAME, LONG_PATH, "queue: {max_bytes: 010000000}"),
     *("retry: {multiplier: .nan}", "in_flight: 1.0", "headers: {X-A: a, x-a: b}", "shutdown_timeout: .nan"),
 ]
 
 
-@pytest.mark.parametrize("text", [case[0] for case in test_schema.TOP if case[0] not in BEYOND and "?" not in case[0]])
+@pytest.mark.parametrize("text", [case[0] for case in TOP if case[0] not in BEYOND and "?" not in case[0]])
 def test_the_schema_refuses_what_loading_refuses(text: str) -> None:
     """Editors underline the same mistakes."""
     assert not VALIDATOR.is_valid(document(f"{text}\n{DESTINATION}"))
 
 
-@pytest.mark.parametrize("text", [case[0] for case in test_schema.MAIN if case[0] not in BEYOND])
+@pytest.mark.parametrize("text", [case[0] for case in MAIN if case[0] not in BEYOND])
 def test_the_schema_refuses_what_loading_refuses_in_a_destination(text: str) -> None:
     """The same within a destination."""
     value = document(DESTINATION)
@@ -171,7 +171,7 @@ def test_the_schema_refuses_what_loading_refuses_in_a_destination(text: str) -> 
     assert not VALIDATOR.is_valid(value)
 
 
-@pytest.mark.parametrize("text", [case[0] for case in test_contradictions.REFUSED])
+@pytest.mark.parametrize("text", [case[0] for case in CONTRADICTIONS])
 def test_the_schema_leaves_contradictions_to_loading(text: str) -> None:
     """A schema looks at one setting at a time: nothing that is right by itself is underlined."""
     assert list(VALIDATOR.iter_errors(document(f"{text}\n{DESTINATION}"))) == []

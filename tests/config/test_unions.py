@@ -10,8 +10,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from forwarder.config.document import dump
+from forwarder.config.groups import hides
 from forwarder.config.rendering import commented
-from forwarder.config.shapes import hides
 from tests.config.stores import STORES, Disk, DiskOptions, Server, ServerOptions, Stores, read
 
 VALIDATOR = Draft202012Validator(STORES.schema())
@@ -193,7 +193,7 @@ def test_the_reference_file_has_the_other_groups_as_comments() -> None:
     text = "\n".join(lines)
     begin = text.index("  # With `backend: server`, in place of these:\n")
     other = text[begin : text.index("\n\n", begin)].partition("\n")[2]
-    assert read("store:\n" + re.sub("(?m)^  # ", "  ", other)) == (Stores(store=Server(urls=())), [])
+    assert read("store:\n" + re.sub("(?m)^  # ", "  ", other)) == (Stores(store=Server(urls=("nats://a",))), [])
     assert "    # With `backend: disk`, in place of these:\n    # # Where events are.\n    # backend: disk\n" in text
 
 

@@ -1,8 +1,8 @@
 """The kinds of single values that a setting can have: text, words, numbers, sizes, durations.
 
-A kind reads a value from a document, shows it as it would be written in one, and describes it as
-JSON Schema. Reading raises SettingError and never guesses: what YAML has mistaken for something
-else (`on`, `1.10`, `0660`) is either taken as it was certainly meant, or refused.
+A kind reads a value from a document, shows it as it would be written in one, and describes it as JSON Schema. Reading
+raises SettingError and never guesses: what YAML takes for something else than it looks like (`on`, `1.10`, `0660`) is
+read as text where it can only be meant so, and refused everywhere else.
 """
 
 from __future__ import annotations
@@ -21,10 +21,16 @@ T = TypeVar("T")
 N = TypeVar("N", int, float)
 
 MASK = "***"
-# No store is larger than an exbibyte, and SQLite counts to eight of them.
+# No disk holds more than an exbibyte, and SQLite counts to eight of them.
 _MAX_SIZE = 2**60
 # A hundred years: beyond it, dates can no longer be computed.
 _MAX_DURATION = 36500 * 86400.0
+_MEANINGS = {
+    "bool": "yes or no in YAML",
+    "int": "a number in YAML",
+    "float": "a number in YAML",
+    "timestamp": "a date in YAML",
+}
 
 
 def describe(node: Node, *, secret: bool = False) -> str:
@@ -36,24 +42,26 @@ def describe(node: Node, *, secret: bool = False) -> str:
             return "is a group of settings"
         case Scalar(type="null"):
             return "is empty"
-    text = "what stands here" if secret else f"{quoted(node.text)}"
-    meaning = {
-        "bool": "yes or no in YAML",
-        "int": "a number in YAML",
-        "float": "a number in YAML",
-        "timestamp": "a date in YAML",
-    }
-    return f"{text} is {meaning.get(node.type, 'text')}"
+    text = "what stands here" if secret else quoted(node.text)
+    return f"{text} is {_MEANINGS.get(node.type, 'text')}"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Leaf(ABC, Generic[T]):
-    """A kind of single value. `example` is one as it stands in a document."""
+    """A kind of single value: what `wants` says, written as one of the types of YAML in `takes`.
+
+    `pattern` is what JSON Schema can check of its text.
+    """
 
     wants: ClassVar[str]
     takes: ClassVar[frozenset[str]] = frozenset({"str"})
     secret: ClassVar[bool] = False
-    example: str = ""
+    advice: ClassVar[str] = "Write it like {example}."
+    pattern: str = ""
+
+    @property
+    @abstractmethod
+    def example(self) -> str:
+        """A value as it stands in a document."""
 
     def read(self, node: Node, environ: Mapping[str, str]) -> T:
         """Return the value of a node. Raises SettingError."""
@@ -66,25 +74,21 @@ class Leaf(ABC, Generic[T]):
     def parse(self, text: str, environ: Mapping[str, str]) -> T:
         """Return the value that the text stands for. Raises SettingError."""
 
-    def fallback(self) -> T:
-        """Return a value that stands in for one that could not be read."""
-        return self.parse(self.example, {})
-
     def show(self, value: T) -> str | int | float | bool:
         """Return the value as it would be written in a document, secrets masked."""
         return str(value)
 
-    @abstractmethod
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a value."""
+        return {"type": "string"} | ({"pattern": self.pattern} if self.pattern else {})
 
     def _remedy(self, node: Node) -> str:
-        return f"Write it like {self.example}."
+        return self.advice.format(example=self.example)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Text(Leaf[str]):
-    """Text that is not empty and stands on one line; `pattern` restricts it, `form` says how in words."""
+    """Text that is not empty and stands on one line; where a pattern restricts it, `form` says how in words."""
 
     wants = "text"
     example: str = "my-app"
@@ -100,34 +104,35 @@ class Text(Leaf[str]):
             raise SettingError(f"{quoted(text)} is not allowed here", self.form)
         return text
 
+    def schema(self) -> dict[str, Any]:
+        return super().schema() | {"minLength": 1}
+
     def _remedy(self, node: Node) -> str:
         # A number, a date or a yes is fine as text; only the quotes are missing.
         if isinstance(node, Scalar) and node.type != "null":
             return f'Put it in quotes: "{printable(node.text)}".'
         return super()._remedy(node)
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": 1} | ({"pattern": self.pattern} if self.pattern else {})
-
 
 @dataclass(frozen=True, kw_only=True)
-class OneOf(Leaf[str]):
-    """One of a few words. `refused` says of words that could be expected why they are not among them."""
+class OneOf(Leaf[Any]):
+    """One of a few words. `refused` says why words that one could expect are not known."""
 
     wants = "one of a few words"
     choices: tuple[str, ...]
     refused: Mapping[str, str] = field(default_factory=dict, hash=False)
 
-    def parse(self, text: str, environ: Mapping[str, str]) -> str:
-        if text in self.choices:
-            return text
-        remedy = f"{did_you_mean(text, self.choices)}{self._choices()}"
+    @property
+    def example(self) -> str:
+        return self.choices[0]
+
+    def parse(self, text: str, environ: Mapping[str, str]) -> Any:
         if text in self.refused:
             raise SettingError(f"{quoted(text)} cannot stand here: {self.refused[text]}", self._choices())
-        raise SettingError(f"{quoted(text)} is not known", remedy)
-
-    def fallback(self) -> str:
-        return self.choices[0]
+        if text not in self.choices:
+            remedy = f"{did_you_mean(text, self.choices)}{self._choices()}"
+            raise SettingError(f"{quoted(text)} is not known", remedy)
+        return text
 
     def schema(self) -> dict[str, Any]:
         return {"enum": list(self.choices)} if len(self.choices) > 1 else {"const": self.choices[0]}
@@ -139,13 +144,12 @@ class OneOf(Leaf[str]):
         return self._choices()
 
 
-@dataclass(frozen=True, kw_only=True)
 class Flag(Leaf[bool]):
     """True or false."""
 
     wants = "true or false"
     takes = frozenset({"bool"})
-    example: str = "true"
+    example = "true"
 
     def parse(self, text: str, environ: Mapping[str, str]) -> bool:
         return text.lower() in {"true", "yes", "on"}
@@ -159,8 +163,10 @@ class Flag(Leaf[bool]):
 
 @dataclass(frozen=True, kw_only=True)
 class Measure(Leaf[N]):
-    """A number with bounds, both inclusive."""
+    """A number with bounds, both inclusive. Where it can also be text, with a unit, `pattern` says how."""
 
+    advice = "Write digits without quotes, such as {example}."
+    json: ClassVar[str]
     at_least: N
     at_most: N
 
@@ -176,8 +182,20 @@ class Measure(Leaf[N]):
     def convert(self, text: str) -> N:
         """Return the number that the text stands for. Raises SettingError."""
 
-    def _bounds(self) -> dict[str, Any]:
-        return {"minimum": self.at_least, "maximum": self.at_most}
+    def show(self, value: N) -> str | int | float:
+        return int(value) if value == int(value) else value
+
+    def schema(self) -> dict[str, Any]:
+        number = {"type": self.json, "minimum": self.at_least, "maximum": self.at_most}
+        return {"anyOf": [number, super().schema()]} if self.pattern else number
+
+    def _digits(self, text: str, pattern: str) -> str:
+        # A leading zero is octal in YAML 1.1 and decimal in 1.2; 0x10, 1_000 and 1:30 are numbers in 1.1 only.
+        if not re.fullmatch(rf"[+-]?(0|[1-9][0-9]{{0,17}}){pattern}", text):
+            raise SettingError(
+                f"{quoted(text)} is not {self.wants} in plain decimal digits", f"Write it like {self.example}."
+            )
+        return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,49 +204,23 @@ class Whole(Measure[int]):
 
     wants = "a whole number"
     takes = frozenset({"int"})
+    json = "integer"
     example: str = "1"
 
     def convert(self, text: str) -> int:
-        # A leading zero is octal in YAML 1.1 and decimal in 1.2; 0x10, 1_000 and 1:30 are numbers in 1.1 only.
-        if not re.fullmatch("[+-]?(0|[1-9][0-9]{0,17})", text):
-            raise SettingError(
-                f"{quoted(text)} is not a whole number in plain decimal digits", f"Write it like {self.example}."
-            )
-        return int(text)
-
-    def show(self, value: int) -> int:
-        return value
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "integer"} | self._bounds()
-
-    def _remedy(self, node: Node) -> str:
-        return f"Write digits without quotes, such as {self.example}."
+        return int(self._digits(text, ""))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Number(Measure[float]):
     """A number that need not be whole."""
 
     wants = "a number"
     takes = frozenset({"int", "float"})
-    example: str = "2"
+    json = "number"
+    example = "2"
 
     def convert(self, text: str) -> float:
-        if not re.fullmatch(r"[+-]?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?", text):
-            raise SettingError(
-                f"{quoted(text)} is not a number in plain decimal digits", f"Write it like {self.example}."
-            )
-        return float(text)
-
-    def show(self, value: float) -> float | int:
-        return int(value) if value == int(value) else value
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "number"} | self._bounds()
-
-    def _remedy(self, node: Node) -> str:
-        return f"Write digits without quotes, such as {self.example}."
+        return float(self._digits(text, r"(\.[0-9]{1,18})?"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,20 +229,17 @@ class Size(Measure[int]):
 
     wants = "a size"
     takes = frozenset({"str", "int", "float"})
+    json = "integer"
+    advice = f"Write {units.SIZE_FORMS}, such as {{example}}."
     at_most: int = _MAX_SIZE
     example: str = "4GiB"
+    pattern = units.SIZE_PATTERN
 
     def convert(self, text: str) -> int:
         return units.parse_size(text)
 
     def show(self, value: int) -> str | int:
         return units.format_size(value)
-
-    def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": "integer"} | self._bounds(), {"type": "string", "pattern": units.SIZE_PATTERN}]}
-
-    def _remedy(self, node: Node) -> str:
-        return f"Write {units.SIZE_FORMS}, such as {self.example}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,17 +248,14 @@ class Duration(Measure[float]):
 
     wants = "a duration"
     takes = frozenset({"str", "int", "float"})
+    json = "number"
+    advice = f"Write {units.DURATION_FORMS}, such as {{example}}."
     at_most: float = _MAX_DURATION
     example: str = "30s"
+    pattern = units.DURATION_PATTERN
 
     def convert(self, text: str) -> float:
         return units.parse_duration(text)
 
     def show(self, value: float) -> str:
         return units.format_duration(value)
-
-    def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": "number"} | self._bounds(), {"type": "string", "pattern": units.DURATION_PATTERN}]}
-
-    def _remedy(self, node: Node) -> str:
-        return f"Write {units.DURATION_FORMS}, such as {self.example}."

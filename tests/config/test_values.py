@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from forwarder.config.document import Items, Node, Scalar, Section
-from forwarder.config.kinds import Duration, Flag, Leaf, Number, OneOf, Size, Text, Whole, describe
 from forwarder.config.mistakes import SettingError
+from forwarder.config.values import Duration, Flag, Leaf, Number, OneOf, Size, Text, Whole, describe
 
 KINDS: list[tuple[Leaf[Any], Scalar, object, object]] = [
     (Text(), Scalar("a b", "str", ""), "a b", "a b"),
@@ -64,9 +64,3 @@ def test_bounds_are_inclusive() -> None:
     for text in ("0", "65"):
         with pytest.raises(SettingError):
             kind.parse(text, {})
-
-
-def test_a_stand_in_is_a_valid_value() -> None:
-    """What stands in for a value that could not be read is one that the kind would take."""
-    assert Text(example="main").fallback() == "main"
-    assert OneOf(choices=("a", "b")).fallback() == "a"

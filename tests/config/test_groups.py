@@ -1,13 +1,15 @@
-"""Groups, lists, maps, and what may be absent."""
+"""Groups of settings, as dataclasses declare them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated
 
+from forwarder.config.containers import ListOf, MapOf, Maybe
 from forwarder.config.document import Items, Node, Scalar, Section
-from forwarder.config.kinds import Text, Whole
-from forwarder.config.shapes import Group, ListOf, MapOf, Maybe, Reading
+from forwarder.config.groups import Group, stand_in
+from forwarder.config.reading import Reading
+from forwarder.config.values import OneOf, Text, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class Outer:
     inner: Inner
     absent: Annotated[str | None, Maybe(Text(), none="none"), "May be absent."] = None
     items: Annotated[tuple[int, ...], ListOf(Whole(at_least=0, at_most=9), none="why"), "A list."] = (1,)
-    entries: Annotated[dict[str, str], MapOf(Text(), Text(), fold=str.lower, none="empty"), "A map."]
+    entries: Annotated[dict[str, str], MapOf(Text(), Text(), fold=str.lower, none="empty", example="{x: y}"), "A map."]
 
 
 def text(value: str, source: str = "s") -> Scalar:
@@ -72,23 +74,7 @@ def test_a_group_of_the_wrong_shape_has_a_stand_in() -> None:
     value, reading = read({"inner": text("x"), "items": Items([], "f:1"), "entries": Section({}, "f:2")})
     assert [problem.path for problem in reading.problems] == ["inner", "items", "entries"]
     assert value.inner == Inner(needed="x")
-    assert (value.items, value.entries) == ((1,), {})
-
-
-def test_the_source_of_a_default_is_that_of_the_group_around_it() -> None:
-    """What does not stand in the document is reported where it could stand."""
-    _, reading = read({"inner": Section({"needed": text("x", "f:2")}, "f:1"), "items": Items([text("x")], "f:3")})
-    assert reading.source("inner.needed") == "f:2"
-    assert reading.source("inner.number") == "f:1"
-    assert reading.source("items[5]") == "f:3"
-    assert reading.source("nowhere.at.all") == "file"
-
-
-def test_a_setting_failed_if_a_part_of_it_or_a_group_around_it_did() -> None:
-    """Further rules can leave alone what was refused already."""
-    _, reading = read({"inner": text("x"), "items": Items([text("x")], ""), "entries": Section({"a": text("a")}, "")})
-    assert all(map(reading.failed, ["inner", "inner.needed", "items", "items[0]"]))
-    assert not any(map(reading.failed, ["inn", "items[1]", "absent", "entries"]))
+    assert (value.items, value.entries) == ((1,), {"x": "y"})
 
 
 def test_values_are_shown_as_they_would_be_written() -> None:
@@ -112,9 +98,14 @@ def test_the_schema_tells_names_defaults_and_what_is_required() -> None:
     assert schema["properties"]["absent"]["anyOf"][0] == {"enum": ["none", None]}
     assert schema["properties"]["items"]["anyOf"][1]["minItems"] == 1
     assert schema["properties"]["entries"]["minProperties"] == 1
-    assert MapOf(Text(), Text()).schema()["type"] == ["object", "null"]
 
 
-def test_stand_ins_of_shapes_are_empty() -> None:
-    """What could not be read at all becomes nothing."""
-    assert (Maybe(Text()).fallback(), ListOf(Text()).fallback(), MapOf(Text(), Text()).fallback()) == (None, (), {})
+def test_a_stand_in_is_the_example() -> None:
+    """What is required and wrong becomes the example of its kind, and a group what its settings become."""
+    assert stand_in(Whole(at_least=1, at_most=9, example="7")) == 7
+    assert stand_in(OneOf(choices=("a", "b"))) == "a"
+    assert (stand_in(Maybe(Text())), stand_in(ListOf(Text(example="a"))), stand_in(MapOf(Text(), Text()))) == (
+        *(None, ("a",)),
+        {},
+    )
+    assert stand_in(Group(Outer)) == Outer(inner=Inner(needed="x"), entries={"x": "y"})

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forwarder.config.http import HeaderName, HeaderValue, OutcomeWord, ProxyUrl, Status, Url
 from forwarder.config.mistakes import SettingError
-from forwarder.config.web import HeaderName, HeaderValue, OutcomeWord, ProxyUrl, Status, Url
 from forwarder.model import Outcome
 
 

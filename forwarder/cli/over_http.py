@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from forwarder.cli.client import Problem, read_problem
 from forwarder.cli.connection import HttpConnection, unreachable
-from forwarder.cli.reader import Feed
-from forwarder.cli.report import Tally
-from forwarder.cli.splitter import Chunk, Source
+from forwarder.cli.reader import Reader
+from forwarder.cli.report import Report
+from forwarder.cli.splitter import Chunk, Splitter
 from forwarder.cli.text import printable
 from forwarder.errors import ForwarderError, NegativeAnswerError
 from forwarder.model import Address
@@ -55,27 +55,27 @@ class Lot:
 class HttpSender:
     """One connection to an HTTP intake."""
 
-    def __init__(self, address: Address, token: str | None, source: Source, tally: Tally) -> None:
+    def __init__(self, address: Address, token: str | None, splitter: Splitter, report: Report) -> None:
         self._address = address
-        self._source = source
-        self._tally = tally
+        self._splitter = splitter
+        self._report = report
         self._connection = HttpConnection(address, timeout=_PATIENCE)
         self._used = time.monotonic()
         self._headers = {"Host": "localhost", "User-Agent": "forwarder", "Content-Type": "application/x-ndjson"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
 
-    def send(self, feed: Feed) -> None:
-        """Send everything that the feed gives; returns when all of it is stored or refused.
+    def send(self, chunks: Reader) -> None:
+        """Send everything that the input holds; returns when all of it is stored or refused.
 
         Raises NotReachableError or NegativeAnswerError.
         """
         try:
-            while (chunk := feed.next_chunk()) is not None:
+            while (chunk := chunks.next_chunk()) is not None:
                 for lot in lots(chunk):
                     self._settle(lot)
                 last = chunk.first + chunk.events - 1
-                self._source.forget(last + 1)
+                self._splitter.forget(last + 1)
         finally:
             self._connection.close()
 
@@ -85,15 +85,15 @@ class HttpSender:
         left = [lot]
         while left:
             lot = left.pop()
-            self._tally.settle(lot.numbers[0] - 1)
+            self._report.settle(lot.numbers[0] - 1)
             left.extend(part for part in self._try(lot) if part.numbers)
-        self._tally.settle(last)
+        self._report.settle(last)
 
     def _try(self, lot: Lot) -> list[Lot]:
         """Send a lot; return what of it has to be sent again, the later part first."""
         status, problem = self._post(lot)
         if status == 202:
-            self._tally.store(len(lot.numbers))
+            self._report.store(len(lot.numbers))
             return []
         if status not in {400, 413, 422}:
             raise NegativeAnswerError(
@@ -105,10 +105,10 @@ class HttpSender:
         if named:
             for index, error in sorted(named.items()):
                 words = f"{error.field}: {error.message}" if error.field else error.message
-                self._tally.refuse(self._source.place(lot.numbers[index]), status, words)
+                self._report.refuse(self._splitter.place(lot.numbers[index]), status, words)
             return [lot.without(named.keys())]
         if len(lot.numbers) == 1:
-            self._tally.refuse(self._source.place(lot.numbers[0]), status, problem.detail)
+            self._report.refuse(self._splitter.place(lot.numbers[0]), status, problem.detail)
             return []
         first, second = lot.halves()
         return [second, first]
@@ -120,9 +120,9 @@ class HttpSender:
             status, retry_after, answer = self._request(body)
             problem = read_problem(answer)
             if status not in {429, 503}:
-                self._tally.wait("")
+                self._report.wait("")
                 return status, problem
-            self._tally.wait(f"{problem.detail or status}; trying again every {retry_after:g}s")
+            self._report.wait(f"{problem.detail or status}; trying again every {retry_after:g}s")
             time.sleep(retry_after)
 
     def _request(self, body: bytes) -> tuple[int, float, bytes]:
@@ -139,9 +139,9 @@ class HttpSender:
 
     def _broken(self, error: OSError | http.client.HTTPException) -> ForwarderError:
         """Say that nothing answers, or if events were stored already, where it broke off."""
-        if self._tally.settled == 0:
+        if self._report.settled == 0:
             return unreachable(self._address, error)
-        return self._tally.lost(self._address, self._source.place)
+        return self._report.lost(self._address, self._splitter.place)
 
 
 def lots(chunk: Chunk) -> Iterator[Lot]:

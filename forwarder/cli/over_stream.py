@@ -15,9 +15,9 @@ from collections.abc import Callable
 import msgspec
 
 from forwarder.cli.connection import dial, unreachable
-from forwarder.cli.reader import Feed
-from forwarder.cli.report import Tally
-from forwarder.cli.splitter import Chunk, Source
+from forwarder.cli.reader import Reader
+from forwarder.cli.report import Report
+from forwarder.cli.splitter import Chunk, Splitter
 from forwarder.cli.text import printable
 from forwarder.errors import NegativeAnswerError, NotReachableError
 from forwarder.model import Address
@@ -31,7 +31,7 @@ _MAX_ANSWER_BYTES = 1024 * 1024
 
 
 class SpeaksHttpError(Exception):
-    """What answers is an HTTP server; nothing was stored, and the feed is back at its start."""
+    """What answers is an HTTP server; nothing was stored, and the input is back at its start."""
 
 
 class Answer(msgspec.Struct):
@@ -50,27 +50,27 @@ class StreamSender:
     """
 
     def __init__(
-        self, address: Address, token: str | None, source: Source, tally: Tally, why: Callable[[], str]
+        self, address: Address, token: str | None, splitter: Splitter, report: Report, why: Callable[[], str]
     ) -> None:
         self._address = address
         self._why = why
         self._token = token
-        self._source = source
-        self._tally = tally
+        self._splitter = splitter
+        self._report = report
         self._sent = 0
         self._first: Chunk | None = None
         self._answered = asyncio.Event()
         # Numbers of refused events that no ack has covered yet.
         self._refused: deque[int] = deque()
 
-    async def send(self, feed: Feed) -> None:
-        """Send everything that the feed gives; returns when all of it is stored or refused."""
+    async def send(self, chunks: Reader) -> None:
+        """Send everything that the input holds; returns when all of it is stored or refused."""
         try:
             reader, writer = await asyncio.open_connection(sock=dial(self._address), limit=_MAX_ANSWER_BYTES)
         except OSError as error:
             raise unreachable(self._address, error) from None
-        reading = asyncio.ensure_future(self._read(reader, feed))
-        writing = asyncio.ensure_future(self._write(writer, feed))
+        reading = asyncio.ensure_future(self._read(reader, chunks))
+        writing = asyncio.ensure_future(self._write(writer, chunks))
         try:
             complete = await self._both(reading, writing)
         finally:
@@ -80,8 +80,8 @@ class StreamSender:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
-        if not complete or self._tally.settled < self._sent:
-            raise self._tally.lost(self._address, self._source.place)
+        if not complete or self._report.settled < self._sent:
+            raise self._report.lost(self._address, self._splitter.place)
 
     async def _both(self, reading: asyncio.Future[None], writing: asyncio.Future[None]) -> bool:
         """Wait for both sides; return whether everything was written and the answers came to their end."""
@@ -99,21 +99,21 @@ class StreamSender:
             complete = False
         return complete
 
-    async def _write(self, writer: asyncio.StreamWriter, feed: Feed) -> None:
+    async def _write(self, writer: asyncio.StreamWriter, chunks: Reader) -> None:
         if self._token is not None and not self._address.is_unix:
             # The line with the token is no event and is not counted; a unix socket wants none.
             writer.write(msgspec.json.encode({"token": self._token}) + b"\n")
         alone = True
         while True:
-            await feed.wait()
-            chunk = feed.next_chunk()
+            await chunks.wait()
+            chunk = chunks.next_chunk()
             if chunk is None:
                 break
             if alone:
                 chunk, rest = chunk.split(1)
                 self._first = chunk
                 if rest:
-                    feed.put_back(rest)
+                    chunks.put_back(rest)
             writer.write(chunk.data)
             self._sent += chunk.events
             await writer.drain()
@@ -124,21 +124,21 @@ class StreamSender:
                 alone = False
         writer.write_eof()
 
-    async def _read(self, reader: asyncio.StreamReader, feed: Feed) -> None:
+    async def _read(self, reader: asyncio.StreamReader, chunks: Reader) -> None:
         while True:
             try:
                 async with asyncio.timeout(_SLOW):
                     line = await reader.readline()
             except TimeoutError:
-                if self._sent > self._tally.settled:
-                    self._tally.wait(await asyncio.to_thread(self._why))
+                if self._sent > self._report.settled:
+                    self._report.wait(await asyncio.to_thread(self._why))
                 continue
             except ValueError:
                 raise self._stranger() from None
             if not line:
                 return
             if line.startswith(b"HTTP/") and self._first is not None and self._sent == self._first.events:
-                feed.put_back(self._first)
+                chunks.put_back(self._first)
                 raise SpeaksHttpError
             self._heed(line)
             self._answered.set()
@@ -151,10 +151,10 @@ class StreamSender:
             raise self._stranger() from None
         if answer.refused:
             self._refused.append(answer.refused)
-            self._tally.refuse(self._source.place(answer.refused), answer.status, answer.detail)
+            self._report.refuse(self._splitter.place(answer.refused), answer.status, answer.detail)
         elif answer.ack is None or answer.ack > self._sent:
             raise self._denied(answer) if answer.detail else self._stranger()
-        elif answer.ack > self._tally.settled:
+        elif answer.ack > self._report.settled:
             self._settle(answer.ack)
 
     def _settle(self, event: int) -> None:
@@ -162,10 +162,10 @@ class StreamSender:
         while self._refused and self._refused[0] <= event:
             self._refused.popleft()
             refused += 1
-        self._tally.wait("")
-        self._tally.store(event - self._tally.settled - refused)
-        self._tally.settle(event)
-        self._source.forget(event + 1)
+        self._report.wait("")
+        self._report.store(event - self._report.settled - refused)
+        self._report.settle(event)
+        self._splitter.forget(event + 1)
 
     def _denied(self, answer: Answer) -> NegativeAnswerError:
         hint = "give the token: --token-file FILE" if answer.status == 401 else ""

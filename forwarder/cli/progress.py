@@ -8,35 +8,35 @@ from collections.abc import Iterator
 
 import click
 
-from forwarder.cli.reader import Feed
-from forwarder.cli.report import Tally
+from forwarder.cli.reader import Reader
+from forwarder.cli.report import Report
 from forwarder.cli.text import printable
 
 
 @contextlib.contextmanager
-def show_progress(tally: Tally, feed: Feed) -> Iterator[None]:
-    """Show on standard error how the tally moves."""
-    showing = _bar(tally, feed) if sys.stderr is not None and sys.stderr.isatty() else _lines(tally)
+def show_progress(report: Report, chunks: Reader) -> Iterator[None]:
+    """Show on standard error how the report moves."""
+    showing = _bar(report, chunks) if sys.stderr is not None and sys.stderr.isatty() else _lines(report)
     with showing:
         yield
 
 
 @contextlib.contextmanager
-def _lines(tally: Tally) -> Iterator[None]:
+def _lines(report: Report) -> Iterator[None]:
     told = ""
 
     def changed() -> None:
         nonlocal told
-        if tally.waiting and tally.waiting != told:
-            click.echo(f"waiting: {printable(tally.waiting)}", err=True)
-        told = tally.waiting
+        if report.waiting and report.waiting != told:
+            click.echo(f"waiting: {printable(report.waiting)}", err=True)
+        told = report.waiting
 
-    tally.changed = changed
+    report.changed = changed
     yield
 
 
 @contextlib.contextmanager
-def _bar(tally: Tally, feed: Feed) -> Iterator[None]:
+def _bar(report: Report, chunks: Reader) -> Iterator[None]:
     # Loading rich takes longer than sending a few events; without a terminal it is not needed.
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -44,22 +44,22 @@ def _bar(tally: Tally, feed: Feed) -> Iterator[None]:
     columns = [
         SpinnerColumn(),
         BarColumn(),
-        *([TaskProgressColumn()] if feed.size is not None else []),
+        *([TaskProgressColumn()] if chunks.size is not None else []),
         TextColumn("{task.fields[events]:,} events", markup=False),
         TimeElapsedColumn(),
         TextColumn("{task.description}", markup=False),
     ]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=feed.size, events=0)
+        task = progress.add_task("", total=chunks.size, events=0)
 
         def changed() -> None:
             progress.update(
                 task,
-                completed=feed.bytes_read,
-                events=tally.stored,
-                description=printable(tally.waiting),
+                completed=chunks.bytes_read,
+                events=report.stored,
+                description=printable(report.waiting),
             )
 
-        tally.changed = changed
+        report.changed = changed
         yield
         changed()

@@ -8,21 +8,21 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 
-from forwarder.cli.splitter import Chunk, Source
+from forwarder.cli.splitter import Chunk, Splitter
 
 # As much as one write to a socket moves in one go on most systems; larger pieces gain nothing.
 _READ_BYTES = 256 * 1024
 
 
-class Feed:
+class Reader:
     """The chunks of a file, a pipe or a terminal.
 
     `next_chunk` waits in the thread, `wait` in the event loop; both see the same chunks in order.
     """
 
-    def __init__(self, descriptor: int, source: Source) -> None:
+    def __init__(self, descriptor: int, splitter: Splitter) -> None:
         self._descriptor = descriptor
-        self._source = source
+        self._splitter = splitter
         self._ready: deque[Chunk] = deque()
         self._ended = False
         self.bytes_read = 0
@@ -50,7 +50,7 @@ class Feed:
         data = os.read(self._descriptor, _READ_BYTES)
         self.bytes_read += len(data)
         self._ended = not data
-        chunks: Iterator[Chunk] = self._source.feed(data) if data else self._source.end()
+        chunks: Iterator[Chunk] = self._splitter.feed(data) if data else self._splitter.end()
         self._ready.extend(chunks)
 
 

@@ -22,7 +22,7 @@ class Refusal:
 
 
 @dataclass(slots=True)
-class Tally:
+class Report:
     """The account of one `send`; `changed` is called whenever it moves."""
 
     stored: int = 0

@@ -21,9 +21,9 @@ from forwarder.cli.options import config_option
 from forwarder.cli.over_http import HttpSender
 from forwarder.cli.over_stream import SpeaksHttpError, StreamSender
 from forwarder.cli.progress import show_progress
-from forwarder.cli.reader import Feed
-from forwarder.cli.report import Tally
-from forwarder.cli.splitter import MAX_LINE, Source
+from forwarder.cli.reader import Reader
+from forwarder.cli.report import Report
+from forwarder.cli.splitter import MAX_LINE, Splitter
 from forwarder.cli.text import events, printable
 from forwarder.cli.whereabouts import Whereabouts
 from forwarder.config import SettingError, parse_address
@@ -71,26 +71,26 @@ def send_command(
     """
     daemon = whereabouts.find(config_path) if to is None else whereabouts.find_if_possible(config_path)
     target = find_target(daemon, to, token_file)
-    tally = Tally()
-    source = Source(
-        lambda place, detail: tally.refuse(place, 413, detail),
+    report = Report()
+    splitter = Splitter(
+        lambda place, detail: report.refuse(place, 413, detail),
         max_line=max(MAX_LINE, daemon.max_event_bytes),
     )
     try:
         with _open(file) as descriptor:
-            feed = Feed(descriptor, source)
-            with show_progress(tally, feed):
-                _send(target, feed, source, tally)
+            chunks = Reader(descriptor, splitter)
+            with show_progress(report, chunks):
+                _send(target, chunks, splitter, report)
     except (ForwarderError, OSError, KeyboardInterrupt):
-        _report_refusals(tally)
-        if tally.settled:
-            following = source.place(tally.settled + 1)
-            click.echo(f"{events(tally.stored)} stored durably, {following} comes next", err=True)
+        _report_refusals(report)
+        if report.settled:
+            following = splitter.place(report.settled + 1)
+            click.echo(f"{events(report.stored)} stored durably, {following} comes next", err=True)
         raise
-    _report_refusals(tally)
-    refused = f", {tally.refused:,} refused" if tally.refused else ""
-    click.echo(f"{events(tally.stored)} accepted{refused}" if tally.stored or refused else "0 events")
-    if tally.refused:
+    _report_refusals(report)
+    refused = f", {report.refused:,} refused" if report.refused else ""
+    click.echo(f"{events(report.stored)} accepted{refused}" if report.stored or refused else "0 events")
+    if report.refused:
         ctx.exit(1)
 
 
@@ -149,24 +149,24 @@ def _open(file: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _send(target: Target, feed: Feed, source: Source, tally: Tally) -> None:
+def _send(target: Target, chunks: Reader, splitter: Splitter, report: Report) -> None:
     # What cannot be read is said before anybody is connected to, and nothing needs no connection.
-    first = feed.next_chunk()
+    first = chunks.next_chunk()
     if first is None:
         return
-    feed.put_back(first)
+    chunks.put_back(first)
     if not target.http:
         try:
-            asyncio.run(StreamSender(target.address, target.token, source, tally, target.why).send(feed))
+            asyncio.run(StreamSender(target.address, target.token, splitter, report, target.why).send(chunks))
             return
         except SpeaksHttpError:
-            # Nothing was stored and the feed is back at its start: it goes over HTTP, below.
+            # Nothing was stored and the input is back at its start: it goes over HTTP, below.
             pass
-    HttpSender(target.address, target.token, source, tally).send(feed)
+    HttpSender(target.address, target.token, splitter, report).send(chunks)
 
 
-def _report_refusals(tally: Tally) -> None:
-    for refusal in tally.refusals:
+def _report_refusals(report: Report) -> None:
+    for refusal in report.refusals:
         click.echo(f"{refusal.place}: {refusal.status} {printable(refusal.detail)}", err=True)
-    if tally.refused > len(tally.refusals):
-        click.echo(f"and {tally.refused - len(tally.refusals):,} more refused", err=True)
+    if report.refused > len(report.refusals):
+        click.echo(f"and {report.refused - len(report.refusals):,} more refused", err=True)

@@ -4,7 +4,7 @@ Newline-delimited input passes through in pieces and may be of any size. An arra
 that is spread over several lines, are read whole. Events are numbered from 1, as the daemon
 numbers them; blank lines have no number, so `place` remembers where they were.
 
-Pure: `feed` takes what was read and yields what can be sent.
+Pure: `chunks` takes what was read and yields what can be sent.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _Form(enum.Enum):
     ARRAY = enum.auto()
 
 
-class Source:
+class Splitter:
     """The events of one input.
 
     `refuse(place, detail)` is told of each line over `max_line` bytes; such a line is left out.

@@ -1,4 +1,4 @@
-"""Small requests over HTTP, in a lane of their own.
+"""Small requests over HTTP, on a short way of their own.
 
 To take a request through an HTTP library costs many times what it costs to check and store one
 event. So a connection begins here, and what comes in the plainest form is served here: `POST
@@ -16,29 +16,20 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from email.utils import formatdate
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
-import structlog
 from aiohttp import hdrs, web
 
-from forwarder.envelope import Checked, Refused
-from forwarder.errors import QueueFullError, RequestError, TooLargeError
-from forwarder.ingest.intake import Intake, accepted
-from forwarder.ingest.media import Kind, check, look, takes_long
-from forwarder.ingest.room import Room
-from forwarder.problems import TOLD
+from forwarder.errors import RequestError
+from forwarder.ingest.coalescer import Coalescer, Request
 from forwarder.web.access import Access
 from forwarder.web.headroom import Headroom
-from forwarder.web.problems import internal_problem, problem_of
 from forwarder.web.server import MAX_FIELDS, Server
 
-# The longest head and the longest body, in bytes, that are served here.
+# The longest head, in bytes, that is served here; how long a body may be says the coalescer.
 _MAX_HEAD = 2048
-_MAX_BODY = 64 * 1024
 # Seconds without a request after which a connection is closed; it is aiohttp's time, too.
 _IDLE_SECONDS = 3630.0
 # Seconds for the rest of a request that came in part; then aiohttp waits for it, and says when it does no more.
@@ -59,11 +50,6 @@ _MEANINGFUL = frozenset({hdrs.TRANSFER_ENCODING, hdrs.CONTENT_ENCODING, hdrs.EXP
 # What a connection may be said to be. Java's client offers HTTP/2 with each request (RFC 7540 §3.2); whoever does
 # not know it goes on with HTTP/1.1.
 _CONNECTION = frozenset({"keep-alive", "upgrade", "http2-settings"})
-
-# With these the queue says that nothing is stored, and that what is too much together may fit alone.
-_FIT_ALONE = (QueueFullError, TooLargeError)
-
-log = structlog.get_logger(__name__)
 
 
 class Head(NamedTuple):
@@ -100,162 +86,14 @@ def read_head(head: bytes) -> Head | None:
     return Head(int(length[0]), headers)
 
 
-class Request(NamedTuple):
-    """One event, or an array of them, that is to be stored, and the connection that waits for the answer."""
-
-    connection: Connection
-    body: bytes
-
-
-class Lane:
-    """Gathers what came at the same moment, and stores single events together."""
-
-    def __init__(self, intake: Intake, room: Room) -> None:
-        self._intake = intake
-        self._room = room
-        self._gathered: list[Request] = []
-        self._storing: set[asyncio.Task[None]] = set()
-        # One thread: what takes long is not made to take all of the machine.
-        self._working = asyncio.Semaphore(1)
-        self.max_body = _MAX_BODY
-        """The longest body in bytes."""
-
-    def limit(self, max_request_bytes: int) -> None:
-        """Leave what is longer to those who say that it is too long."""
-        self.max_body = min(_MAX_BODY, max_request_bytes)
-
-    def add(self, request: Request) -> None:
-        """Take a request; its connection is told the answer."""
-        if not self._gathered:
-            # This runs when all that can be read now has been read.
-            asyncio.get_running_loop().call_soon(self._begin)
-        self._gathered.append(request)
-
-    def _begin(self) -> None:
-        requests, self._gathered = self._gathered, []
-        arrays = [request for request in requests if request.body[:1] == b"["]
-        events = [request for request in requests if request.body[:1] != b"["] if arrays else requests
-        if events:
-            self._start(self._store(events))
-        for request in arrays:
-            self._start(self._store_alone(request))
-
-    def _start(self, storing: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(storing, name="express")
-        self._storing.add(task)
-        task.add_done_callback(self._storing.discard)
-
-    async def finish(self, timeout: float | None) -> None:
-        """Wait until what was taken is answered."""
-        if self._gathered:
-            await asyncio.sleep(0)
-        if self._storing:
-            await asyncio.wait(self._storing, timeout=timeout)
-
-    async def _store(self, requests: list[Request]) -> None:
-        if len(requests) > 1:
-            requests = await self._store_together(requests)
-        if len(requests) == 1:
-            await self._store_alone(requests[0])
-        elif requests:
-            await asyncio.gather(*map(self._store_alone, requests))
-
-    async def _store_together(self, requests: list[Request]) -> list[Request]:
-        """Store the good ones, and answer them; return the others, of which nothing is stored."""
-        lines = b"\n".join([*[request.body for request in requests], b""])
-        try:
-            with self._room.taken(len(lines)):
-                checked, refused, unseen = self._intake.envelope.sift(lines)
-                if unseen or checked.events + len(refused) != len(requests):
-                    return requests
-                if not refused:
-                    return await self._store_checked(requests, checked)
-                bad = {refusal.index for refusal in refused}
-                good = [request for index, request in enumerate(requests) if index not in bad]
-                return [*await self._store_checked(good, checked), *[requests[index] for index in sorted(bad)]]
-        except Exception:
-            # Nothing is stored yet. Whatever it is, each of them meets it by itself, and is told, or does not meet it.
-            return requests
-
-    async def _store_checked(self, requests: list[Request], checked: Checked) -> list[Request]:
-        """Store what was checked, and answer; return what may be stored alone, as it was checked."""
-        try:
-            await self._intake.accept(checked)
-        except _FIT_ALONE:
-            # With the ids that they were given: an event that is tried again is the same event.
-            lines = checked.data.split(b"\n")
-            return [request._replace(body=line) for request, line in zip(requests, lines, strict=False)]
-        except Exception as error:
-            # A failure may have come after the commit. What is stored again then is there twice.
-            answer = _failure(error)
-        else:
-            answer = _accepted(int(time.time()), 1)
-        for request in requests:
-            request.connection.answer(answer)
-        return []
-
-    async def _store_alone(self, request: Request) -> None:
-        try:
-            with self._room.taken(len(request.body)):
-                checked, invalid = await self._accept(request.body)
-        except Exception as error:
-            answer = _failure(error)
-        else:
-            body = accepted(checked, invalid) if invalid else None
-            answer = _accepted(int(time.time()), checked.events) if body is None else _as_bytes(_response(body))
-        request.connection.answer(answer)
-
-    async def _accept(self, body: bytes) -> tuple[Checked, list[Refused]]:
-        """Store the events of a request; return them, and what was kept as invalid."""
-        envelope = self._intake.envelope
-        # What is plain, as nearly everything is, never takes long.
-        if (glanced := envelope.glance(body, are_lines=False)) is not None:
-            await self._intake.accept(glanced)
-            return glanced, []
-        examine = partial(look, envelope, Kind.JSON, body, keeps_invalid=self._intake.keeps_invalid)
-        if not takes_long(Kind.JSON, body):
-            checked, invalid = examine()
-        else:
-            async with self._working:
-                checked, invalid = await asyncio.to_thread(examine)
-        await self._intake.accept_or(checked, invalid, partial(check, envelope, Kind.JSON, body))
-        return checked, invalid
-
-
-def _failure(error: Exception) -> bytes:
-    """Return the answer where events are not stored; to be called where the error is handled."""
-    if isinstance(error, TOLD):
-        return _as_bytes(problem_of(error))
-    log.exception("intake.failed", path="/v1/events")
-    return _as_bytes(internal_problem())
-
-
-@lru_cache(maxsize=16)
-def _accepted(now: int, events: int) -> bytes:
-    """Return the answer to so many events that are stored, as of a second."""
-    return _as_bytes(_response(b'{"accepted": %d}' % events), now)
-
-
-def _response(body: bytes) -> web.Response:
-    return web.Response(status=202, body=body, content_type="application/json")
-
-
-def _as_bytes(response: web.Response, now: float | None = None) -> bytes:
-    """Return an answer as it is sent."""
-    body = cast("bytes", response.body)
-    fields = {**response.headers, hdrs.CONTENT_LENGTH: str(len(body)), hdrs.DATE: formatdate(now, usegmt=True)}
-    lines = [f"HTTP/1.1 {response.status} {response.reason}", *[f"{name}: {value}" for name, value in fields.items()]]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
 class Connection(asyncio.Protocol):
     """One client, until it sends what is not served here."""
 
     _transport: asyncio.Transport
 
-    def __init__(self, server: ExpressServer, lane: Lane, access: Access) -> None:
+    def __init__(self, server: ExpressServer, coalescer: Coalescer, access: Access) -> None:
         self._server = server
-        self._lane = lane
+        self._coalescer = coalescer
         self._access = access
         self._loop = asyncio.get_running_loop()
         # A request is being stored; it is the last one; the client sends nothing more, or does not read its answers.
@@ -301,7 +139,7 @@ class Connection(asyncio.Protocol):
             data = self._take_part()
         start = data.find(b"\r\n\r\n", 0, _MAX_HEAD) + 4
         head = read_head(data[:start])
-        if head is None or head.length > self._lane.max_body or self._is_choked or not self._may_come_in(head):
+        if head is None or head.length > self._coalescer.max_body or self._is_choked or not self._may_come_in(head):
             self._hand_over(data)
         elif len(data) < start + head.length:
             self._part, self._missing = bytearray(data), start + head.length - len(data)
@@ -309,7 +147,7 @@ class Connection(asyncio.Protocol):
         # An encoder may end what it writes with a newline.
         elif len(data) == start + head.length and _is_plain(body := data[start:].rstrip(b" \t\r\n")):
             self._is_waiting = True
-            self._lane.add(Request(self, body))
+            self._coalescer.add(Request(body, self.answer))
         else:
             self._hand_over(data)
 
@@ -330,7 +168,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
 
-    # --- the lane's and the server's side ------------------------------------------------------
+    # --- the coalescer's and the server's side ------------------------------------------------------
 
     def answer(self, data: bytes) -> None:
         """Send the answer, if anybody is there to read it."""
@@ -409,20 +247,20 @@ class ExpressServer(Server):
 
     def __init__(
         self,
-        lane: Lane,
+        coalescer: Coalescer,
         access: Access,
         clients: Headroom,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         **how: Any,
     ) -> None:
         super().__init__(handler, keepalive_timeout=_IDLE_SECONDS, **how)
-        self._lane = lane
+        self._coalescer = coalescer
         self._access = access
         self.clients = clients
         self.fresh: set[Connection] = set()
 
     def __call__(self) -> Connection:  # type: ignore[override]
-        return Connection(self, self._lane, self._access)
+        return Connection(self, self._coalescer, self._access)
 
     def handler(self) -> web.RequestHandler:
         """Return a handler of aiohttp's."""
@@ -440,6 +278,6 @@ class ExpressServer(Server):
         await asyncio.gather(self._end_fresh(timeout), super().shutdown(timeout))
 
     async def _end_fresh(self, timeout: float | None) -> None:
-        await self._lane.finish(timeout)
+        await self._coalescer.finish(timeout)
         for connection in list(self.fresh):
             connection.abort()

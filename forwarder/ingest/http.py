@@ -20,11 +20,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from forwarder.envelope import Checked, Refused
 from forwarder.errors import ExpectationError, MalformedError, SilentClientError, TooLargeError
+from forwarder.ingest.admission import LARGE_BYTES, Admission
 from forwarder.ingest.body import Body
-from forwarder.ingest.express import GRACE_SECONDS, ExpressServer, Lane
+from forwarder.ingest.coalescer import Coalescer
+from forwarder.ingest.express import GRACE_SECONDS, ExpressServer
 from forwarder.ingest.intake import Intake, accepted
 from forwarder.ingest.media import Kind, check, kind_of, look, takes_long
-from forwarder.ingest.room import LARGE_BYTES, Room
 from forwarder.problems import TOLD
 from forwarder.web.access import Access
 from forwarder.web.description import description_response
@@ -53,8 +54,8 @@ class HttpIntake:
     def __init__(self, intake: Intake, *, max_request_bytes: int) -> None:
         self._intake = intake
         self.headroom = Headroom("http")
-        self._room = Room()
-        self._lane = Lane(intake, self._room)
+        self._admission = Admission()
+        self._coalescer = Coalescer(intake, self._admission)
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._working = asyncio.Semaphore(_LARGE_AT_ONCE)
         self.limit(max_request_bytes)
@@ -62,12 +63,12 @@ class HttpIntake:
     def limit(self, max_request_bytes: int) -> None:
         """Let another limit hold from the next request on."""
         self._max_request_bytes = max_request_bytes
-        self._lane.limit(max_request_bytes)
+        self._coalescer.limit(max_request_bytes)
 
     def server(self, access: Access) -> web.Server:
         """Return the server for the listeners that one access rule holds for."""
         return ExpressServer(
-            self._lane,
+            self._coalescer,
             access,
             self.headroom,
             self._handler(access),
@@ -123,7 +124,7 @@ class HttpIntake:
         try:
             answer = await self._store(kind, body, wants_ids=wants_ids, keeps_invalid=keeps_invalid)
         finally:
-            self._room.free(size)
+            self._admission.free(size)
         return web.Response(status=HTTPStatus.ACCEPTED, body=answer, content_type="application/json")
 
     async def _store(self, kind: Kind, body: bytes, *, wants_ids: bool, keeps_invalid: bool | None) -> bytes:
@@ -162,21 +163,21 @@ class HttpIntake:
                 " (ingest.max_request_bytes)",
                 hint="send the events in several requests",
             )
-        counted = await self._room.reserve(request.content_length or 0)
+        counted = await self._admission.reserve(request.content_length or 0)
         try:
             await _expect(request)
             while chunk := await _next_chunk(request):
                 body.feed(chunk)
-                counted = self._room.count(counted, body.size)
+                counted = self._admission.count(counted, body.size)
                 while body.is_behind:
                     async with self._working:
                         await asyncio.to_thread(body.catch_up)
-                    counted = self._room.count(counted, body.size)
+                    counted = self._admission.count(counted, body.size)
             data = body.finish()
         except BaseException:
-            self._room.free(counted)
+            self._admission.free(counted)
             raise
-        self._room.free(counted - len(data))
+        self._admission.free(counted - len(data))
         return data
 
 

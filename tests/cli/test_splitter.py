@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.cli.splitter import Chunk, InputError, Source
+from forwarder.cli.splitter import Chunk, InputError, Splitter
 
 
 class Cut:
@@ -17,7 +17,7 @@ class Cut:
 
     def __init__(self, *pieces: bytes, max_line: int = 1000) -> None:
         self.refused: list[str] = []
-        self.source = Source(lambda place, _detail: self.refused.append(place), max_line=max_line)
+        self.source = Splitter(lambda place, _detail: self.refused.append(place), max_line=max_line)
         self.chunks: list[Chunk] = []
         for piece in pieces:
             self.chunks += self.source.feed(piece)
@@ -139,11 +139,11 @@ def test_overlong_object() -> None:
 
 def test_blank_start() -> None:
     """White space without end is not held."""
-    source = Source(lambda _place, _detail: None)
+    splitter = Splitter(lambda _place, _detail: None)
     for _ in range(10):
-        assert list(source.feed(b" \n" * 50_000)) == []
-    assert [chunk.data for chunk in source.feed(b"{}\n")] == [b"{}\n"]
-    assert source.place(1) == "line 500001"
+        assert list(splitter.feed(b" \n" * 50_000)) == []
+    assert [chunk.data for chunk in splitter.feed(b"{}\n")] == [b"{}\n"]
+    assert splitter.place(1) == "line 500001"
 
 
 def test_forgotten_places() -> None:

@@ -1,4 +1,4 @@
-"""The lane for small requests: what it takes, what it leaves to aiohttp, and that nobody can tell the two apart."""
+"""The short way for small requests: what it takes, what it leaves to aiohttp, and that both answer alike."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ class TestServed:
         assert sorted(await server.stored()) == [0, 1, 2, 4, 5]
 
     async def test_a_large_array(self, server: Serving, handed_over: list[bytes]) -> None:
-        """An array that is too large for the lane is stored like any other."""
+        """An array that is too large for the short way is stored like any other."""
         large = b"[" + b",".join([body(number % 100) for number in range(1000)]) + b"]"
         async with clients(server, 1) as (ours,):
             assert (await ask(ours, raw(large)))[0::2] == (202, {"accepted": 1000})
@@ -483,13 +483,13 @@ class TestRefused:
 
     async def test_too_many_at_once(self, served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where there is no more room in memory, clients are told to come again."""
-        monkeypatch.setattr("forwarder.ingest.room._MAX_BYTES", 0)
-        monkeypatch.setattr("forwarder.ingest.room.LARGE_BYTES", 0)
-        held = served.http._room.count(0, 1000)
+        monkeypatch.setattr("forwarder.ingest.admission._MAX_BYTES", 0)
+        monkeypatch.setattr("forwarder.ingest.admission.LARGE_BYTES", 0)
+        held = served.http._admission.count(0, 1000)
         async with clients(served, 2) as found:
             said = await asyncio.gather(*(ask(one, raw(body(0))) for one in found))
             assert [(status, problem["type"][-4:]) for status, _, problem in said] == [(503, "busy")] * 2
-            served.http._room.free(held)
+            served.http._admission.free(held)
             assert (await ask(found[0], raw(body(0))))[0] == 202
 
 

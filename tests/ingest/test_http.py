@@ -747,7 +747,7 @@ class TestUnavailable:
         for part, headers in ((body, NDJSON), (packed, {**NDJSON, "Content-Encoding": "gzip"})):
             status, answer = await post(served, part, headers)
             assert (status, answer["type"]) == (503, "urn:forwarder:problem:busy")
-        monkeypatch.setattr("forwarder.ingest.room._WAIT_SECONDS", 60.0)
+        monkeypatch.setattr("forwarder.ingest.admission._WAIT_SECONDS", 60.0)
         waiting = asyncio.create_task(post(served, body, NDJSON))
         await asyncio.sleep(0.05)
         assert not waiting.done()

@@ -19,7 +19,7 @@ _SMALL_BYTES = 16 * 1024 * 1024
 _WAIT_SECONDS = 5.0
 
 
-class Room:
+class Admission:
     """Counts the bytes of requests that are being received and stored."""
 
     def __init__(self) -> None:

@@ -1,0 +1,181 @@
+"""Requests that came at the same moment, stored together, and each answered for itself.
+
+Storing takes as long for one event as for a hundred, and a request alone costs more than its event. So what
+has come on whatever connections until the event loop has read all that there is to read is checked and stored
+together. Where something is wrong with one of the events, it is stored alone, or refused: none pays for another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from email.utils import formatdate
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, cast
+
+import structlog
+from aiohttp import hdrs, web
+
+from forwarder.envelope import Checked, Refused
+from forwarder.errors import QueueFullError, TooLargeError
+from forwarder.ingest.admission import Admission
+from forwarder.ingest.intake import Intake, accepted
+from forwarder.ingest.media import Kind, check, look, takes_long
+from forwarder.problems import TOLD
+from forwarder.web.problems import internal_problem, problem_of
+
+# The longest body in bytes: checking it takes no longer than the event loop may be held.
+_MAX_BODY = 64 * 1024
+# With these the queue says that nothing is stored, and that what is too much together may fit alone.
+_FIT_ALONE = (QueueFullError, TooLargeError)
+
+log = structlog.get_logger(__name__)
+
+
+class Request(NamedTuple):
+    """One event, or an array of them, that is to be stored; `answer` takes the answer, as it is sent."""
+
+    body: bytes
+    answer: Callable[[bytes], None]
+
+
+class Coalescer:
+    """Gathers what came at the same moment, and stores single events together."""
+
+    def __init__(self, intake: Intake, admission: Admission) -> None:
+        self._intake = intake
+        self._admission = admission
+        self._gathered: list[Request] = []
+        self._storing: set[asyncio.Task[None]] = set()
+        # What takes long is checked in a thread, one at a time, so that it never takes the whole machine.
+        self._working = asyncio.Semaphore(1)
+        self.max_body = _MAX_BODY
+        """The longest body in bytes."""
+
+    def limit(self, max_request_bytes: int) -> None:
+        """Leave what is longer to those who say that it is too long."""
+        self.max_body = min(_MAX_BODY, max_request_bytes)
+
+    def add(self, request: Request) -> None:
+        """Take a request; it is told its answer."""
+        if not self._gathered:
+            # This runs when all that can be read now has been read.
+            asyncio.get_running_loop().call_soon(self._begin)
+        self._gathered.append(request)
+
+    def _begin(self) -> None:
+        requests, self._gathered = self._gathered, []
+        arrays = [request for request in requests if request.body[:1] == b"["]
+        events = [request for request in requests if request.body[:1] != b"["] if arrays else requests
+        if events:
+            self._start(self._store(events))
+        for request in arrays:
+            self._start(self._store_alone(request))
+
+    def _start(self, storing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(storing, name="express")
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
+
+    async def finish(self, timeout: float | None) -> None:
+        """Wait until what was taken is answered."""
+        if self._gathered:
+            await asyncio.sleep(0)
+        if self._storing:
+            await asyncio.wait(self._storing, timeout=timeout)
+
+    async def _store(self, requests: list[Request]) -> None:
+        if len(requests) > 1:
+            requests = await self._store_together(requests)
+        if len(requests) == 1:
+            await self._store_alone(requests[0])
+        elif requests:
+            await asyncio.gather(*map(self._store_alone, requests))
+
+    async def _store_together(self, requests: list[Request]) -> list[Request]:
+        """Store the good ones, and answer them; return the others, of which nothing is stored."""
+        lines = b"\n".join([*[request.body for request in requests], b""])
+        try:
+            with self._admission.taken(len(lines)):
+                checked, refused, unseen = self._intake.envelope.sift(lines)
+                if unseen or checked.events + len(refused) != len(requests):
+                    return requests
+                if not refused:
+                    return await self._store_checked(requests, checked)
+                bad = {refusal.index for refusal in refused}
+                good = [request for index, request in enumerate(requests) if index not in bad]
+                return [*await self._store_checked(good, checked), *[requests[index] for index in sorted(bad)]]
+        except Exception:
+            # Nothing is stored yet. Stored one by one, only the request that is to blame fails again, and hears why.
+            return requests
+
+    async def _store_checked(self, requests: list[Request], checked: Checked) -> list[Request]:
+        """Store what was checked, and answer; return what may be stored alone, as it was checked."""
+        try:
+            await self._intake.accept(checked)
+        except _FIT_ALONE:
+            # With the ids that they were given: an event that is tried again is the same event.
+            lines = checked.data.split(b"\n")
+            return [request._replace(body=line) for request, line in zip(requests, lines, strict=False)]
+        except Exception as error:
+            # A failure may have come after the commit. What is stored again then is there twice.
+            answer = _failure(error)
+        else:
+            answer = _accepted(int(time.time()), 1)
+        for request in requests:
+            request.answer(answer)
+        return []
+
+    async def _store_alone(self, request: Request) -> None:
+        try:
+            with self._admission.taken(len(request.body)):
+                checked, invalid = await self._accept(request.body)
+        except Exception as error:
+            answer = _failure(error)
+        else:
+            body = accepted(checked, invalid) if invalid else None
+            answer = _accepted(int(time.time()), checked.events) if body is None else _as_bytes(_response(body))
+        request.answer(answer)
+
+    async def _accept(self, body: bytes) -> tuple[Checked, list[Refused]]:
+        """Store the events of a request; return them, and what was kept as invalid."""
+        envelope = self._intake.envelope
+        # What is plain, as nearly everything is, never takes long.
+        if (glanced := envelope.glance(body, are_lines=False)) is not None:
+            await self._intake.accept(glanced)
+            return glanced, []
+        examine = partial(look, envelope, Kind.JSON, body, keeps_invalid=self._intake.keeps_invalid)
+        if not takes_long(Kind.JSON, body):
+            checked, invalid = examine()
+        else:
+            async with self._working:
+                checked, invalid = await asyncio.to_thread(examine)
+        await self._intake.accept_or(checked, invalid, partial(check, envelope, Kind.JSON, body))
+        return checked, invalid
+
+
+def _failure(error: Exception) -> bytes:
+    """Return the answer where events are not stored; to be called where the error is handled."""
+    if isinstance(error, TOLD):
+        return _as_bytes(problem_of(error))
+    log.exception("intake.failed", path="/v1/events")
+    return _as_bytes(internal_problem())
+
+
+@lru_cache(maxsize=16)
+def _accepted(now: int, events: int) -> bytes:
+    """Return the answer to so many events that are stored, as of a second."""
+    return _as_bytes(_response(b'{"accepted": %d}' % events), now)
+
+
+def _response(body: bytes) -> web.Response:
+    return web.Response(status=202, body=body, content_type="application/json")
+
+
+def _as_bytes(response: web.Response, now: float | None = None) -> bytes:
+    """Return an answer as it is sent."""
+    body = cast("bytes", response.body)
+    fields = {**response.headers, hdrs.CONTENT_LENGTH: str(len(body)), hdrs.DATE: formatdate(now, usegmt=True)}
+    lines = [f"HTTP/1.1 {response.status} {response.reason}", *[f"{name}: {value}" for name, value in fields.items()]]
+    return "\r\n".join([*lines, "", ""]).encode() + body

@@ -33,7 +33,7 @@ from forwarder.errors import ConfigError, ForwarderError
 from forwarder.files import barrier
 from forwarder.queue.sqlite.limits import check_path, largest_file
 from forwarder.queue.sqlite.lock import InstanceLock
-from forwarder.queue.sqlite.recovery.first_page import begins_as_queue
+from forwarder.queue.sqlite.recovery import begins_as_queue
 
 # Seconds for the connection to a destination.
 _PATIENCE = 10.0

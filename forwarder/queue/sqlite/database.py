@@ -11,37 +11,25 @@ nothing is deleted.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import sqlite3
 from collections.abc import Callable
-from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import aiosqlite
-import structlog
 
 from forwarder.errors import DamagedError, DiskFullError, StorageError, UnavailableError
 from forwarder.queue.sqlite.folder import folder_error, sync_folder
 from forwarder.queue.sqlite.limits import largest_file
-from forwarder.queue.sqlite.lock import locked_as_by_sqlite
-from forwarder.queue.sqlite.migration import SCHEMA_VERSION, migrate, newer_error
-from forwarder.queue.sqlite.recovery import first_page
-from forwarder.queue.sqlite.recovery.first_page import APPLICATION_ID
-from forwarder.queue.sqlite.recovery.salvage import Accounts, as_text, salvage
-from forwarder.queue.sqlite.recovery.wal import mend_log
+from forwarder.queue.sqlite.migration import migrate
+from forwarder.queue.sqlite.schema import APPLICATION_ID, MOST_VERSIONS, SCHEMA_VERSION, newer_error
 from forwarder.queue.sqlite.sizes import PAGE_BYTES, checkpoint_bytes
 
 # What `PRAGMA auto_vacuum` says of a file that gives space back on demand.
 _INCREMENTAL = 2
-# A database's file, and those that SQLite and a rebuild keep beside it.
-_SUFFIXES = ("", "-wal", "-shm", first_page.SUFFIX)
-
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
 
 
 class ForeignFileError(sqlite3.DatabaseError):
@@ -125,78 +113,8 @@ async def open_database(path: Path, *, wal_bytes: int) -> Connection:
     Raises DamagedError for a file that is no queue, or that SQLite cannot read; StorageError or
     DiskFullError where the system does not let us.
     """
-    try:
-        is_spoiled = await asyncio.to_thread(_look_at, path)
-    except OSError as error:
-        raise disk_full() if error.errno in {errno.ENOSPC, errno.EFBIG} else folder_error(path, error) from error
-    if is_spoiled:
-        raise DamagedError("the queue file is damaged: its header is not that of a queue")
-    return await _connect(path, partial(_prepare, wal_bytes=wal_bytes))
+    prepare = partial(_prepare, wal_bytes=wal_bytes)
 
-
-def _look_at(path: Path) -> bool:
-    """Mend the log of a file that nobody has open, and say whether its header is spoiled. Raises OSError."""
-    with locked_as_by_sqlite(path):
-        mend_log(path)
-        return first_page.is_spoiled(path)
-
-
-async def rebuild_database(path: Path, *, wal_bytes: int, reason: str, known: Accounts) -> Connection:
-    """Put what can be read of a damaged file into a new one, and open that in its place.
-
-    The new file is made beside the damaged one and takes its place when it is complete and synced,
-    so neither a crash nor a full disk leaves less than there was. What of the accounts is `known`
-    is not taken from the damaged file. Raises as `open_database` does;
-    then the damaged file is where it was.
-    """
-    unfinished = path.with_name(path.name + ".rebuilding")
-    await asyncio.to_thread(_remove, unfinished)
-    # Closed, an empty queue is one file, without a log.
-    await (await open_database(unfinished, wal_bytes=wal_bytes)).close()
-    try:
-        await asyncio.to_thread(first_page.mend, path, unfinished)
-    except OSError as error:
-        raise folder_error(path, error) from error
-    connection = await open_database(unfinished, wal_bytes=wal_bytes)
-    try:
-        found = await connection.run(partial(salvage, path, known=known))
-    except OSError as error:
-        raise folder_error(path, error) from error
-    finally:
-        # Folds the log into the file, and syncs it.
-        await connection.close()
-    try:
-        unfinished.rename(_rebuilt(path))
-        aside = await asyncio.to_thread(finish_rebuild, path)
-    except OSError as error:
-        raise folder_error(path.parent, error) from error
-    log.error("queue.set_aside", reason=reason, file=str(aside), **asdict(found), hint="a new queue was begun")
-    return await open_database(path, wal_bytes=wal_bytes)
-
-
-def finish_rebuild(path: Path) -> Path | None:
-    """Let a complete new file take the place of a damaged one; return where the damaged one went.
-
-    Does nothing where there is no new file. A crash in between leaves the rest to the next start.
-    """
-    if not _rebuilt(path).exists():
-        return None
-    aside = set_aside(path)
-    _rebuilt(path).rename(path)
-    sync_folder(path.parent)
-    return aside
-
-
-def _rebuilt(path: Path) -> Path:
-    return path.with_name(path.name + ".rebuilt")
-
-
-def _remove(path: Path) -> None:
-    for suffix in _SUFFIXES:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-async def _connect(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> Connection:
     def connector() -> sqlite3.Connection:
         # Transactions are begun and committed by our own statements only.
         db = sqlite3.connect(path, isolation_level=None, cached_statements=64, factory=_RawConnection)
@@ -254,7 +172,7 @@ def _known_version(db: sqlite3.Connection) -> int:
     tables: int = _value(db, "SELECT count(*) FROM sqlite_schema")
     if tables and application != APPLICATION_ID:
         raise ForeignFileError("the file is a SQLite database, but not a queue of this program")
-    if not 0 <= version < first_page.MOST_VERSIONS:
+    if not 0 <= version < MOST_VERSIONS:
         raise DamagedError("the queue file is damaged: its version is none")
     if version > SCHEMA_VERSION:
         raise newer_error(version)
@@ -280,16 +198,6 @@ def _value(db: sqlite3.Connection, statement: str) -> Any:
     return db.execute(statement).fetchone()[0]
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file, with its log, so that a new one can be begun; return its new path."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = path.with_name(f"{path.name}.damaged-{stamp}-{number}")
-    for suffix in _SUFFIXES:
-        source = path.with_name(path.name + suffix)
-        if source.exists():
-            source.rename(aside.with_name(aside.name + suffix))
-    return aside
+def as_text(data: bytes) -> str:
+    """Return text of the file; what is damaged is text, too."""
+    return data.decode(errors="replace")

@@ -27,7 +27,7 @@ from forwarder.queue.sqlite.commit import Operation
 from forwarder.queue.sqlite.database import Connection, disk_full, fold, map_error
 from forwarder.queue.sqlite.opening import open_store, rebuilt_store
 from forwarder.queue.sqlite.place import Place
-from forwarder.queue.sqlite.recovery.salvage import Accounts
+from forwarder.queue.sqlite.recovery import Accounts
 from forwarder.queue.sqlite.reserve import Reserve
 from forwarder.queue.sqlite.store import Store
 

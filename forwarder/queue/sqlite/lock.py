@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from forwarder.errors import QueueLockedError, StorageError
+from forwarder.queue.sqlite.files import QueueFile
 from forwarder.queue.sqlite.folder import folder_error
 
 # What a lock file holds: a process id and a number of events, each always as long, so that it is never cut to size.
@@ -27,7 +28,7 @@ class InstanceLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path.with_name(path.name + ".lock")
+        self._path = QueueFile.LOCK.beside(path)
         self._descriptor: int | None = None
 
     def acquire(self) -> None:

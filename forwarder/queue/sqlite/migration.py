@@ -1,4 +1,4 @@
-"""The schema of the queue's file, and the way to it from the schemas of older versions.
+"""The way to the schema of today, from an empty file and from the schemas of older versions.
 
 A new file is made by `schema.sql`. A file of an older version is brought up to date when it is
 opened, one version after the other, each in one transaction. What moves rows from one table to
@@ -15,20 +15,17 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from functools import cache
-from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
 import structlog
 
-from forwarder.errors import DamagedError, NewerQueueError
+from forwarder.errors import DamagedError
 from forwarder.model import Burial
 from forwarder.queue.sqlite.letters import COLUMNS, DeadRow, new_row
-from forwarder.queue.sqlite.recovery import first_page
-from forwarder.queue.sqlite.recovery.first_page import APPLICATION_ID
+from forwarder.queue.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION, columns_of, roots_of, schema_sql
 from forwarder.queue.sqlite.sizes import stored_bytes
 
-SCHEMA_VERSION = 2
 # From version 1, a row for each dead letter, to one for those that died together. What was in the old table
 # is moved by `_move_letters`, which drops it then.
 MIGRATIONS = {
@@ -76,21 +73,9 @@ def migrate(db: sqlite3.Connection, version: int) -> None:
     for step in range(version + 1, SCHEMA_VERSION + 1) if version else ():
         _run(db, MIGRATIONS[step], step)
     _move_letters(db)
-    columns, roots = first_page.columns_of(db), first_page.roots_of(db)
+    columns, roots = columns_of(db), roots_of(db)
     if not columns.issuperset(_own_columns()) or len(set(roots)) < len(roots):
         raise DamagedError("the queue file is damaged: its tables are not those of a queue")
-
-
-def newer_error(version: int) -> NewerQueueError:
-    return NewerQueueError(
-        f"the queue was written by a newer version of the forwarder (schema {version}, known here: {SCHEMA_VERSION})",
-        hint="it is left as it is: start the newer version, or give this one a queue.path of its own",
-    )
-
-
-def schema_sql() -> str:
-    """Return the statements that make an empty queue."""
-    return files("forwarder.queue.sqlite").joinpath("schema.sql").read_text(encoding="utf-8")
 
 
 def _run(db: sqlite3.Connection, script: str, version: int) -> None:
@@ -113,7 +98,7 @@ def _own_columns() -> set[tuple[bytes, bytes]]:
     """Return the columns of a new queue's tables."""
     with closing(sqlite3.connect(":memory:")) as db:
         db.executescript(schema_sql())
-        return first_page.columns_of(db)
+        return columns_of(db)
 
 
 # --- version 2: letters that died together --------------------------------------------------------

@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from forwarder.errors import DamagedError, DiskFullError
-from forwarder.queue.sqlite.database import Connection, finish_rebuild, fold, open_database, rebuild_database
+from forwarder.queue.sqlite.database import Connection, fold, open_database
 from forwarder.queue.sqlite.folder import folder_error
-from forwarder.queue.sqlite.migration import SCHEMA_VERSION, newer_error
-from forwarder.queue.sqlite.recovery import first_page
-from forwarder.queue.sqlite.recovery.salvage import Accounts
+from forwarder.queue.sqlite.recovery import Accounts, examine, finish_rebuild, rebuild, version_of
 from forwarder.queue.sqlite.reserve import Reserve
+from forwarder.queue.sqlite.schema import SCHEMA_VERSION, newer_error
 from forwarder.queue.sqlite.sizes import checkpoint_bytes, wal_bytes
 from forwarder.queue.sqlite.store import Store
 
@@ -21,7 +20,7 @@ from forwarder.queue.sqlite.store import Store
 async def refuse_newer(path: Path) -> None:
     """Raise NewerQueueError for a file of a newer version, before anything is done to it."""
     try:
-        version = await asyncio.to_thread(first_page.version_of, path)
+        version = await asyncio.to_thread(version_of, path)
     except OSError as error:
         raise folder_error(path, error) from error
     if version > SCHEMA_VERSION:
@@ -51,15 +50,16 @@ async def open_store(path: Path, max_bytes: int, known: Accounts) -> tuple[Conne
         raise folder_error(path.parent, error) from error
     kept = log_bytes(path, max_bytes)
     try:
+        await examine(path)
         return await _loaded(await open_database(path, wal_bytes=kept), max_bytes, kept)
     except DamagedError as error:
         return await rebuilt_store(path, max_bytes, error.message, known)
 
 
 async def rebuilt_store(path: Path, max_bytes: int, reason: str, known: Accounts) -> tuple[Connection, Store]:
-    """Rebuild a damaged file and open what was saved. Raises as `rebuild_database` does."""
+    """Rebuild a damaged file and open what was saved. Raises as `rebuild` does."""
     kept = log_bytes(path, max_bytes)
-    return await _loaded(await rebuild_database(path, wal_bytes=kept, reason=reason, known=known), max_bytes, kept)
+    return await _loaded(await rebuild(path, wal_bytes=kept, reason=reason, known=known), max_bytes, kept)
 
 
 def log_bytes(path: Path, max_bytes: int) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# The file, and its log: what is committed is in the log first.
-_SUFFIXES = ("", "-wal")
+from forwarder.queue.sqlite.files import QueueFile
+
+_WATCHED = (QueueFile.DATABASE, QueueFile.LOG)
 
 Identity = tuple[int, int]
 
@@ -20,7 +21,7 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: dict[str, Identity] = {}
+        self._known: dict[QueueFile, Identity] = {}
 
     @property
     def is_known(self) -> bool:
@@ -33,22 +34,23 @@ class Place:
 
     def remember(self) -> None:
         """Take what is there now for what was opened."""
-        self._known = {suffix: found for suffix in _SUFFIXES if (found := self._identity(suffix)) is not None}
+        self._known = {file: found for file in _WATCHED if (found := self._identity(file)) is not None}
 
     def trouble(self) -> str | None:
         """Say what is wrong with what is there now, or return None."""
-        for suffix, known in self._known.items():
-            what = f"the queue's file {self._path}" if not suffix else f"the log of the queue, {self._path}{suffix},"
-            found = self._identity(suffix)
+        for file, known in self._known.items():
+            path = file.beside(self._path)
+            what = f"the log of the queue, {path}," if file is QueueFile.LOG else f"the queue's file {path}"
+            found = self._identity(file)
             if found is None:
                 return f"{what} is not there any more: it was removed or renamed"
             if found != known:
                 return f"{what} was replaced by another file"
         return None
 
-    def _identity(self, suffix: str) -> Identity | None:
+    def _identity(self, file: QueueFile) -> Identity | None:
         try:
-            found = self._path.with_name(self._path.name + suffix).stat()
+            found = file.beside(self._path).stat()
         except OSError:
             return None
         return found.st_dev, found.st_ino

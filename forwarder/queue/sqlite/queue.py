@@ -41,7 +41,7 @@ from forwarder.queue.sqlite.jobs import Jobs, Snapshot
 from forwarder.queue.sqlite.limits import check_path
 from forwarder.queue.sqlite.lock import InstanceLock
 from forwarder.queue.sqlite.opening import open_with_reserve, refuse_newer
-from forwarder.queue.sqlite.recovery.salvage import Accounts
+from forwarder.queue.sqlite.recovery import Accounts
 from forwarder.queue.sqlite.sizes import wal_bytes
 from forwarder.queue.sqlite.store import Store
 from forwarder.queue.sqlite.take import take

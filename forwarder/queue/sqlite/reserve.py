@@ -13,6 +13,8 @@ import errno
 import os
 from pathlib import Path
 
+from forwarder.queue.sqlite.files import QueueFile
+
 # What is said by a file system on which no room can be kept: there is nothing to wait for.
 _NOT_SUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
@@ -21,7 +23,7 @@ class Reserve:
     """The file that keeps the room. It stays when the process ends."""
 
     def __init__(self, queue: Path, size: int) -> None:
-        self._path = queue.with_name(queue.name + ".reserve")
+        self._path = QueueFile.RESERVE.beside(queue)
         self._size = size
 
     def hold(self) -> bool:

@@ -12,7 +12,7 @@ from forwarder.errors import QueueFullError
 from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, Segment
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import admission, burying, dead, waiting
-from forwarder.queue.sqlite.migration import schema_sql
+from forwarder.queue.sqlite.schema import schema_sql
 from forwarder.queue.sqlite.sizes import PAGE_BYTES
 from forwarder.queue.sqlite.store import Store
 from forwarder.queue.sqlite.take import take

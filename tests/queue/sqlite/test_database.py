@@ -14,9 +14,10 @@ import pytest
 
 from forwarder.errors import DiskFullError, QueueLockedError, StorageError
 from forwarder.queue.sqlite import migration
-from forwarder.queue.sqlite.database import Connection, map_error, open_database, set_aside
+from forwarder.queue.sqlite.database import Connection, map_error, open_database
 from forwarder.queue.sqlite.lock import InstanceLock
-from forwarder.queue.sqlite.migration import SCHEMA_VERSION, schema_sql
+from forwarder.queue.sqlite.recovery.rebuilding import set_aside
+from forwarder.queue.sqlite.schema import SCHEMA_VERSION, schema_sql
 from forwarder.queue.sqlite.sizes import PAGE_BYTES
 
 WAL_BYTES = 32 << 20

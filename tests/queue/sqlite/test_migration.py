@@ -17,9 +17,8 @@ from forwarder.model import Burial, DeadFilter
 from forwarder.queue.sqlite import migration
 from forwarder.queue.sqlite.database import open_database
 from forwarder.queue.sqlite.letters import DeadRow
-from forwarder.queue.sqlite.migration import SCHEMA_VERSION
 from forwarder.queue.sqlite.queue import SqliteQueue
-from forwarder.queue.sqlite.recovery import first_page
+from forwarder.queue.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION
 from tests.queue.building import LIMITS, account, event, segment
 from tests.queue.sqlite.files import opened
 
@@ -41,7 +40,7 @@ def old_queue(path: Path, letters: int = LETTERS) -> None:
         for name in ("TABLE destination", "TABLE segment", "TABLE settled", "TABLE dead", "INDEX dead_by_destination"):
             db.execute(statement(name))
         db.execute(statement("INDEX dead_by_event"))
-        db.execute(f"PRAGMA application_id = {first_page.APPLICATION_ID}")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute("PRAGMA user_version = 1")
         db.execute("BEGIN")
         for number in (1, 2):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.model import Address, DeadFilter
-from forwarder.queue.sqlite.migration import SCHEMA_VERSION
+from forwarder.queue.sqlite.schema import SCHEMA_VERSION
 from forwarder.receiver import Receiver
 from tests.integration.process import Forwarder, events, numbers
 from tests.queue.building import account, drain

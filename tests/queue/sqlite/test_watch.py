@@ -223,9 +223,9 @@ class TestLock:
         torn = log.read_bytes()
         assert torn
         script = (
-            "import asyncio, sys; from pathlib import Path; from forwarder.queue.sqlite.database import open_database\n"
-            "from forwarder.errors import QueueLockedError\n"
-            "try: asyncio.run(open_database(Path(sys.argv[1]), wal_bytes=1 << 20))\n"
+            "import asyncio, sys; from pathlib import Path; from forwarder.queue.sqlite.opening import open_store\n"
+            "from forwarder.errors import QueueLockedError; from forwarder.queue.sqlite.recovery import Accounts\n"
+            "try: asyncio.run(open_store(Path(sys.argv[1]), 1 << 20, Accounts()))\n"
             "except QueueLockedError as error: sys.exit(error.exit_code)"
         )
         ended = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", script, str(path)], check=False)
@@ -246,8 +246,9 @@ class TestLock:
             file.write(b"\xff" * 8)
         spoiled = log.read_bytes()
         script = (
-            "import asyncio, sys; from pathlib import Path; from forwarder.queue.sqlite.database import open_database\n"
-            "asyncio.run(open_database(Path(sys.argv[1]), wal_bytes=1 << 20))"
+            "import asyncio, sys; from pathlib import Path; from forwarder.queue.sqlite.opening import open_store\n"
+            "from forwarder.queue.sqlite.recovery import Accounts\n"
+            "asyncio.run(open_store(Path(sys.argv[1]), 1 << 20, Accounts()))"
         )
         ended = await asyncio.to_thread(
             subprocess.run, [sys.executable, "-c", script, str(path)], check=False, capture_output=True

@@ -15,14 +15,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
+from forwarder.queue.sqlite.files import QueueFile, unfinished
 from forwarder.queue.sqlite.recovery import wal
+from forwarder.queue.sqlite.schema import APPLICATION_ID, MOST_VERSIONS, columns_of, roots_of
 from forwarder.queue.sqlite.sizes import PAGE_BYTES
-
-# "FwdQ": tells a queue from any other SQLite file (https://sqlite.org/pragma.html#pragma_application_id).
-APPLICATION_ID = 0x46776451
-
-# Beside the file: its first page, as it was.
-SUFFIX = "-page1"
 
 # What stands at which place of every queue's header (https://sqlite.org/fileformat2.html#the_database_header): the
 # name of the format, page size, versions and fractions, the format of the schema, the encoding of text.
@@ -32,8 +28,6 @@ _PAGES = slice(28, 32)
 _FREE = slice(32, 40)
 _APPLICATION = slice(68, 72)
 _CHANGES_AT_PAGES = slice(92, 96)
-# Nobody will ever have made so many versions of the schema: the number is damaged.
-MOST_VERSIONS = 1 << 16
 # A pointer map's entry for the first page of a table or index.
 _ROOT = b"\x01\0\0\0\0"
 
@@ -42,7 +36,7 @@ T = TypeVar("T")
 
 def is_spoiled(path: Path) -> bool:
     """Say whether the header of a queue is not that of a queue, or was not before: SQLite may not even open it."""
-    if _kept(path).exists():
+    if QueueFile.FIRST_PAGE.beside(path).exists():
         return True
     page = _read(path, PAGE_BYTES)
     return _has_id(page) and not _is_sound(page)
@@ -66,11 +60,10 @@ def mend(path: Path, empty: Path) -> None:
     found, new = _read(path, 2 * PAGE_BYTES), _read(empty, 2 * PAGE_BYTES)
     if not _is_queue(path, found, new) or _is_usable(path, found, empty):
         return
-    if not _kept(path).exists():
-        # Under another name first, so that one that is half written is not taken for it.
-        unfinished = _kept(path).with_name(_kept(path).name + ".new")
-        _write(unfinished, found[:PAGE_BYTES], os.O_CREAT | os.O_TRUNC)
-        unfinished.rename(_kept(path))
+    kept = QueueFile.FIRST_PAGE.beside(path)
+    if not kept.exists():
+        _write(unfinished(kept), found[:PAGE_BYTES], os.O_CREAT | os.O_TRUNC)
+        unfinished(kept).rename(kept)
     page = bytearray(new[:PAGE_BYTES])
     # Where these two differ, SQLite goes by the size of the file.
     page[_CHANGES], page[_CHANGES_AT_PAGES] = b"\0\0\0\x02", b"\0\0\0\x01"
@@ -129,22 +122,6 @@ def _read_with(path: Path, read: Callable[[sqlite3.Connection], T]) -> T | None:
             return read(db)
         except sqlite3.DatabaseError:
             return None
-
-
-def columns_of(db: sqlite3.Connection) -> set[tuple[bytes, bytes]]:
-    """Return each column of each table. Raises sqlite3.DatabaseError."""
-    tables = "SELECT name FROM sqlite_schema WHERE type = 'table'"
-    names = "CAST(found.name AS BLOB), CAST(held.name AS BLOB)"
-    return set(db.execute(f"SELECT {names} FROM ({tables}) AS found, pragma_table_info(found.name) AS held"))  # noqa: S608
-
-
-def roots_of(db: sqlite3.Connection) -> list[int]:
-    """Return the first page of each table and index. Raises sqlite3.DatabaseError."""
-    return [root for (root,) in db.execute("SELECT CAST(rootpage AS INTEGER) FROM sqlite_schema WHERE rootpage")]
-
-
-def _kept(path: Path) -> Path:
-    return path.with_name(path.name + SUFFIX)
 
 
 def _read(path: Path, size: int) -> bytes:

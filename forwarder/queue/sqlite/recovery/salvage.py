@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from forwarder.queue.sqlite.checksum import is_whole
+from forwarder.queue.sqlite.database import as_text
 from forwarder.queue.sqlite.letters import COLUMNS, DeadRow, read_row
 from forwarder.queue.sqlite.migration import OLD_COLUMNS, as_rows
 from forwarder.queue.sqlite.ranges import Ranges
@@ -81,11 +82,6 @@ def salvage(damaged: Path, into: sqlite3.Connection, known: Accounts = Accounts(
         into.rollback()
         raise
     return rescue.found
-
-
-def as_text(data: bytes) -> str:
-    """Return text of the file; what is damaged is text, too."""
-    return data.decode(errors="replace")
 
 
 @dataclass(slots=True)

@@ -21,11 +21,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
+from forwarder.queue.sqlite.files import QueueFile, damaged_name, unfinished
 from forwarder.queue.sqlite.sizes import PAGE_BYTES
 
 _HEADER = struct.Struct(">8I")
@@ -64,7 +64,7 @@ def mend_log(database: Path) -> Path | None:
 
     Raises OSError. To be called before SQLite opens the file.
     """
-    path = database.with_name(database.name + "-wal")
+    path = QueueFile.LOG.beside(database)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -83,12 +83,10 @@ def mend_log(database: Path) -> Path | None:
         )
     if not hidden:
         return None
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    aside = damaged_name(path)
     _write(aside, data)
-    unfinished = path.with_name(path.name + ".mending")
-    _write(unfinished, _rewritten(frames, salts))
-    unfinished.rename(path)
+    _write(unfinished(path), _rewritten(frames, salts))
+    unfinished(path).rename(path)
     log.error(
         "queue.log_mended",
         commits=hidden,
@@ -104,7 +102,7 @@ def newest_first_page(database: Path) -> bytes | None:
     Frames are believed unread, so that a long log costs little. Raises OSError.
     """
     try:
-        file = database.with_name(database.name + "-wal").open("rb")
+        file = QueueFile.LOG.beside(database).open("rb")
     except FileNotFoundError:
         return None
     with file:

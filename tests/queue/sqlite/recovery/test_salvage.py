@@ -13,8 +13,8 @@ import pytest
 from forwarder.errors import QueueLockedError, StorageError
 from forwarder.model import Batch, Burial, DeadFilter, Limits
 from forwarder.queue.base import Share
+from forwarder.queue.sqlite.files import QueueFile
 from forwarder.queue.sqlite.queue import SqliteQueue
-from forwarder.queue.sqlite.recovery.first_page import SUFFIX
 from forwarder.queue.sqlite.recovery.salvage import Salvage, salvage
 from forwarder.queue.sqlite.store import Store
 from forwarder.queue.sqlite.take import take
@@ -52,7 +52,7 @@ async def write(path: Path) -> None:
 def aside(path: Path) -> list[Path]:
     """Return the files that were set aside, but for what stands beside them."""
     found = [found for found in path.parent.iterdir() if ".damaged-" in found.name]
-    return [file for file in found if not file.name.endswith(("-wal", "-shm", SUFFIX))]
+    return [file for file in found if not file.name.endswith((QueueFile.LOG, QueueFile.INDEX, QueueFile.FIRST_PAGE))]
 
 
 async def check_account(path: Path, *, least: int) -> None:
@@ -247,7 +247,7 @@ async def test_a_first_page_that_is_lost(tmp_path: Path, data: bytes) -> None:
     overwrite(path, 1, data)
     await check_nothing_is_lost(path)
     [kept] = aside(path)
-    assert kept.with_name(kept.name + SUFFIX).read_bytes() == data
+    assert QueueFile.FIRST_PAGE.beside(kept).read_bytes() == data
 
 
 @pytest.mark.parametrize(
@@ -640,14 +640,14 @@ async def test_a_rebuild_that_fails_is_tried_again(tmp_path: Path, monkeypatch: 
     def full(*_: object, **__: object) -> Salvage:
         raise sqlite3.OperationalError("no room for a new file")
 
-    monkeypatch.setattr("forwarder.queue.sqlite.database.salvage", full)
+    monkeypatch.setattr("forwarder.queue.sqlite.recovery.rebuilding.salvage", full)
     spoil(path)
     with pytest.raises(StorageError):
         await drain(queue)
     assert queue.trouble() is not None
     assert path.exists()
     assert not aside(path)
-    monkeypatch.setattr("forwarder.queue.sqlite.database.salvage", salvage)
+    monkeypatch.setattr("forwarder.queue.sqlite.recovery.rebuilding.salvage", salvage)
     # Taken but not handed over when the damage was found, nothing is held.
     rest = await drain(queue)
     assert len(rest) > EVENTS // 4

@@ -7,17 +7,14 @@ speaks, and root can let it speak for the user of the service.
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import os
 import pwd
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
@@ -25,18 +22,13 @@ from forwarder import running
 from forwarder.cli.options import config_option
 from forwarder.cli.trial import Occupant, try_address
 from forwarder.cli.whereabouts import CREDENTIALS
-from forwarder.config import Config, DestinationConfig, config_file, format_size, load, token, warnings
-from forwarder.daemon.assembly import load_signer
-from forwarder.destination.http_put.client import Client
-from forwarder.destination.http_put.tls import tls_context
+from forwarder.config import Config, config_file, format_size, load, token, warnings
+from forwarder.destination.kinds import KINDS
 from forwarder.errors import ConfigError, ForwarderError
 from forwarder.files import barrier
 from forwarder.queue.sqlite.limits import check_path, largest_file
 from forwarder.queue.sqlite.lock import InstanceLock
 from forwarder.queue.sqlite.recovery import begins_as_queue
-
-# Seconds for the connection to a destination.
-_PATIENCE = 10.0
 
 Line = tuple[str, str]
 """How a check went (ok, note or FAIL), and what there is to say."""
@@ -99,10 +91,8 @@ def _checks(config: Config, note: running.Running | None, *, remote: bool) -> It
     for words in warnings(config):
         yield "note", words
     for name, destination in config.destinations.items():
-        yield from _check(f"destination {name}, key", partial(_key, destination))
-        yield from _check(f"destination {name}, TLS", partial(_tls, name, destination))
-        if remote:
-            yield from _check(f"destination {name}, connection", partial(_connection, name, destination))
+        for subject, look in KINDS[type(destination)].checks(name, destination, remote):
+            yield from _check(f"destination {name}, {subject}", look)
     for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
         if file is not None:
             yield from _check(f"{section} token", partial(_token, file))
@@ -178,20 +168,6 @@ def _note(subject: str, act: Callable[[], str | None]) -> Iterator[Line]:
         yield "note", f"{subject}: {words}"
 
 
-def _key(config: DestinationConfig) -> str:
-    signer = load_signer(config)
-    return f"{config.signing.key_file}, RSA {signer.bits} bits, {signer.alg}, thumbprint {signer.thumbprint}"
-
-
-def _tls(name: str, config: DestinationConfig) -> str:
-    if urlsplit(config.url).scheme != "https":
-        return "not used, the URL is http"
-    tls_context(config.tls, f"destinations.{name}.tls")
-    return f"{config.tls.ca_file or 'the certificates of the system'}" + (
-        f", client certificate {config.tls.cert_file}" if config.tls.cert_file else ""
-    )
-
-
 def _token(file: Path) -> str:
     token(file)
     return str(file)
@@ -249,11 +225,6 @@ def _space(config: Config) -> str | None:
     if free + used >= limit:
         return None
     return f"the disk has {format_size(free // 1024 * 1024)} free, less than queue.max_bytes ({format_size(limit)})"
-
-
-def _connection(name: str, config: DestinationConfig) -> str:
-    """Connect as the daemon does, and send nothing."""
-    return asyncio.run(Client(name, replace(config, timeout=min(config.timeout, _PATIENCE))).probe())
 
 
 def _count(number: int, noun: str) -> str:

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from forwarder.config import Config, DestinationConfig, secret, token
-from forwarder.destination.http_put.client import Client
+from forwarder.config import Config, DestinationConfig, token
+from forwarder.destination.base import Destination
+from forwarder.destination.kinds import KINDS, Kinds
 from forwarder.envelope import Envelope
 from forwarder.errors import ConfigError, ForwarderError, Problem
 from forwarder.model import INVALID
 from forwarder.queue.base import Share
-from forwarder.signing import Signer
 from forwarder.web.listening import group_id
 
 Files = tuple[tuple[Path, tuple[int, ...] | None], ...]
@@ -29,8 +29,7 @@ class Outlet:
     """One destination, ready to be delivered to."""
 
     config: DestinationConfig
-    signer: Signer
-    client: Client
+    destination: Destination
     files: Files
     """The key and whatever else was read for it, as it was then."""
 
@@ -68,15 +67,16 @@ class Parts:
         return look_at(path for path, _ in self.files)
 
     @classmethod
-    def build(cls, config: Config) -> Parts:
+    def build(cls, config: Config, kinds: Kinds = KINDS) -> Parts:
         """Read keys, tokens and certificates. Raises ConfigError with every problem found."""
         problems: list[Problem] = []
         outlets: dict[str, Outlet] = {}
         for name, destination in config.destinations.items():
-            with _collecting(problems, f"destinations.{name}.signing"):
+            kind = kinds[type(destination)]
+            with _collecting(problems, f"destinations.{name}"):
                 # Looked at first: what changes while it is read counts as changed afterwards.
-                files = look_at(_files_of(destination))
-                outlets[name] = Outlet(destination, load_signer(destination), Client(name, destination), files)
+                files = look_at(kind.files(destination))
+                outlets[name] = Outlet(destination, kind.build(name, destination), files)
         tokens: dict[str, str | None] = {"ingest": None, "admin": None}
         token_files = look_at([config.ingest.token_file, config.admin.token_file])
         for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
@@ -118,24 +118,6 @@ def look_at(paths: Iterable[Path | None]) -> Files:
         else:
             found.append((path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode)))
     return tuple(found)
-
-
-def _files_of(config: DestinationConfig) -> list[Path | None]:
-    tls = config.tls
-    return [config.signing.key_file, config.signing.passphrase_file, tls.ca_file, tls.cert_file, tls.key_file]
-
-
-def load_signer(config: DestinationConfig) -> Signer:
-    """Read a destination's key. Raises SigningKeyError or ConfigError."""
-    signing = config.signing
-    return Signer.load(
-        signing.key_file,
-        passphrase=secret(signing.passphrase_file) if signing.passphrase_file else None,
-        alg=signing.alg,
-        kid=signing.kid,
-        typ=signing.typ,
-        cty=signing.cty,
-    )
 
 
 def envelope_of(config: Config) -> Envelope:

@@ -63,21 +63,20 @@ class Outlets:
             before = self._running.get(name)
             if before is not None and before.outlet.is_same(outlet):
                 # A reload is also how somebody says that an address has changed.
-                before.outlet.client.renew()
+                before.outlet.destination.renew()
                 if before.pump.link.gate.state is State.HOLDING:
                     before.pump.flush()
                 continue
             if before is not None:
                 before.pump.retire()
-            signer, was_paused = outlet.signer, paused.get(name, False)
-            parts = (name, outlet.config, self._queue, outlet.client, signer.sign)
-            pump = Pump(*parts, aging=self._aging, paused=was_paused)
+            parts = (name, outlet.config, self._queue, outlet.destination)
+            pump = Pump(*parts, aging=self._aging, paused=paused.get(name, False))
             task = asyncio.create_task(self._run(name, pump, outlet, self._latest.get(name)), name=f"pump-{name}")
             self._running[name] = _Running(outlet, pump)
             self._tasks.add(task)
             self._latest[name] = task
             task.add_done_callback(partial(self._ended, name))
-            log.info("destination.started", destination=name, alg=signer.alg, key=signer.thumbprint)
+            log.info("destination.started", destination=name, **outlet.destination.description)
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -88,7 +87,7 @@ class Outlets:
         """Run a pump once the one before it has ended, and again should it ever fail."""
         if previous is not None:
             await asyncio.wait([previous])
-        async with outlet.client:
+        async with outlet.destination:
             while True:
                 try:
                     await pump.run()
@@ -132,7 +131,7 @@ class Outlets:
 
     async def flush(self, name: str) -> None:
         """Attempt a delivery now, over a new connection: wait neither for a fuller batch nor for the back-off."""
-        self._running[name].outlet.client.renew()
+        self._running[name].outlet.destination.renew()
         self._running[name].pump.flush()
 
     async def pause(self, name: str) -> None:
@@ -143,7 +142,7 @@ class Outlets:
     async def resume(self, name: str) -> None:
         """Deliver again after a pause, and at once where the destination is held."""
         await self._queue.set_paused(name, False)
-        self._running[name].outlet.client.renew()
+        self._running[name].outlet.destination.renew()
         self._running[name].pump.resume()
 
     async def purge(self, name: str, wanted: EventFilter = EVERY_EVENT) -> int:

@@ -1,4 +1,4 @@
-"""When to send, and in which shape: count, bytes and age, and the JSON array of a batch."""
+"""When to send: by count, bytes and age; and what of a batch is no event, so that the rest can be sent."""
 
 from __future__ import annotations
 
@@ -20,18 +20,6 @@ def seconds_until_due(pending: Pending, limits: Limits, max_age: float, now: flo
     if pending.fills(limits):
         return 0.0
     return max(0.0, pending.since + max_age - now)
-
-
-def payload(data: bytes, *, as_object: bool = False) -> bytes:
-    """Return the JSON that is sent: an array of the events in `data`, a line each.
-
-    No event is parsed: a newline cannot stand inside compact JSON, so each one becomes a comma.
-    With `as_object` a lone event is sent without the array around it.
-    """
-    if as_object and data.find(b"\n") == len(data) - 1:
-        return data[:-1]
-    joined = memoryview(data.replace(b"\n", b","))
-    return b"".join((b"[", joined[:-1], b"]"))
 
 
 def broken_apart(batch: Batch) -> tuple[list[Batch], list[Batch]]:

@@ -35,9 +35,9 @@ class Delivery:
         """Whether it was answered, and only the settlement is left."""
 
     async def prepare(self) -> None:
-        """Sign the batch, unless that is done."""
+        """Have the batch ready to be sent."""
         if self._body is None and self._batch is not None:
-            self._body = await self._sending.sign(self._batch)
+            self._body = await self._sending.prepare(self._batch)
 
     async def run(self) -> None:
         """Send until it is settled, or until it is to be given back."""
@@ -67,8 +67,8 @@ class Delivery:
 
     async def _act(self, batch: Batch, result: Result) -> bool:
         """Do what an answer asks for; return whether to go on with this batch."""
-        outcome, answer, before = result
-        match outcome:
+        answer, before = result
+        match answer.outcome:
             case Outcome.DELIVERED:
                 await self._delivered(batch)
                 return True
@@ -87,7 +87,7 @@ class Delivery:
                 self._link.distrust(batch.events, failed=False)
                 return False
             case _:
-                assert_never(outcome)
+                assert_never(answer.outcome)
 
     async def _delivered(self, batch: Batch) -> None:
         self._batch = self._body = None

@@ -88,7 +88,7 @@ class Examination:
                 log.error("batch.not_taken", destination=self._name, reason=error.message, hint=error.hint)  # noqa: TRY400
                 await self._link.gate.wait(_STORAGE_SECONDS)
             if self._part is not None:
-                self._body, self._repeats = await self._sending.sign(self._part), 0
+                self._body, self._repeats = await self._sending.prepare(self._part), 0
         return True
 
     async def _next_step(self) -> InTurn | Probe | None:
@@ -160,7 +160,7 @@ class Examination:
         batch, outcome = None, None
         try:
             for batch in await self._queue.take_again(self._name, [oldest.place.position], 1):
-                body = await self._sending.sign(batch)
+                body = await self._sending.prepare(batch)
                 if await self._link.gate.may_send(alone=True, early=True):
                     outcome = (await self._attempt(batch, body)).outcome
         finally:

@@ -7,16 +7,15 @@ import random
 import time
 from collections.abc import Callable
 
-from forwarder.config import DestinationConfig
 from forwarder.delivery.backoff import Backoff
 from forwarder.delivery.batch_size import Capacity
 from forwarder.delivery.clock import Aging
 from forwarder.delivery.gate import Gate
+from forwarder.delivery.policy import Policy
 from forwarder.delivery.rate import Rate
 from forwarder.delivery.suspects import Suspects
 from forwarder.delivery.triage import Triage
-from forwarder.destination.http_put.client import Answer
-from forwarder.destination.http_put.responses import parse_retry_after
+from forwarder.destination.base import Answer
 from forwarder.model import LastError, Limits
 
 # While something is set aside, what waits is sent in so many parts: each that is taken says something about it.
@@ -26,8 +25,8 @@ _PARTS = 4
 class Link:
     """The shared state of all deliveries to one destination."""
 
-    def __init__(self, config: DestinationConfig, aging: Aging, *, wake: Callable[[], None], paused: bool) -> None:
-        self.rate = Rate(config.max_rate.events, config.max_rate.bytes)
+    def __init__(self, policy: Policy, aging: Aging, *, wake: Callable[[], None], paused: bool) -> None:
+        self.rate = Rate(policy.max_rate.events, policy.max_rate.bytes)
         self.gate = Gate(wake, self.rate, paused=paused)
         self.attempts = 0
         self.failures = 0
@@ -37,16 +36,16 @@ class Link:
         """Bytes of the events of the largest request that was taken since the start."""
         self.most_events = 0
         """The most events of a request that was taken since the start, or since as many were refused without reason."""
-        self._retry = config.retry
+        self._retry = policy.retry
         self._holds = 0
-        self.backoff = Backoff(config.retry.initial, config.retry.max, config.retry.multiplier)
+        self.backoff = Backoff(policy.retry.initial, policy.retry.max, policy.retry.multiplier)
         self.suspects = Suspects(self.backoff)
         self.triage = Triage(self.suspects)
         self.set_aside = asyncio.Event()
         """Set when something is set aside."""
         self._aging = aging
         aging.observe(time.time(), time.monotonic())
-        self.capacity = Capacity(self.rate.within(Limits(config.batch.max_events, config.batch.max_bytes)))
+        self.capacity = Capacity(self.rate.within(Limits(policy.batch.max_events, policy.batch.max_bytes)))
 
     def limits(self, waiting: int) -> Limits:
         """Return the most that a batch may hold that is taken now, while so many events wait."""
@@ -82,10 +81,9 @@ class Link:
     def defer(self, answer: Answer, failures_before: int) -> float:
         """Close the gate for a back-off; return its length in seconds."""
         self.count(failures_before)
-        retry_after = parse_retry_after(answer.retry_after, time.time())
         seconds = self.backoff.delay(
             self.failures,
-            retry_after=retry_after,
+            retry_after=answer.retry_after,
             random=random.random(),  # noqa: S311 - jitter is no secret
         )
         self.gate.close_for(seconds, held=False)

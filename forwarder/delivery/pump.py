@@ -1,13 +1,13 @@
 """Move events from the queue to the destination.
 
 The pump is the only module that knows the whole path. It owns no policy: batching says when to
-send, the response table says what came of it, back-off says how long to wait, and the queue keeps
+send, the destination says what came of it, back-off says how long to wait, and the queue keeps
 everything that is not settled. Where a batch is refused, or goes on failing, an examination takes
 over until full batches are taken again; what it sets aside is asked about beside all else.
 
-One task takes batches; each is then signed and delivered by a task of its own. At most `in_flight`
+One task takes batches; each is then prepared and delivered by a task of its own. At most `in_flight`
 are being sent at a time; the next one is ready when a slot comes free, and the one after it is
-being taken and signed. A batch that is not full is taken only when it can be sent at once. A batch
+being taken and prepared. A batch that is not full is taken only when it can be sent at once. A batch
 gives up its slot when it has been answered, so the next is sent while its settlement is synced; but no more than
 one batch beside those in flight may be without a settlement, which bounds what a crash can send
 twice. With one in flight a batch is sent only after the one before it was answered, so order holds.
@@ -17,23 +17,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
 
-from forwarder.config import DestinationConfig
-from forwarder.delivery.batching import payload, seconds_until_due
+from forwarder.delivery.batching import seconds_until_due
 from forwarder.delivery.clock import Aging
 from forwarder.delivery.delivery import Delivery
 from forwarder.delivery.examination import Examination
 from forwarder.delivery.expiry import release
 from forwarder.delivery.health import Link
 from forwarder.delivery.leases import renewed
+from forwarder.delivery.policy import Policy
 from forwarder.delivery.questions import Questions
 from forwarder.delivery.sending import Sending
-from forwarder.destination.http_put.client import Client
+from forwarder.destination.base import Destination
 from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import Batch
 from forwarder.queue.base import Outbox
@@ -57,32 +57,30 @@ log = structlog.get_logger(__name__)
 class Pump:
     """Delivers one destination's queue: `run` until `stop`, or until it is cancelled.
 
-    `sign` turns a payload into a compact JWS; it is called in a thread. `aging` is handed on from one pump to the next.
+    `aging` is handed on from one pump to the next.
     """
 
     def __init__(
         self,
         name: str,
-        config: DestinationConfig,
+        policy: Policy,
         queue: Outbox,
-        client: Client,
-        sign: Callable[[bytes], bytes],
+        destination: Destination,
         *,
         aging: Aging | None = None,
         paused: bool = False,
     ) -> None:
         self._name = name
-        self._config = config
+        self._policy = policy
         self._queue = queue
-        self._sign = sign
         self._given_back = 0
         # Set when the batch that was taken last has passed the gate, or has been given back.
         self._last = asyncio.Event()
         self._last.set()
         # What is being sent, by the task that sends it.
         self._sending_now: set[asyncio.Task[None]] = set()
-        self.link = Link(config, aging or Aging(), wake=lambda: queue.wake(name), paused=paused)
-        self._sending = Sending(name, config, client, self.link, self._signed)
+        self.link = Link(policy, aging or Aging(), wake=lambda: queue.wake(name), paused=paused)
+        self._sending = Sending(name, policy, destination, self.link)
 
     # --- steering ------------------------------------------------------------------------------
 
@@ -119,7 +117,7 @@ class Pump:
         for task in self._sending_now:
             task.cancel()
 
-    # --- taking and signing --------------------------------------------------------------------
+    # --- taking and sending --------------------------------------------------------------------
 
     async def run(self) -> None:
         """Deliver until stopped. Cancelled, it leaves what is unsettled in the queue."""
@@ -175,10 +173,10 @@ class Pump:
         return [Delivery(batch, queue=self._queue, sending=self._sending) for batch in batches]
 
     async def _deliver(self, delivery: Delivery, given_back: int, before: asyncio.Event, passed: asyncio.Event) -> None:
-        """Sign a batch, let it follow the one `before`, and say when it has `passed` the gate, or has not."""
+        """Prepare a batch, let it follow the one `before`, and say when it has `passed` the gate, or has not."""
         await delivery.prepare()
         await before.wait()
-        may_go = await self.link.gate.may_begin(self._config.in_flight)
+        may_go = await self.link.gate.may_begin(self._policy.in_flight)
         # Has an older batch gone back to the queue meanwhile, it must go first.
         if may_go and given_back == self._given_back:
             self.link.gate.began()
@@ -211,7 +209,7 @@ class Pump:
                 if gate.is_draining and not gate.holders:
                     return False
             limits = self.link.limits(pending.events)
-            due = seconds_until_due(pending, limits, self._config.batch.max_age, time.monotonic())
+            due = seconds_until_due(pending, limits, self._policy.batch.max_age, time.monotonic())
             if due == 0.0:
                 if pending.fills(limits) or self._is_free:
                     return True
@@ -223,8 +221,4 @@ class Pump:
     @property
     def _is_free(self) -> bool:
         """Whether a batch that is taken now could be sent at once."""
-        return self._last.is_set() and self.link.gate.under_way < self._config.in_flight
-
-    async def _signed(self, batch: Batch) -> bytes:
-        # Joined in the thread, too: what copies much does it outside of the event loop.
-        return await asyncio.to_thread(lambda: self._sign(payload(batch.data, as_object=self._config.single_as_object)))
+        return self._last.is_set() and self.link.gate.under_way < self._policy.in_flight

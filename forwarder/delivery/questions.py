@@ -46,7 +46,7 @@ class Questions:
                 self._link.set_aside.clear()
             elif seconds > 0:
                 await self._link.gate.wait(min(seconds, _LOOK_AGAIN))
-            elif await self._link.gate.may_ask(self._sending.config.in_flight):
+            elif await self._link.gate.may_ask(self._sending.policy.in_flight):
                 await self._see_to_next()
                 # Others wait for the end of this turn.
                 self._link.gate.notify()
@@ -99,9 +99,9 @@ class Questions:
 
     async def _ask(self, suspect: Suspect) -> None:
         for batch in await self._read([suspect]):
-            body = await self._sending.sign(batch)
+            body = await self._sending.prepare(batch)
             is_insisting = False
-            while await self._link.gate.may_ask(self._sending.config.in_flight):
+            while await self._link.gate.may_ask(self._sending.policy.in_flight):
                 self._link.gate.unsettled += 1
                 try:
                     if not await self._attempt(suspect, batch, body, is_insisting=is_insisting):

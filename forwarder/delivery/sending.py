@@ -1,17 +1,15 @@
-"""One request to the destination: signed, counted, paid for, and what came of it."""
+"""One request to the destination: counted, paid for, and what is learned from its answer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import structlog
 
-from forwarder.config import DestinationConfig
 from forwarder.delivery.health import Link
-from forwarder.destination.http_put.client import Answer, Client
-from forwarder.destination.http_put.responses import is_about_events, outcome_of
+from forwarder.delivery.policy import Policy
+from forwarder.destination.base import Answer, Destination
 from forwarder.model import Batch, Burial, Outcome
 from forwarder.queue.base import Outbox
 
@@ -21,27 +19,23 @@ log = structlog.get_logger(__name__)
 class Result(NamedTuple):
     """What came of one attempt; `failures_before` is the number of failures in a row when it began."""
 
-    outcome: Outcome
     answer: Answer
     failures_before: int
 
+    @property
+    def outcome(self) -> Outcome:
+        return self.answer.outcome
+
 
 class Sending:
-    """The way of requests to one destination; `sign` returns the signed payload of a batch."""
+    """The way of requests to one destination."""
 
-    def __init__(
-        self,
-        name: str,
-        config: DestinationConfig,
-        client: Client,
-        link: Link,
-        sign: Callable[[Batch], Awaitable[bytes]],
-    ) -> None:
+    def __init__(self, name: str, policy: Policy, destination: Destination, link: Link) -> None:
         self.name = name
-        self.config = config
+        self.policy = policy
         self.link = link
-        self.sign = sign
-        self._client = client
+        self.prepare = destination.prepare
+        self._destination = destination
 
     async def attempt(self, batch: Batch, body: bytes, *, fresh: bool = False) -> Result:
         """Send a body that the gate has let through; what came of it is in the record of the link."""
@@ -49,13 +43,12 @@ class Sending:
         link, before, events = self.link, self.link.failures, batch.events
         link.attempts += 1
         link.rate.sent(events, len(body), time.monotonic())
-        answer = await self._client.send(body, fresh=fresh)
-        outcome = outcome_of(answer.status, self.config.responses)
-        if outcome is Outcome.DELIVERED:
+        answer = await self._destination.send(body, fresh=fresh)
+        if answer.outcome is Outcome.DELIVERED:
             self._taken(events, len(batch.data))
         else:
             link.failed(answer)
-        return Result(outcome, answer, before)
+        return Result(answer, before)
 
     def _taken(self, events: int, size: int) -> None:
         link = self.link
@@ -106,11 +99,7 @@ class Sending:
 
     def may_be_cut(self, result: Result) -> bool:
         """Whether a failure may be the fault of one event, or of the size."""
-        if not self.config.retry.isolate:
-            return False
-        if result.outcome is Outcome.DEFERRED:
-            return is_about_events(result.answer.status, result.answer.retry_after, reached=result.answer.reached)
-        return True
+        return self.policy.retry.isolate and (result.answer.is_about_events or result.outcome is not Outcome.DEFERRED)
 
     def too_large(self, batch: Batch, answer: Answer) -> None:
         """Learn from a batch of several events that was too large."""

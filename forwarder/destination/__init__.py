@@ -1,1 +1,1 @@
-"""Where events go: the kinds of destinations, each in a folder of its own."""
+"""Where batches go: the contract that delivery knows, the kinds of destination, and a folder for each kind."""

@@ -15,7 +15,7 @@ from typing import TypeVar
 import uvloop
 from aiohttp import web
 
-from forwarder.delivery.batching import payload
+from forwarder.destination.http_put.put import payload
 from forwarder.envelope import Envelope
 from forwarder.model import Limits, Segment
 from forwarder.queue.base import Share

@@ -16,6 +16,7 @@ from forwarder.config import BatchConfig, DestinationConfig, RetryConfig
 from forwarder.config.schema import SigningConfig
 from forwarder.delivery.pump import Pump
 from forwarder.destination.http_put.client import Client
+from forwarder.destination.http_put.put import HttpPut
 from forwarder.model import Address, Counters, DeadFilter, DeadLetter, Segment
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite.queue import SqliteQueue
@@ -114,11 +115,13 @@ class Line:
 
     def build(self, *, paused: bool = False, **changes: Any) -> Pump:
         """Return a pump that does not run yet, with changes to its configuration."""
-        client = Client("main", replace(self.config, **changes))
-        self.pump = Pump("main", replace(self.config, **changes), self.queue, client, self.signer.sign, paused=paused)
+        config = replace(self.config, **changes)
+        client = Client("main", config)
+        put = HttpPut(client, self.signer, config.responses, as_object=config.single_as_object)
+        self.pump = Pump("main", config, self.queue, put, paused=paused)
 
         async def run(pump: Pump = self.pump) -> None:
-            async with client:
+            async with put:
                 await pump.run()
 
         self._run = run

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from forwarder.config import DestinationConfig
-from forwarder.destination.http_put.client import Answer, Client
+from forwarder.destination.http_put.client import Client, Response
 from tests.delivery.certificates import Authority
 from tests.delivery.conftest import PATIENCE, Handler, destination, raw_server, read_request
 
@@ -23,7 +23,7 @@ def at(port: int, **settings: Any) -> DestinationConfig:
     return destination(f"http://127.0.0.1:{port}/put", **settings)
 
 
-async def send(config: DestinationConfig, body: bytes = b"a.b.c") -> Answer:
+async def send(config: DestinationConfig, body: bytes = b"a.b.c") -> Response:
     """Make the first attempt of a client; return what came of it."""
     async with Client("main", config) as client, asyncio.timeout(PATIENCE):
         return await client.send(body)
@@ -45,7 +45,7 @@ def answering(*pieces: bytes, forever: bool = False) -> Handler:
     return handle
 
 
-async def answer_to(*pieces: bytes, forever: bool = False, **settings: Any) -> Answer:
+async def answer_to(*pieces: bytes, forever: bool = False, **settings: Any) -> Response:
     """Return what one attempt makes of these bytes."""
     async with raw_server(answering(*pieces, forever=forever)) as port:
         return await send(at(port, **settings))

@@ -1,24 +1,16 @@
-"""When to send, and in which shape."""
+"""When to send, and what of a batch is no event."""
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.delivery.batching import broken_apart, payload, seconds_until_due
+from forwarder.delivery.batching import broken_apart, seconds_until_due
 from forwarder.model import Batch, Limits, Slice
 from forwarder.queue.base import Pending
-
-events = st.lists(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=20), max_size=3), min_size=1)
-
-
-def lines(found: list[dict[str, object]]) -> bytes:
-    """Return events as a segment has them."""
-    return b"".join(json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for event in found)
 
 
 class TestDue:
@@ -48,21 +40,6 @@ class TestDue:
         assert (due is None) == (count == 0)
         assert due is None or due >= 0
         assert due is None or now < since or due <= max_age * (1 + 1e-9)
-
-
-class TestPayload:
-    @given(events)
-    def test_is_the_array_of_exactly_the_events(self, found: list[dict[str, object]]) -> None:
-        """The payload is a JSON array of the events, each as it was written."""
-        data = lines(found)
-        assert json.loads(payload(data)) == found
-        assert payload(data) == b"[" + b",".join(data[:-1].split(b"\n")) + b"]"
-
-    @given(events)
-    def test_single_as_object(self, found: list[dict[str, object]]) -> None:
-        """With `as_object` a lone event is sent without the array around it, and several are not."""
-        data = payload(lines(found), as_object=True)
-        assert json.loads(data) == (found[0] if len(found) == 1 else found)
 
 
 class TestBrokenApart:

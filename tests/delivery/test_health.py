@@ -12,11 +12,11 @@ from forwarder.config.schema import RateConfig
 from forwarder.delivery.clock import Aging
 from forwarder.delivery.health import Link
 from forwarder.delivery.suspects import Suspect
-from forwarder.destination.http_put.client import Answer
-from forwarder.model import Limits, Slice, State
+from forwarder.destination.base import Answer
+from forwarder.model import Limits, Outcome, Slice, State
 from tests.delivery.conftest import destination
 
-BUSY = Answer(503, "503 Busy")
+BUSY = Answer(Outcome.DEFERRED, "503 Busy", status=503)
 
 
 def new_link(**settings: Any) -> Link:
@@ -54,7 +54,7 @@ class TestFailures:
     def test_a_delivery_opens_nothing(self) -> None:
         """What was on its way when another attempt was told to wait does not shorten that wait."""
         link = new_link(retry=RetryConfig(max=1000.0))
-        link.defer(Answer(429, "", "600"), 0)
+        link.defer(Answer(Outcome.DEFERRED, retry_after=600.0), 0)
         link.succeeded(1, 10)
         assert link.gate.state is State.BACKING_OFF
         assert link.gate.next_attempt_in == pytest.approx(600, abs=10)
@@ -71,12 +71,12 @@ class TestFailures:
 
 class TestRetryAfter:
     @pytest.mark.parametrize(
-        ("asked", "least", "most"), [("20", 20, 20.1), ("999999999999", 60, 60), ("-1", 0, 0.1), ("soon", 0, 0.1)]
+        ("asked", "least", "most"), [(20.0, 20, 20.1), (1e9, 60, 60), (0.0, 0, 0.1), (None, 0, 0.1)]
     )
-    def test_is_honoured_and_capped(self, asked: str, least: float, most: float) -> None:
+    def test_is_honoured_and_capped(self, asked: float | None, least: float, most: float) -> None:
         """The destination may ask for more time, up to `retry.max`."""
         link = new_link(retry=RetryConfig(initial=0.1, max=60.0))
-        assert least <= link.defer(Answer(503, "", asked), 0) <= most
+        assert least <= link.defer(Answer(Outcome.DEFERRED, retry_after=asked), 0) <= most
 
     def test_holds_come_back_soon_at_first(self) -> None:
         """A destination that must be mended is tried again soon, then every `retry.max`; soon again after a success."""

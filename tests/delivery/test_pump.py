@@ -545,7 +545,7 @@ class TestFailingStorage:
         await line.empty()
         assert line.arrived == list(range(10))
 
-    async def test_a_key_that_fails_ends_the_pump(self, make_line: MakeLine) -> None:
+    async def test_a_key_that_fails_ends_the_pump(self, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch) -> None:
         """A batch that cannot be signed goes back, and the error is told to whoever runs the pump."""
         line = await make_line()
         await line.append(0, 10)
@@ -554,7 +554,7 @@ class TestFailingStorage:
         def broken(_payload: bytes) -> bytes:
             raise ValueError("no key")
 
-        line.pump._sign = broken
+        monkeypatch.setattr(line.signer, "sign", broken)
         with pytest.raises(ExceptionGroup):
             await asyncio.wait_for(line._run(), PATIENCE)
         assert line.pump.link.gate.holders == 0

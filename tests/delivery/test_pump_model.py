@@ -45,7 +45,7 @@ MAX_AGE = 1.0
 SLACK = 0.5
 # Events that a healthy destination takes well within this many seconds.
 HEALTHY_SECONDS = MAX_AGE + 3.0
-BUSY = [Fault(429, retry_after="7"), Fault(408, retry_after="100000"), Fault(503, retry_after="soon"), Fault(500)]
+BUSY = [Fault(429, retry_after=7.0), Fault(408, retry_after=1e5), Fault(503, retry_after=0.0), Fault(500)]
 HELD = [Fault(401), Fault(403), Fault(404)]
 REFUSED = [Fault(400), Fault(413)]
 FAULTS = [OK, OK, OK, UNREACHABLE, HANGS, LOST, LOST_LATE, *BUSY, *HELD, *REFUSED]
@@ -419,8 +419,7 @@ def bounds(fault: Fault, backoff: Backoff, failures: int) -> tuple[float, float]
     """Return the shortest and the longest wait after so many failures in a row."""
     if fault.status in {401, 403, 404}:
         return min(5.0, backoff.max), backoff.max
-    asked = float(fault.retry_after) if fault.retry_after and fault.retry_after.isdigit() else 0.0
-    asked = min(asked, backoff.max)
+    asked = min(fault.retry_after or 0.0, backoff.max)
     return asked, max(asked, backoff.ceiling(failures))
 
 

@@ -55,7 +55,7 @@ def test_one_that_is_taken_in_the_end_is_delivered() -> None:
     play(marked(lambda: fault[0]), about(), act)
 
 
-@pytest.mark.parametrize("fault", [Fault(401), Fault(None), Fault(503, retry_after="1")])
+@pytest.mark.parametrize("fault", [Fault(401), Fault(None), Fault(503, retry_after=1.0)])
 def test_an_answer_that_is_about_something_else(fault: Fault) -> None:
     """Held, not reached, asked to come later: none of it counts against the event, however often."""
     mode = [Fault(400)]

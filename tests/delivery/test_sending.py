@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -12,39 +12,27 @@ from forwarder.config.schema import RateConfig
 from forwarder.delivery.clock import Aging
 from forwarder.delivery.health import Link
 from forwarder.delivery.sending import Result, Sending
-from forwarder.destination.http_put.client import Answer, Client
+from forwarder.destination.base import Answer
 from forwarder.model import Batch, Limits, Outcome, Slice
 from tests.delivery.conftest import destination
-
-
-class Scripted:
-    """A client that answers what it is told, one request after the other."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self.answers = list(answers)
-        self.fresh: list[bool] = []
-
-    async def send(self, _body: bytes, *, fresh: bool = False) -> Answer:
-        self.fresh.append(fresh)
-        return self.answers.pop(0)
+from tests.delivery.scripted import Scripted
 
 
 def sending(*answers: Answer, **settings: Any) -> Sending:
     config = destination(**settings)
     link = Link(config, Aging(), wake=lambda: None, paused=False)
-
-    async def sign(_batch: Batch) -> bytes:
-        return b"signed"
-
-    return Sending("main", config, cast("Client", Scripted(*answers)), link, sign)
+    return Sending("main", config, Scripted(*answers), link)
 
 
 def batch(events: int = 1, size: int = 3) -> Batch:
     return Batch("main", (Slice(0, events, 0.0),), (b"x" * (size - 1) + b"\n") * events)
 
 
-OK = Answer(200, "")
-REFUSED = Answer(400, "no")
+OK = Answer(Outcome.DELIVERED)
+REFUSED = Answer(Outcome.REJECTED, "no", status=400)
+TOO_LARGE = Answer(Outcome.TOO_LARGE, "no", status=413)
+FAILED = Answer(Outcome.DEFERRED, status=500, is_about_events=True)
+LATE = Answer(Outcome.DEFERRED, timed_out=True, is_about_events=True)
 
 
 class TestAttempt:
@@ -71,12 +59,6 @@ class TestAttempt:
         await found.attempt(batch(20), b"signed")
         assert found.link.rate.ready_at - time.monotonic() == pytest.approx(2.0, abs=0.5)
 
-    @pytest.mark.parametrize("status", [402, 407, 421, 426, 431, 451, 511])
-    async def test_what_speaks_of_the_way_is_held(self, status: int) -> None:
-        """Nothing on the way to the destination says anything about an event."""
-        found = sending(Answer(status, "no"))
-        assert (await found.attempt(batch(), b"signed")).outcome is Outcome.HELD
-
 
 class TestTooLarge:
     @pytest.mark.parametrize(("taken", "size", "is_bad"), [(0, 100, False), (100, 100, False), (99, 100, True)])
@@ -84,18 +66,18 @@ class TestTooLarge:
         """A single event is bad by its size if it is larger than all that was taken, and something was taken."""
         found = sending()
         found.link.largest = taken
-        result = Result(Outcome.TOO_LARGE, Answer(413, "no"), 0)
+        result = Result(TOO_LARGE, 0)
         assert found.is_too_large_alone(result, batch(1, size)) is is_bad
         assert not found.is_too_large_alone(result, batch(2, size))
-        assert not found.is_too_large_alone(Result(Outcome.REJECTED, REFUSED, 0), batch(1, size))
+        assert not found.is_too_large_alone(Result(REFUSED, 0), batch(1, size))
 
     def test_no_answer_in_time_teaches_the_size(self) -> None:
         """A batch that is not answered in time is too large; one event is not, nor is a 500."""
         found = sending(batch=BatchConfig(max_events=100))
-        found.learn(batch(1), Result(Outcome.DEFERRED, Answer(None, "", timed_out=True), 0))
-        found.learn(batch(100), Result(Outcome.DEFERRED, Answer(500, ""), 0))
+        found.learn(batch(1), Result(LATE, 0))
+        found.learn(batch(100), Result(FAILED, 0))
         assert found.link.capacity.limits.max_events == 100
-        found.learn(batch(100), Result(Outcome.DEFERRED, Answer(None, "", timed_out=True), 0))
+        found.learn(batch(100), Result(LATE, 0))
         assert found.link.capacity.limits.max_events == 50
 
     def test_taken_in_parts(self) -> None:
@@ -117,16 +99,17 @@ class TestMayBeCut:
     @pytest.mark.parametrize(
         ("answer", "may_be_cut"),
         [
-            (Answer(500, ""), True),
-            (Answer(None, "", timed_out=True), True),
-            (Answer(None, "", reached=False), False),
-            (Answer(503, "", retry_after="5"), False),
-            (Answer(429, ""), False),
+            (FAILED, True),
+            (LATE, True),
+            (Answer(Outcome.DEFERRED), False),
+            (REFUSED, True),
+            (TOO_LARGE, True),
+            (Answer(Outcome.HELD, status=401), True),
         ],
     )
     def test_only_what_may_be_about_the_events(self, answer: Answer, may_be_cut: bool) -> None:
-        """What did not reach the destination, or is asked to come later, is nobody's fault."""
-        result = Result(Outcome.DEFERRED, answer, 0)
+        """What was deferred for a reason that has nothing to do with the events is not the fault of one of them."""
+        result = Result(answer, 0)
         assert sending().may_be_cut(result) is may_be_cut
         assert not sending(retry=RetryConfig(isolate=False)).may_be_cut(result)
 
@@ -135,4 +118,4 @@ async def test_reasons() -> None:
     """A dead letter says whether an event was refused, too large, or made the destination fail."""
     found = sending()
     outcomes = [Outcome.DEFERRED, Outcome.TOO_LARGE, Outcome.REJECTED]
-    assert [found.reason(Result(outcome, REFUSED, 0)) for outcome in outcomes] == ["failing", "too_large", "rejected"]
+    assert [found.reason(Result(Answer(outcome), 0)) for outcome in outcomes] == ["failing", "too_large", "rejected"]

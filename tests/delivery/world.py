@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Any, Self, cast
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
 
 from forwarder.config import DestinationConfig
 from forwarder.daemon.assembly import Outlet
 from forwarder.daemon.destinations import Outlets
-from forwarder.destination.http_put.client import Answer, Client
-from forwarder.model import DeadFilter, DeadLetter, Segment
+from forwarder.destination.base import Answer
+from forwarder.destination.http_put.put import payload
+from forwarder.destination.http_put.responses import outcome_of
+from forwarder.model import Batch, DeadFilter, DeadLetter, Segment
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import views
-from forwarder.signing import Signer
 from tests.delivery.simulation import Clock, Storage, open_queue
 from tests.queue.sqlite.stores import Desk
 
@@ -40,7 +41,7 @@ class Fault:
     status: int | None
     stores: bool = False
     seconds: float = 0.0
-    retry_after: str | None = None
+    retry_after: float | None = None
 
 
 OK = Fault(200, stores=True)
@@ -123,8 +124,15 @@ class Destination:
         await asyncio.sleep(self._way())
         attempt.ended = self.clock.now
         is_timeout = fault.seconds == TIMEOUT
-        reached = fault.status is not None or is_timeout or fault.stores
-        return Answer(fault.status, "as the script says", fault.retry_after, reached=reached, timed_out=is_timeout)
+        is_reached = fault.status is not None or is_timeout or fault.stores
+        return Answer(
+            outcome_of(fault.status, {}),
+            "as the script says",
+            fault.retry_after,
+            fault.status,
+            timed_out=is_timeout,
+            is_about_events=is_reached and fault.retry_after is None and fault.status not in {425, 429},
+        )
 
     def _store(self, attempt: Attempt, is_stored: bool) -> None:
         attempt.is_stored = is_stored
@@ -152,8 +160,10 @@ class Destination:
         return [number for attempt in self.attempts if attempt.is_stored for number in attempt.numbers]
 
 
-class _Client:
-    """The way of one process to a destination."""
+class _Way:
+    """The way of one process to a destination; a test can read what was prepared."""
+
+    description: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, destination: Destination, process: int) -> None:
         self._destination = destination
@@ -170,18 +180,11 @@ class _Client:
     def renew(self) -> None:
         """There is no connection to renew."""
 
+    async def prepare(self, batch: Batch) -> bytes:
+        return await asyncio.to_thread(lambda: _SIGNATURE + payload(batch.data))
+
     async def send(self, body: bytes, *, fresh: bool = False) -> Answer:
         return await self._destination.send(self._process, body, fresh=fresh)
-
-
-class _Signer:
-    """Signs so that a test can read what was signed."""
-
-    alg = "none"
-    thumbprint = "none"
-
-    def sign(self, payload: bytes) -> bytes:
-        return _SIGNATURE + payload
 
 
 @dataclass
@@ -258,10 +261,10 @@ class World:
             moments.recalled.append(self.clock.now)
 
     def _outlet(self, name: str) -> Outlet:
-        client = _Client(self.destinations[name], len(self.started))
+        way = _Way(self.destinations[name], len(self.started))
         # Files that were replaced count as a change; only those of "main" ever are.
         files = ((_KEY_FILE, (self.reloads if name == "main" else 0,)),)
-        return Outlet(self.configs[name], cast("Signer", _Signer()), cast("Client", client), files)
+        return Outlet(self.configs[name], way, files)
 
     async def reload(self, config: DestinationConfig) -> None:
         """Put another configuration, or another key, of "main" in place."""

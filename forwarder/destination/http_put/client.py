@@ -25,7 +25,7 @@ from forwarder.destination.http_put.connection import Connection
 from forwarder.destination.http_put.endpoint import Endpoint, request_head
 from forwarder.destination.http_put.failure import NoAnswerError
 from forwarder.destination.http_put.pool import Pool
-from forwarder.destination.http_put.redaction import Details
+from forwarder.destination.http_put.redaction import Redaction
 from forwarder.destination.http_put.reply import Reply
 from forwarder.destination.http_put.resolver import Lookup, look_up
 from forwarder.destination.http_put.route import Progress, Route
@@ -38,7 +38,7 @@ _REFUSAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What came back: `status` is None where there was no answer, `detail` says why or is its start."""
 
     status: int | None
@@ -59,7 +59,7 @@ class Client:
     def __init__(self, name: str, config: DestinationConfig, *, lookup: Lookup = look_up) -> None:
         self._timeout = config.timeout
         self._max_connection_age = config.max_connection_age
-        self._details = Details(config)
+        self._redaction = Redaction(config)
         destination = Endpoint.of(config.url)
         proxy = None if config.proxy is None else Endpoint.of(config.proxy)
         context = tls_context(config.tls, f"destinations.{name}.tls")
@@ -83,7 +83,7 @@ class Client:
         if self._pool is not None:
             self._pool.renew()
 
-    async def send(self, body: bytes, *, fresh: bool = False) -> Answer:
+    async def send(self, body: bytes, *, fresh: bool = False) -> Response:
         """Post one compact JWS; never raises for what the network or the destination does.
 
         `fresh` sends it over a new connection, which may lead to another of several servers.
@@ -93,13 +93,13 @@ class Client:
         progress = Progress()
         try:
             async with asyncio.timeout(self._timeout):
-                return self._answer(await self._attempt(self._pool, body, progress, fresh=fresh))
+                return self._response(await self._attempt(self._pool, body, progress, fresh=fresh))
         except TimeoutError:
             if progress.reply is not None and progress.reply.status is not None:
-                return self._answer(progress.reply)
-            return self._no_answer(f"{progress.lacks} within {self._timeout:g} s", progress.reached, timed_out=True)
+                return self._response(progress.reply)
+            return self._no_response(f"{progress.lacks} within {self._timeout:g} s", progress.reached, timed_out=True)
         except NoAnswerError as error:
-            return self._no_answer(str(error), error.reached)
+            return self._no_response(str(error), error.reached)
 
     async def probe(self) -> str:
         """Connect as for an attempt, send no event, and hang up; return what was reached, and how.
@@ -118,7 +118,7 @@ class Client:
             hint = "Look at the network, a firewall, the proxy"
             raise UnreachableError(f"{progress.lacks} within {self._timeout:g} s", hint=hint) from None
         except NoAnswerError as error:
-            raise UnreachableError(self._details.of_failure(str(error)), hint=error.hint) from error
+            raise UnreachableError(self._redaction.of_failure(str(error)), hint=error.hint) from error
         finally:
             await pool.close()
         return f"{self._route.words} connects" + (f" ({version})" if version else "")
@@ -144,15 +144,15 @@ class Client:
             pool.keep(connection, reply.idle_seconds)
         return reply
 
-    def _answer(self, reply: Reply) -> Answer:
+    def _response(self, reply: Reply) -> Response:
         status = reply.status
         if status is None or status // 100 == 2:
-            return Answer(status, "")
+            return Response(status, "")
         start = b"" if reply.is_encoded else reply.start
-        return Answer(status, self._details.of_answer(status, reply.reason, start), reply.retry_after)
+        return Response(status, self._redaction.of_answer(status, reply.reason, start), reply.retry_after)
 
-    def _no_answer(self, words: str, reached: bool, *, timed_out: bool = False) -> Answer:
-        return Answer(None, self._details.of_failure(words), reached=reached, timed_out=timed_out)
+    def _no_response(self, words: str, reached: bool, *, timed_out: bool = False) -> Response:
+        return Response(None, self._redaction.of_failure(words), reached=reached, timed_out=timed_out)
 
 
 def _head(destination: Endpoint, proxy: Endpoint | None, headers: dict[str, str]) -> bytes:

@@ -24,7 +24,7 @@ _LONG_SEGMENT = 16
 _MASK = "***"
 
 
-class Details:
+class Redaction:
     """Puts answers and errors of one destination into words."""
 
     def __init__(self, config: DestinationConfig) -> None:

@@ -13,10 +13,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from forwarder.__main__ import main
-from forwarder.delivery import batching, pump
 from forwarder.delivery.delivery import Delivery
-from forwarder.destination.http_put.client import Answer, Client
+from forwarder.destination.base import Answer
+from forwarder.destination.http_put import put
 from forwarder.errors import UnavailableError
+from forwarder.model import Outcome
 from forwarder.queue.sqlite.queue import SqliteQueue
 
 # Seconds before something that could not be stored is tried again.
@@ -59,13 +60,13 @@ def early_accept() -> None:
 
 def early_settle() -> None:
     """Settle a batch as delivered before the destination has answered."""
-    send = Client.send
+    send = put.HttpPut.send
 
     async def at_once(*given: Any) -> Answer:
         _later(send(*given))
-        return Answer(200, "")
+        return Answer(Outcome.DELIVERED)
 
-    _put(Client, "send", at_once)
+    _put(put.HttpPut, "send", at_once)
 
 
 def late_settle() -> None:
@@ -89,23 +90,23 @@ def bury_neighbours() -> None:
 
 def new_ids() -> None:
     """Give each event its eventId when it is sent, rather than when it is accepted."""
-    payload = batching.payload
+    payload = put.payload
 
     def stamped(data: bytes, **how: Any) -> bytes:
         pattern = rb'"eventId":"[^"]*"'
         return payload(re.sub(pattern, lambda _: b'"eventId":"%s"' % str(uuid.uuid4()).encode(), data), **how)
 
-    _put(pump, "payload", stamped)
+    _put(put, "payload", stamped)
 
 
 def reverse() -> None:
     """Send the events of a batch the wrong way round."""
-    payload = batching.payload
+    payload = put.payload
 
     def turned(data: bytes, **how: Any) -> bytes:
         return payload(b"".join(reversed(data.splitlines(keepends=True))), **how)
 
-    _put(pump, "payload", turned)
+    _put(put, "payload", turned)
 
 
 KINDS = {

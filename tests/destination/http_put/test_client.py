@@ -12,7 +12,7 @@ import zlib
 import pytest
 
 from forwarder import __version__
-from forwarder.destination.http_put.client import Answer, Client
+from forwarder.destination.http_put.client import Client, Response
 from forwarder.model import Address
 from forwarder.receiver import Receiver
 from forwarder.signing import Signer
@@ -31,7 +31,7 @@ class TestRequest:
 
         async with raw_server(handle) as port:
             config = destination(f"http://127.0.0.1:{port}/a/put?b=c", headers={"X-Tenant": "blue", "accept": "*/*"})
-            assert await send(config, b"header.payload.signature") == Answer(200, "")
+            assert await send(config, b"header.payload.signature") == Response(200, "")
         [(head, body)] = seen
         first, *headers = head.decode().rstrip().split("\r\n")
         assert first == "POST /a/put?b=c HTTP/1.1"
@@ -83,7 +83,7 @@ class TestRequest:
             data = segment(0, 50, filler=100_000).data
             jws = signer.sign(b"[" + data[:-1].replace(b"\n", b",") + b"]")
             assert len(jws) > 5 << 20
-            assert await send(destination(receiver.url), jws) == Answer(200, "")
+            assert await send(destination(receiver.url), jws) == Response(200, "")
             assert (receiver.stats.stored, receiver.stats.distinct) == (50, 50)
 
     async def test_connections_are_used_again(self) -> None:
@@ -120,7 +120,7 @@ class TestRequest:
 
         async with raw_server(handle) as port, Client("main", at(port)) as client:
             for fresh in (False, False, True, True):
-                assert await client.send(b"a.b.c", fresh=fresh) == Answer(200, "")
+                assert await client.send(b"a.b.c", fresh=fresh) == Response(200, "")
         assert served == [1, 1, 2, 3]
 
     async def test_cookies_are_not_kept(self) -> None:
@@ -222,9 +222,9 @@ class TestRequest:
             answer = await send(at(port, timeout=PATIENCE), b"x" * (32 << 20))
         if status < 300:
             words = f"the answer {status} came before the request was sent: it is not taken for an answer"
-            assert answer == Answer(None, words)
+            assert answer == Response(None, words)
         else:
-            assert answer == Answer(status, f"{status} Early")
+            assert answer == Response(status, f"{status} Early")
 
     async def test_an_answer_after_which_the_connection_is_reset(self) -> None:
         """What was answered is read, also where the server closes with the request unread."""
@@ -237,7 +237,7 @@ class TestRequest:
 
         async with raw_server(handle) as port, Client("main", at(port)) as client:
             for size in (5, 100_000, 3 << 20, 20 << 20):
-                assert await client.send(b"x" * size) == Answer(413, "413 Too Large: more")
+                assert await client.send(b"x" * size) == Response(413, "413 Too Large: more")
 
     async def test_a_connection_that_still_writes_is_not_used_again(self) -> None:
         """Where the answer comes before the request was read, the next request has a connection of its own."""
@@ -266,7 +266,7 @@ class TestRequest:
 
         async with raw_server(handle) as port, Client("main", at(port)) as client:
             for number in range(20):
-                assert await client.send(b"a.b.c") == Answer(200, "")
+                assert await client.send(b"a.b.c") == Response(200, "")
                 await asyncio.sleep(0.001 * (number % 8))
         assert requests == 20
 
@@ -284,8 +284,8 @@ class TestRequest:
                 requests += 1
 
         async with raw_server(handle) as port, Client("main", at(port)) as client:
-            assert await client.send(b"a.b.c") == Answer(200, "")
-            assert await client.send(b"a.b.c") == Answer(None, "the connection was closed without an answer")
+            assert await client.send(b"a.b.c") == Response(200, "")
+            assert await client.send(b"a.b.c") == Response(None, "the connection was closed without an answer")
         assert requests == 3
 
     async def test_what_was_begun_to_be_answered_does_not_go_out_again(self) -> None:
@@ -460,7 +460,7 @@ class TestAnswer:
     )
     async def test_a_status_counts(self, pieces: list[bytes], status: int, detail: str) -> None:
         """A status that has arrived counts, whatever happens to the rest of the answer."""
-        assert await answer_to(*pieces) == Answer(status, detail)
+        assert await answer_to(*pieces) == Response(status, detail)
 
     @pytest.mark.parametrize(
         ("pieces", "detail"),
@@ -498,7 +498,7 @@ class TestAnswer:
     async def test_retry_after_is_handed_on(self) -> None:
         """The header is handed on as it is."""
         answer = await answer_to(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n")
-        assert answer == Answer(503, "503 Busy", "7")
+        assert answer == Response(503, "503 Busy", "7")
 
     async def test_a_redirect_is_not_followed(self, signer: Signer) -> None:
         """Events go to the configured address, and to no other that it names."""
@@ -527,7 +527,7 @@ class TestAnswer:
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
-        assert answer == Answer(400, "400 Bad: " + "x" * 503)
+        assert answer == Response(400, "400 Bad: " + "x" * 503)
         assert peak < 2 << 20
         assert sent < 32 << 20
 
@@ -542,7 +542,7 @@ class TestAnswer:
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
-        assert answer == Answer(400, "400 Bad")
+        assert answer == Response(400, "400 Bad")
         assert peak < 2 << 20
 
     async def test_a_slow_answer_does_not_hold_up(self) -> None:
@@ -563,7 +563,7 @@ class TestAnswer:
     async def test_a_slow_answer_is_bound_by_the_timeout(self) -> None:
         """Where the timeout is shorter than that, it holds for the rest of the answer, too."""
         answer = await answer_to(b"HTTP/1.1 400 Bad\r\nContent-Length: 9\r\n\r\nwhy", forever=True, timeout=0.1)
-        assert answer == Answer(400, "400 Bad: why")
+        assert answer == Response(400, "400 Bad: why")
 
     @pytest.mark.parametrize("closes", [True, False], ids=["closes", "waits"])
     @pytest.mark.parametrize("size", [2 << 20, 20 << 20])
@@ -579,7 +579,7 @@ class TestAnswer:
 
         async with raw_server(handle) as port:
             answer = await send(at(port), b"x" * size)
-        assert answer == Answer(413, "413 Too Large: more")
+        assert answer == Response(413, "413 Too Large: more")
 
 
 class TestNoAnswer:
@@ -598,7 +598,7 @@ class TestNoAnswer:
 
     async def test_timeout(self) -> None:
         """A destination that never answers is left after the timeout."""
-        assert await answer_to(forever=True, timeout=0.05) == Answer(None, "no answer within 0.05 s", timed_out=True)
+        assert await answer_to(forever=True, timeout=0.05) == Response(None, "no answer within 0.05 s", timed_out=True)
 
     async def test_cancelled(self) -> None:
         """An attempt that is cancelled ends at once."""

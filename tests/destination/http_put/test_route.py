@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from forwarder.config import TlsConfig
-from forwarder.destination.http_put.client import Answer, Client
+from forwarder.destination.http_put.client import Client, Response
 from forwarder.destination.http_put.resolver import Address as AnyAddress
 from forwarder.errors import UnreachableError
 from tests.delivery.certificates import Authority
@@ -38,7 +38,7 @@ class TestNoConnection:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         words = f"cannot connect to 127.0.0.1:{port}: Connection refused"
-        assert await send(at(port)) == Answer(None, words, reached=False)
+        assert await send(at(port)) == Response(None, words, reached=False)
 
     async def test_unknown_host(self) -> None:
         """A name that nobody knows is told."""
@@ -52,7 +52,7 @@ class TestTls:
         """Certificates of a configured authority are trusted."""
         async with tls_server(authority) as port:
             config = destination(f"https://localhost:{port}/put", tls=TlsConfig(ca_file=authority.file))
-            assert await send(config) == Answer(200, "")
+            assert await send(config) == Response(200, "")
 
     async def test_system_authorities_do_not_trust_it(self, authority: Authority) -> None:
         """Without the setting a private certificate is refused, and the detail says why."""
@@ -83,7 +83,7 @@ class TestTls:
         tls = TlsConfig(ca_file=authority.file, cert_file=certificate, key_file=key)
         async with tls_server(authority, wants_clients=True) as port:
             config = destination(f"https://localhost:{port}/put", tls=tls)
-            assert await send(config) == Answer(200, "")
+            assert await send(config) == Response(200, "")
             without = await send(replace(config, tls=TlsConfig(ca_file=authority.file)))
             assert without.status is None
 
@@ -97,7 +97,7 @@ class TestTls:
                     answer = await client.send(b"x" * size)
                     what = "certificate required" if version is ssl.TLSVersion.TLSv1_3 else "handshake failure"
                     words = f"localhost:{port} refused TLS: {what} (look at tls.cert_file)"
-                    assert answer == Answer(None, words, reached=False)
+                    assert answer == Response(None, words, reached=False)
 
     @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
     async def test_a_client_certificate_of_a_stranger(
@@ -108,7 +108,7 @@ class TestTls:
         tls = TlsConfig(ca_file=authority.file, cert_file=certificate, key_file=key)
         with alerting_server(authority, version) as port:
             answer = await send(destination(f"https://localhost:{port}/put", tls=tls))
-        assert answer == Answer(
+        assert answer == Response(
             None, f"localhost:{port} refused TLS: unknown ca (look at tls.cert_file)", reached=False
         )
 
@@ -127,7 +127,7 @@ class TestTls:
         async with raw_server(handle) as port:
             answer = await send(destination(f"https://127.0.0.1:{port}/put"))
         words = f"127.0.0.1:{port} does not speak TLS: use http://, or the port is wrong"
-        assert answer == Answer(None, words, reached=False)
+        assert answer == Response(None, words, reached=False)
 
     @pytest.mark.parametrize("size", [5, 3 << 20, 20 << 20])
     async def test_a_connection_is_used_again(self, authority: Authority, size: int) -> None:
@@ -145,7 +145,7 @@ class TestTls:
             config = destination(f"https://localhost:{port}/put", tls=TlsConfig(ca_file=authority.file))
             async with Client("main", config) as client:
                 for _ in range(3):
-                    assert await client.send(b"x" * size) == Answer(200, "")
+                    assert await client.send(b"x" * size) == Response(200, "")
         assert handshakes == 1
 
     @pytest.mark.parametrize("status", [200, 413])
@@ -197,7 +197,7 @@ class TestTime:
 
         async with Client("main", destination("http://api.example/put", timeout=0.05), lookup=lookup) as client:
             words = "api.example was not resolved within 0.05 s"
-            assert await client.send(b"a.b.c") == Answer(None, words, reached=False, timed_out=True)
+            assert await client.send(b"a.b.c") == Response(None, words, reached=False, timed_out=True)
         may_end.set()
 
     async def test_connection(self) -> None:
@@ -206,14 +206,14 @@ class TestTime:
             port = address.sockaddr[1]
             words = f"127.0.0.1:{port} took no connection within 0.05 s"
             answer = await send(destination(f"http://127.0.0.1:{port}/put", timeout=0.05))
-        assert answer == Answer(None, words, reached=False, timed_out=True)
+        assert answer == Response(None, words, reached=False, timed_out=True)
 
     async def test_handshake(self) -> None:
         """A port that takes the connection and says nothing."""
         async with raw_server(answering(forever=True)) as port:
             answer = await send(destination(f"https://127.0.0.1:{port}/put", timeout=0.05))
         words = f"127.0.0.1:{port} did not end the TLS handshake within 0.05 s"
-        assert answer == Answer(None, words, reached=False, timed_out=True)
+        assert answer == Response(None, words, reached=False, timed_out=True)
 
     async def test_tunnel(self) -> None:
         """A proxy that does not answer."""
@@ -221,7 +221,7 @@ class TestTime:
             config = destination("https://api.invalid/put", proxy=f"http://127.0.0.1:{port}", timeout=0.05)
             answer = await send(config)
         words = f"the proxy 127.0.0.1:{port} did not open a tunnel within 0.05 s"
-        assert answer == Answer(None, words, reached=False, timed_out=True)
+        assert answer == Response(None, words, reached=False, timed_out=True)
 
     async def test_handshake_in_the_tunnel(self) -> None:
         """A destination that says nothing behind its proxy."""
@@ -229,7 +229,7 @@ class TestTime:
             config = destination(f"https://127.0.0.1:{server}/put", proxy=f"http://127.0.0.1:{port}", timeout=0.2)
             answer = await send(config)
         words = f"127.0.0.1:{server} did not end the TLS handshake within 0.2 s"
-        assert answer == Answer(None, words, reached=False, timed_out=True)
+        assert answer == Response(None, words, reached=False, timed_out=True)
 
 
 class TestNames:
@@ -273,7 +273,7 @@ class TestNames:
 
             config = destination(f"https://localhost.:{server}/put", tls=TlsConfig(ca_file=authority.file))
             async with Client("main", config, lookup=lookup) as client:
-                assert await client.send(b"a.b.c") == Answer(200, "")
+                assert await client.send(b"a.b.c") == Response(200, "")
 
 
 class TestProbe:
@@ -348,7 +348,7 @@ class TestProxy:
                 headers={"Authorization": "Bearer header-secret"},
                 tls=TlsConfig(ca_file=authority.file),
             )
-            assert await send(config) == Answer(200, "")
+            assert await send(config) == Response(200, "")
         [head] = seen
         assert head.startswith(f"CONNECT localhost:{server} HTTP/1.1\r\n".encode())
         assert b"header-secret" not in head
@@ -358,7 +358,7 @@ class TestProxy:
         async with proxy([], refuses=True) as port:
             config = destination("https://api.invalid/put", proxy=f"http://user:secret@127.0.0.1:{port}")
             answer = await send(config)
-        assert answer == Answer(None, "the proxy answered 407 Proxy Authentication Required", reached=False)
+        assert answer == Response(None, "the proxy answered 407 Proxy Authentication Required", reached=False)
 
     async def test_over_tls(self, authority: Authority) -> None:
         """A proxy may be spoken to over TLS, and tunnel TLS within it."""
@@ -372,9 +372,9 @@ class TestProxy:
                 proxy=f"https://localhost:{port}",
                 tls=TlsConfig(ca_file=authority.file),
             )
-            assert await send(config, b"x" * (3 << 20)) == Answer(200, "")
+            assert await send(config, b"x" * (3 << 20)) == Response(200, "")
             plain = await send(destination("http://api.invalid/put", proxy=config.proxy, tls=config.tls))
-            assert plain == Answer(200, "")
+            assert plain == Response(200, "")
         assert [head.split(b" ")[0] for head in seen] == [b"CONNECT", b"POST"]
 
     @pytest.mark.parametrize(
@@ -404,4 +404,4 @@ class TestProxy:
         """Where no proxy is configured, none is used, whatever the environment says."""
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, "http://127.0.0.1:1")
-        assert await answer_to(OK) == Answer(200, "")
+        assert await answer_to(OK) == Response(200, "")

@@ -1,0 +1,59 @@
+"""The contract of a destination: a batch is prepared, and sent until it is taken.
+
+Delivery decides what to do by the outcome of each attempt and by nothing else; what an answer means is known to
+the kind of destination that got it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from forwarder.model import Batch, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one attempt. `detail` says why a batch was not taken, on one line and without secrets."""
+
+    outcome: Outcome
+    detail: str = ""
+    retry_after: float | None = None
+    """The seconds for which the destination asks to be left alone; untrusted, so whoever waits caps them."""
+    status: int | None = None
+    """A number that people know such answers by; None where none came."""
+    timed_out: bool = False
+    """Whether the time ran out before there was an answer."""
+    is_about_events: bool = False
+    """Whether an attempt that is deferred may have failed because of what was sent: it was, and nobody said "later"."""
+
+
+class Destination(Protocol):
+    """A place to which batches are delivered. To be used as `async with`: its end closes all connections."""
+
+    @property
+    def description(self) -> Mapping[str, str]:
+        """What the log says of it when it starts, such as the name of its key."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def prepare(self, batch: Batch) -> bytes:
+        """Return a batch in the form in which it travels.
+
+        This is done ahead, while another batch is being sent, and once: what is sent again are the same bytes.
+        """
+
+    async def send(self, body: bytes, *, fresh: bool = False) -> Answer:
+        """Send what was prepared; never raises for what the network or the destination does.
+
+        `fresh` sends it over a new connection, which may lead to another of several servers.
+        """
+
+    def renew(self) -> None:
+        """Send what comes next over new connections, to the address that the destination has now."""

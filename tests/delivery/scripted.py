@@ -1,0 +1,38 @@
+"""A destination that answers what a test tells it, one request after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from forwarder.destination.base import Answer
+from forwarder.model import Batch
+
+
+class Scripted:
+    """Takes batches as they are; `fresh` tells of each request whether it wanted a new connection."""
+
+    description: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.fresh: list[bool] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """There is no connection to close."""
+
+    async def prepare(self, batch: Batch) -> bytes:
+        return batch.data
+
+    async def send(self, body: bytes, *, fresh: bool = False) -> Answer:
+        self.fresh.append(fresh)
+        return self.answers.pop(0)
+
+    def renew(self) -> None:
+        """There is no connection to renew."""

@@ -1,0 +1,96 @@
+"""A batch on its way to `/put`: what is signed, what is sent, and what the answer means."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forwarder.destination.base import Answer
+from forwarder.destination.http_put.client import Client
+from forwarder.destination.http_put.put import HttpPut, payload
+from forwarder.model import Batch, Outcome, Slice
+from forwarder.signing import Signer, Verifier
+from tests.delivery.conftest import raw_server
+from tests.delivery.servers import answering, at
+
+events = st.lists(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=20), max_size=3), min_size=1)
+BATCH = Batch("main", (Slice(0, 2, 0.0),), b'{"n":0}\n{"n":1}\n')
+
+
+def lines(found: list[dict[str, object]]) -> bytes:
+    """Return events as a segment has them."""
+    return b"".join(json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for event in found)
+
+
+async def answer_to(signer: Signer, head: bytes, responses: dict[int, Outcome] | None = None) -> Answer:
+    """Return what a batch is said to be answered where the answer begins so."""
+    server = answering(b"HTTP/1.1 " + head + b"\r\nContent-Length: 0\r\n\r\n")
+    async with raw_server(server) as port:
+        put = HttpPut(Client("main", at(port)), signer, responses or {}, as_object=False)
+        async with put:
+            return await put.send(await put.prepare(BATCH))
+
+
+async def test_a_batch_is_signed(signer: Signer) -> None:
+    """What is prepared is the JWS of the array of the events, the same bytes each time."""
+    put = HttpPut(Client("main", at(1)), signer, {}, as_object=False)
+    body = await put.prepare(BATCH)
+    assert json.loads(Verifier([signer.public("pem")]).verify(body).payload) == [{"n": 0}, {"n": 1}]
+    assert await put.prepare(BATCH) == body
+
+
+def test_the_log_names_the_key(signer: Signer) -> None:
+    """Algorithm and thumbprint tell which key a destination is started with."""
+    put = HttpPut(Client("main", at(1)), signer, {}, as_object=False)
+    assert put.description == {"alg": signer.alg, "key": signer.thumbprint}
+
+
+@pytest.mark.parametrize(
+    ("head", "answer"),
+    [
+        (b"200 OK", Answer(Outcome.DELIVERED, status=200, is_about_events=True)),
+        (b"400 Bad", Answer(Outcome.REJECTED, "400 Bad", status=400, is_about_events=True)),
+        (b"413 Big", Answer(Outcome.TOO_LARGE, "413 Big", status=413, is_about_events=True)),
+        (b"407 Who", Answer(Outcome.HELD, "407 Who", status=407, is_about_events=True)),
+        (b"500 Oh", Answer(Outcome.DEFERRED, "500 Oh", status=500, is_about_events=True)),
+        (b"429 Busy", Answer(Outcome.DEFERRED, "429 Busy", status=429)),
+        (b"503 Later\r\nRetry-After: 7", Answer(Outcome.DEFERRED, "503 Later", 7.0, 503)),
+        (b"503 Later\r\nRetry-After: soon", Answer(Outcome.DEFERRED, "503 Later", None, 503)),
+    ],
+)
+async def test_what_an_answer_means(signer: Signer, head: bytes, answer: Answer) -> None:
+    """Status and Retry-After become an outcome, seconds, and whether it may be the fault of the events."""
+    assert await answer_to(signer, head) == answer
+
+
+async def test_the_configuration_may_say_what_a_status_means(signer: Signer) -> None:
+    """An override replaces the outcome of a status, and only that."""
+    assert (await answer_to(signer, b"403 No", {403: Outcome.DEFERRED})).outcome is Outcome.DEFERRED
+    assert (await answer_to(signer, b"401 No", {403: Outcome.DEFERRED})).outcome is Outcome.HELD
+
+
+async def test_what_was_not_sent_is_not_about_the_events(signer: Signer) -> None:
+    """Where nobody listens the batch is deferred, and nothing in it can be the reason."""
+    put = HttpPut(Client("main", at(1)), signer, {}, as_object=False)
+    async with put:
+        found = await put.send(b"a.b.c")
+    assert (found.outcome, found.status, found.is_about_events) == (Outcome.DEFERRED, None, False)
+    assert "cannot connect" in found.detail
+
+
+class TestPayload:
+    @given(events)
+    def test_is_the_array_of_exactly_the_events(self, found: list[dict[str, object]]) -> None:
+        """The payload is a JSON array of the events, each as it was written."""
+        data = lines(found)
+        assert json.loads(payload(data)) == found
+        assert payload(data) == b"[" + b",".join(data[:-1].split(b"\n")) + b"]"
+
+    @given(events)
+    def test_single_as_object(self, found: list[dict[str, object]]) -> None:
+        """With `as_object` a lone event is sent without the array around it, and several are not."""
+        data = payload(lines(found), as_object=True)
+        assert json.loads(data) == (found[0] if len(found) == 1 else found)

@@ -1,10 +1,14 @@
 """The configuration: what can be set, how it is read, and what is said about mistakes.
 
-`load` gives a `Config`, a tree of plain values whose names are those of the YAML file. Each stage
-is handed its own section of it.
+`load` returns a `Config`, a tree of plain values named as in the YAML file. Each stage is handed its own section of it.
 
-The settings are described and read by code of our own. pydantic was tried: it knows neither lines nor what would be
-right, gives no value where one setting is wrong, and would add a half to the time that `forwarder status` takes.
+The way of a setting: `document` reads YAML and keeps lines and spelling; `environment` lays variables over it; `schema`
+says which settings there are, built from the kinds in `values`, `http`, `files`, `containers` and `groups`;
+`contradictions` and `warnings` look at the whole; `rendering` writes it down again.
+
+Settings are described and read by code of our own. pydantic was tried and not taken: it knows neither lines nor what
+would be right, returns nothing at all where one setting is wrong, could replace a fifth of this code at best, and would
+add half again to the time that `forwarder status` takes.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class ListOf(Generic[T]):
 
     kind: Leaf[T]
     none: str = ""
-    """Why the list must not be empty, where it must not."""
+    """Why the list must not be empty; without a reason, it may be."""
 
     @property
     def example(self) -> str:
@@ -76,13 +76,13 @@ class ListOf(Generic[T]):
 
 @dataclass(frozen=True)
 class MapOf(Generic[K, T]):
-    """Values by names that the operator chooses; names that `fold` makes equal mean the same."""
+    """Values by names that the operator chooses; two names that are equal after `fold` mean the same."""
 
     key: Leaf[K]
     kind: Kind[T]
     fold: Callable[[K], object] = lambda key: key
     none: str = ""
-    """Why the map must not be empty, where it must not."""
+    """Why the map must not be empty; without a reason, it may be."""
     example: str = "{}"
 
     @property

@@ -1,7 +1,7 @@
 """What is wrong between settings that are each right by themselves.
 
-Pure: each rule looks at a whole configuration and yields what it finds. The first path of a
-finding is where it is reported; a rule is not applied to settings that were refused already.
+Pure: each rule looks at a whole configuration and yields what it finds. A finding is reported at its first path, and
+not at all if one of its settings was refused already.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _addresses(config: Config) -> Iterator[tuple[str, Address]]:
 
 
 def _is_of_the_network(address: Address) -> bool:
-    """Whether other machines reach an address; what a name stands for is asked when it is bound (`ingest.reach`)."""
+    """Whether other machines reach an address; a name is looked up when it is bound, and then checked (`web.reach`)."""
     try:
         ipaddress.ip_address(address.host or "")
     except ValueError:
@@ -84,7 +84,7 @@ def _is_of_the_network(address: Address) -> bool:
 
 
 def _collide(one: Address, other: Address) -> bool:
-    """Whether two listeners cannot both have their address; port 0 is a free one each time."""
+    """Whether two listeners cannot both have their address; port 0 stands for a free port each time."""
     if one.path is not None and other.path is not None:
         return _file(one.path) == _file(other.path)
     if one.port != other.port or not one.port:

@@ -1,6 +1,7 @@
 """Tokens and passphrases, which come from files only: one line of text each.
 
-White space at the ends of the file is no part of it: editors put a newline there, and no HTTP header can carry a blank.
+White space at either end of the file is not part of it: editors end a file with a newline, and no HTTP header can begin
+or end with a blank.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A YAML document as nodes that still know their line and how each scalar was written.
 
-YAML's own types are not used: `0660`, `on` and `1.10` would have lost what the operator wrote
-before anybody could say what is wrong with it. Only this module knows the yaml library.
+Scalars are not converted to YAML's own types: once `0660`, `on` or `1.10` is a number or a truth value, nobody can
+tell what the operator wrote, nor what is wrong with it. Only this module knows the yaml library.
 
-No message repeats what somebody wrote, not even YAML's own: a password with a `*` or a `!` in front is
-an alias or a tag. Names of settings are shown, but not below what may be a secret.
+No message repeats a value of the document, not even YAML's own messages: a password that begins with `*` or `!` is an
+alias or a tag to YAML. Names of settings are shown, except below a place that may hold a secret.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from forwarder.config.mistakes import printable
 from forwarder.errors import Problem
 
 _TAG = "tag:yaml.org,2002:"
-# What a plain `=` or `<<` is called; as a value it is text like any other.
+# YAML has types for a plain `=` and a plain `<<`; as values, both are text like any other.
 _AS_TEXT = {"value": "str", "merge": "str"}
-# What YAML's messages quote of the text. The names of its tokens, such as '<scalar>', and single characters may stay.
+# What YAML's messages quote from the document. Names of tokens, such as '<scalar>', and single characters may stay.
 _quotations = re.compile(r"""\s*(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 _harmless = re.compile(r"""\s*['"](?:<[a-z ]+>|\\?.|[,\]}:?-])['"]""")
 _SCALARS = {"str", "int", "float", "bool", "null", "timestamp"}
@@ -64,27 +64,27 @@ def join(path: str, name: str) -> str:
 
 @dataclass(slots=True)
 class _Reader:
-    """Turns yaml's nodes into ours; `problems` collects what cannot be turned.
+    """Converts yaml's nodes to ours; what cannot be converted becomes one of the `problems`.
 
-    `hides` says of a dotted path that what stands below it is not to be shown.
+    `hides` says whether the names below a dotted path must not be shown.
     """
 
     source: Callable[[int], str]
     problems: list[Problem]
     hides: Callable[[str], bool]
-    # A node that aliases share is turned once, so aliases cannot make a small file huge.
+    # A node that aliases share is converted once; otherwise aliases could make a small file huge.
     known: dict[int, Node]
 
     def node(self, node: yaml.Node, path: str) -> Node:
         if id(node) not in self.known:
-            self.known[id(node)] = self._turn(node, path)
+            self.known[id(node)] = self._convert(node, path)
         return self.known[id(node)]
 
-    def _turn(self, node: yaml.Node, path: str) -> Node:
+    def _convert(self, node: yaml.Node, path: str) -> Node:
         source = self.source(node.start_mark.line + 1)
         tag = node.tag.removeprefix(_TAG)
         if isinstance(node, yaml.SequenceNode) and tag == "seq":
-            # Whatever is in a hidden list is told of by its place as a whole.
+            # What is wrong in a hidden list is reported at the list as a whole.
             places = [path if self.hides(path) else f"{path}[{index}]" for index in range(len(node.value))]
             return Items([self.node(item, place) for item, place in zip(node.value, places, strict=True)], source)
         if isinstance(node, yaml.MappingNode) and tag == "map":
@@ -130,10 +130,10 @@ def parse(
     *,
     hides: Callable[[str], bool] = lambda _path: False,
 ) -> Node | None:
-    """Return the document, or None where there is none or where it cannot be read.
+    """Return the document, or None if it is empty or cannot be read.
 
-    `source` names the place of a line, `path` is the dotted path of the whole document. Everything
-    that is wrong is added to `problems`. `hides` says of a dotted path that names below it may be secret.
+    `source` names the place of a line, `path` is the dotted path of the whole document. Everything that is wrong is
+    added to `problems`. `hides` says whether the names below a dotted path must not be shown.
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -146,7 +146,7 @@ def parse(
         if "\\t" in what:
             remedy = "Indent with spaces, not with tabs."
         elif "${" in text.split("\n")[line - 1]:
-            # Its braces mean something to YAML where they stand between others.
+            # Inside other braces or brackets, YAML takes these braces for its own.
             remedy = 'Put a value with ${…} in quotes, such as "${CREDENTIALS_DIRECTORY}/key.pem".'
         problems.append(Problem(source(line), path, f"is not YAML: {what} (line {line}, column {column})", remedy))
     except yaml.reader.ReaderError as error:
@@ -160,11 +160,11 @@ def parse(
 
 
 def _without_quotations(message: str) -> str:
-    """Return what YAML says without what it quotes of the text."""
+    """Return one of YAML's messages without what it quotes from the document."""
     return _quotations.sub(lambda found: found[0] if _harmless.fullmatch(found[0]) else "", message)
 
 
 def dump(value: Any, *, inline: bool = False) -> str:
-    """Return plain values as YAML, in the order in which they are; `inline` on one line, without its end."""
+    """Return plain values as YAML, in their order; `inline` on one line, without a newline at its end."""
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=inline)
     return text.removesuffix("...\n").strip() if inline else text

@@ -1,8 +1,8 @@
 """Settings from the environment: `FORWARDER_QUEUE__MAX_BYTES=8GiB`. A variable replaces what it names.
 
-`__` parts the levels; letters may be of either case. Text, sizes, durations, paths and addresses
-are taken as they are, everything else is YAML; a list may also be separated by commas. Names of
-destinations are compared without case and with `-` as `_`; a new one is created in lower case.
+`__` separates the levels; letters may be of either case. Text, sizes, durations, paths and addresses are taken as they
+are, everything else is YAML; the items of a list may also be separated by commas. Names of destinations match whatever
+their case, and with `_` for `-`; a new one is created in lower case.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _service_link = re.compile(
 
 def overlay(root: Section, kind: Group[Any], environ: Mapping[str, str], problems: list[Problem]) -> Section:
     """Return the document with the settings of the environment put in; mistakes go to `problems`."""
-    # What a variable means can depend on a word that another one sets: the words are looked up in a draft.
+    # What a variable means can depend on the tag of a union, which another variable may set: tags are looked up in a
+    # draft that has them all.
     draft = _overlay(root, None, kind, environ, [])
     return _overlay(root, draft, kind, environ, problems)
 
@@ -104,7 +105,7 @@ def _unknown(name: str, kind: Group[Any], root: Section) -> Problem:
 
 
 def _names(kind: Kind[Any], node: Node | None) -> Iterator[tuple[str, ...]]:
-    """Yield the path of each setting that there could be, and of each group."""
+    """Yield the path of everything that a variable could name: settings and groups, of every member of a union."""
     present = node.entries if isinstance(node, Section) else {}
     inner: list[tuple[str, Kind[Any]]] = []
     match kind:
@@ -122,7 +123,7 @@ def _names(kind: Kind[Any], node: Node | None) -> Iterator[tuple[str, ...]]:
 def _node(
     kind: Kind[Any], text: str, name: str, path: str, problems: list[Problem], hidden: Callable[[str], bool]
 ) -> Node | None:
-    """Return the value of a variable as if it stood in the document; `hidden` as for `parse`."""
+    """Return the node that a variable would be in the document; `hidden` is the `hides` of `parse`."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -150,7 +151,7 @@ def _put(root: Section, path: tuple[str, ...], node: Node) -> Section:
         if isinstance(inner, Scalar) and inner.type == "null":
             inner = None
         if inner is not None and not isinstance(inner, Section):
-            # What stands there is wrong and will be refused; nothing can be put into it.
+            # This is no group, which is reported when it is read.
             return root
         node = _put(inner or Section({}, node.source), tuple(rest), node)
     return Section({**root.entries, name: node}, root.source)

@@ -1,7 +1,7 @@
-"""Groups of settings, as dataclasses declare them, and groups of which one word says which it is.
+"""Groups of settings, as dataclasses declare them, and tagged unions: groups that are told apart by a word in them.
 
-Each field of such a dataclass is `Annotated[type, kind, description]`, or another group. A field with a default may be
-left out of a document.
+Each field of such a dataclass is `Annotated[type, kind, description]`, or another such dataclass, whose docstring is
+the description. A field with a default may be left out of a document.
 """
 
 from __future__ import annotations
@@ -36,16 +36,15 @@ class Setting:
         return self.field.default is MISSING and self.field.default_factory is MISSING
 
     def default(self) -> Any:
-        """Return the default; of what is required, the example, which stands in for a value that is wrong."""
+        """Return the default; for a required setting the example, which stands in for a value that is wrong."""
         if self.required:
             return stand_in(self.kind)
-        factory = self.field.default_factory
-        return self.field.default if factory is MISSING else factory()
+        return self.field.default if self.field.default_factory is MISSING else self.field.default_factory()
 
     def read(self, node: Node | None, source: str, path: str, reading: Reading) -> Any:
-        """Return the value, or the default. `source` is where the setting should stand, if there is no node."""
+        """Return the value, or the default; without a node, `source` is where the setting could stand."""
         if node is None and isinstance(self.kind, Group | TaggedUnion):
-            # Read as if it were there and empty, so that what it requires is missed by its own name.
+            # Read as if it were there and empty, so that each setting which it requires is named as missing.
             node = Section({}, source)
         with reading.recording(path, source if node is None else node.source):
             if node is not None:
@@ -106,16 +105,16 @@ class Group(Generic[T]):
 
 @dataclass(frozen=True)
 class TaggedUnion(Generic[T]):
-    """One of several groups, told apart by a word: the value of their setting `tag`.
+    """One of several groups, told apart by the value of their setting `tag`, which is a word.
 
-    `of` is a dataclass or a union of them (`A | B`). The default that the tag has in each is its word; where a document
-    leaves the tag out, the first is meant.
+    `of` is a dataclass or a union of dataclasses (`A | B`). Each gives its tag a default, and that is its word. A
+    document that leaves the tag out means the first of them.
     """
 
     of: Any
     tag: str
     refused: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Why a word that one could expect is not known."""
+    """Words that an operator might expect, and why each of them cannot be used."""
     example: ClassVar[str] = "{}"
 
     @cached_property
@@ -125,7 +124,7 @@ class TaggedUnion(Generic[T]):
         return {group.settings[self.tag].default(): group for group in groups}
 
     def likely(self, node: Node | None) -> list[Group[T]]:
-        """Return the groups, beginning with the one that a document means, mistaken as it may be."""
+        """Return the groups, first the one whose word the node has; the node may be wrong, or not there yet."""
         word = node.entries.get(self.tag) if isinstance(node, Section) else None
         meant = word.text if isinstance(word, Scalar) else ""
         return [self.groups[word] for word in sorted(self.groups, key=lambda word: word != meant)]
@@ -141,7 +140,7 @@ class TaggedUnion(Generic[T]):
             owners = [owner for owner, group in self.groups.items() if name in group.settings]
             if owners and word not in owners:
                 source = parts.pop(name).source
-                # Beside a word that is not known, it may well be right.
+                # With an unknown word, the setting may well be right for the word that was meant.
                 if not reading.failed(where):
                     problem = f"is a setting of `{self.tag}: {owners[0]}`, and this is `{self.tag}: {word}`"
                     remedy = "Change the one or leave out the other."
@@ -159,16 +158,16 @@ class TaggedUnion(Generic[T]):
 
 
 def stand_in(kind: Kind[T]) -> T:
-    """Return the example of a kind: a value for what is missing or wrong, so that the rest can be looked at."""
+    """Return the example of a kind, as a value for what is missing or wrong, so that the rest can be checked."""
     node = parse(kind.example, str, [])
     return Reading({}).read(kind, node or Section({}, ""), "")
 
 
 def hides(kind: Kind[Any], path: str) -> bool:
-    """Whether what stands below a dotted path, which begins at `kind`, must not be shown, names included.
+    """Whether nothing below a dotted path may be shown, not even names; the path begins at `kind`.
 
-    That is where it may be a secret, and where nothing is known to stand. Secrecy belongs to the whole of what is at a
-    place, whatever is found there.
+    That is so where a secret may stand, and where no setting is known. It holds for all that is found there, of
+    whatever shape: somebody may have put the secret where a name belongs.
     """
     return _hides(kind, list(filter(None, re.split(r"[.]|\[[0-9]+\]", path))))
 
@@ -178,7 +177,7 @@ def _hides(kind: Kind[Any], names: Sequence[str]) -> bool:
         case Group(settings=settings), [name, *rest] if name in settings:
             return _hides(settings[name].kind, rest)
         case TaggedUnion(), [name, *_]:
-            # The word may come later, or be wrong: what one of the groups hides is hidden.
+            # The tag may stand further down, or be wrong: what one of the groups hides is hidden in all.
             owners = [group for group in kind.groups.values() if name in group.settings]
             return not owners or any(_hides(group, names) for group in owners)
         case MapOf(kind=inner), [_, *rest] if not kind.secret:

@@ -48,7 +48,7 @@ class ProxyUrl(Leaf[str]):
         return text
 
     def show(self, value: str) -> str:
-        # The user is masked as well: where there is no password, it may be a token. Its name may hold an @, too.
+        # The user is masked as well, since without a password it may be a token. It may contain an @.
         parts = urlsplit(value)
         _user, at, host = parts.netloc.rpartition("@")
         return parts._replace(netloc=f"{MASK}{at}{host}" if at else host).geturl()

@@ -1,6 +1,6 @@
-"""Say what is wrong with a value and what would be right, before its place is known.
+"""What is wrong with a value and what would be right, in words that do not know its place yet.
 
-A place (file, line, dotted path) is added where the value was taken from; together they are a
+Whoever took the value from somewhere adds the place (file, line, dotted path), which makes it a
 `forwarder.errors.Problem`.
 """
 

@@ -1,7 +1,6 @@
-"""What comes to light while a document is read, and what every kind of setting can do.
+"""One run over a document, which finds every mistake in it, and what every kind of setting can do.
 
-A kind that is made of others records what is wrong with each of them in a `Reading` and goes on with a stand-in value,
-so that one run finds every mistake.
+A kind that is made of others records the mistake of each in the `Reading` and goes on with a value that stands in.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ T = TypeVar("T")
 
 
 class Shape(Protocol[T]):
-    """A kind that is made of others: it records their mistakes itself, and raises SettingError for its own."""
+    """A kind that is made of others: it records their mistakes, and raises SettingError for its own."""
 
     @property
     def example(self) -> str: ...
@@ -48,7 +47,7 @@ class Reading:
 
     @contextmanager
     def recording(self, path: str, source: str) -> Iterator[None]:
-        """Record a SettingError that is raised within as a problem of `path`, and go on behind the block."""
+        """Record a SettingError that the block raises as a problem of `path`, and go on after the block."""
         try:
             yield
         except SettingError as mistake:
@@ -70,7 +69,7 @@ def _within(inner: str, outer: str) -> bool:
 
 
 def entries(node: Node) -> Mapping[str, Node]:
-    """Return the entries of a mapping; a group of which every line is commented out has none. Raises SettingError."""
+    """Return the entries of a mapping; null, a group with every line commented out, has none. Raises SettingError."""
     if isinstance(node, Section):
         return node.entries
     if isinstance(node, Scalar) and node.type == "null":

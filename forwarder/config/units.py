@@ -17,8 +17,8 @@ GIB = 1024 * MIB
 _SIZES = {"GiB": GIB, "MiB": MIB, "KiB": KIB, "GB": 10**9, "MB": 10**6, "kB": 10**3}
 _SECONDS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
 
-# Twenty digits are more than any setting allows; Python refuses to read very long numbers. A leading zero means octal
-# to one version of YAML and nothing to the other.
+# Twenty digits are more than any setting allows, and Python refuses to convert very long numbers. A leading zero
+# makes a number octal in YAML 1.1 and means nothing in YAML 1.2, so it is refused.
 _DIGITS = "(?:0|[1-9][0-9]{0,19})"
 _NUMBER = rf"{_DIGITS}(?:\.[0-9]{{1,20}})?"
 SIZE_PATTERN = rf"^{_NUMBER} ?({'|'.join(_SIZES)})$|^{_DIGITS}$"

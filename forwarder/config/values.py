@@ -1,8 +1,8 @@
 """The kinds of single values that a setting can have: text, words, numbers, sizes, durations.
 
 A kind reads a value from a document, shows it as it would be written in one, and describes it as JSON Schema. Reading
-raises SettingError and never guesses: what YAML takes for something else than it looks like (`on`, `1.10`, `0660`) is
-read as text where it can only be meant so, and refused everywhere else.
+raises SettingError and never guesses: a scalar that YAML takes for another type than was probably meant (`on`, `1.10`,
+`0660`) is accepted where it can mean only one thing, and refused everywhere else.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def describe(node: Node, *, secret: bool = False) -> str:
 
 
 class Leaf(ABC, Generic[T]):
-    """A kind of single value: what `wants` says, written as one of the types of YAML in `takes`.
+    """A kind of single value: `wants` names it in messages, `takes` has the YAML types in which it may be written.
 
-    `pattern` is what JSON Schema can check of its text.
+    `advice` is the remedy for everything else, `pattern` what JSON Schema can check of its text.
     """
 
     wants: ClassVar[str]
@@ -116,7 +116,7 @@ class Text(Leaf[str]):
 
 @dataclass(frozen=True, kw_only=True)
 class OneOf(Leaf[Any]):
-    """One of a few words. `refused` says why words that one could expect are not known."""
+    """One of a few words. `refused` has words that an operator might expect, and why each of them cannot be used."""
 
     wants = "one of a few words"
     choices: tuple[str, ...]
@@ -163,7 +163,7 @@ class Flag(Leaf[bool]):
 
 @dataclass(frozen=True, kw_only=True)
 class Measure(Leaf[N]):
-    """A number with bounds, both inclusive. Where it can also be text, with a unit, `pattern` says how."""
+    """A number with bounds, both inclusive. One that may have a unit, and so be text, has a `pattern`."""
 
     advice = "Write digits without quotes, such as {example}."
     json: ClassVar[str]

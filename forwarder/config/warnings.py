@@ -1,7 +1,4 @@
-"""What is allowed and yet probably not meant, one sentence each: doors that stand open, plain http.
-
-Pure, as `contradictions` is.
-"""
+"""What is allowed and yet probably not meant: addresses that let everybody in, plain http. One sentence each."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ def warnings(config: Config) -> list[str]:
 
 
 def open_to_all(section: str, place: str) -> str:
-    """Return who may do what at a place of `section` (ingest or admin) that everybody reaches without a token."""
+    """Return a warning for a place of `section` (ingest or admin) that everybody reaches without a token."""
     if section == "admin":
         return (
             f"{place}: {_WHO} may look at the status here; to act, and to see events, takes a token: "
@@ -41,7 +38,7 @@ def open_to_all(section: str, place: str) -> str:
 def _open_doors(
     section: str, rules: IngestConfig | AdminConfig, listen: Mapping[str, tuple[Address, ...]]
 ) -> Iterator[str]:
-    """Yield every place at which a section lets in whoever comes; `listen` has its addresses by their groups."""
+    """Yield a warning for every place where a section lets anybody in; `listen` has its addresses by their groups."""
     if rules.token_file is not None:
         return
     for path, addresses in listen.items():

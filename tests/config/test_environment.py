@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from forwarder.config import SqliteConfig
 from forwarder.model import Address, Outcome
 from tests.config.conftest import DESTINATION, Load, Refuse
 
@@ -14,8 +15,9 @@ TWO = DESTINATION + "  Blue-1:\n    url: https://blue.example/put\n    signing: 
 
 def test_the_environment_wins(accept: Load) -> None:
     """A variable replaces what the file says."""
-    config = accept(f"queue: {{max_bytes: 1GiB, path: /a}}\n{DESTINATION}", {"FORWARDER_QUEUE__MAX_BYTES": "8GiB"})
-    assert (config.queue.max_bytes, config.queue.path) == (8 * 1024**3, Path("/a"))
+    environ = {"FORWARDER_QUEUE__MAX_BYTES": "8GiB", "FORWARDER_QUEUE__BACKEND": "sqlite"}
+    config = accept(f"queue: {{backend: other, max_bytes: 1GiB, path: /a}}\n{DESTINATION}", environ)
+    assert config.queue == SqliteConfig(max_bytes=8 * 1024**3, path=Path("/a"))
 
 
 def test_values_are_read_by_the_kind_of_their_setting(accept: Load) -> None:
@@ -120,6 +122,14 @@ def test_a_setting_into_a_group_of_the_wrong_shape_leaves_the_mistake_visible(re
         ("FORWARDER_", "x", "", "names no setting. "),
         ("FORWARDER_LOG__LEVEL__", "x", "", "Did you mean `FORWARDER_LOG__LEVEL`?"),
         ("FORWARDER_DESTINATIONS____URL", "x", "", "names no setting"),
+        (
+            "FORWARDER_QUEUE__BACKEND",
+            "sqlit",
+            "queue.backend",
+            "`sqlit` is not known. Did you mean `sqlite`? Write sqlite",
+        ),
+        ("FORWARDER_QUEUE__BACKEND", "jetstream", "queue.backend", "this build only knows the backend sqlite"),
+        ("FORWARDER_QUEUE__BACKENT", "sqlite", "", "names no setting. Did you mean `FORWARDER_QUEUE__BACKEND`?"),
         ("FORWARDER_QUEUE__MAX_BYTES", "1G", "queue.max_bytes", "`1G` is not a size"),
         ("FORWARDER_QUEUE__MAX_BYTES", "", "queue.max_bytes", "`` is not a size"),
         ("FORWARDER_QUEUE__PATH", "\udcff", "queue.path", "is not UTF-8"),

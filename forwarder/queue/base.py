@@ -130,7 +130,8 @@ class Outbox(Protocol):
     async def wait(self, destination: str, timeout: float | None, enough: Limits | None = None) -> None:
         """Return when events came to an empty queue, or after `timeout` seconds.
 
-        With `enough`, also when at least so many events, or so many bytes, wait; without, on every change.
+        With `enough`, also when at least so many events, or so many bytes, wait; without, on every change. It may
+        return sooner: whoever waits looks again.
         """
 
     def wake(self, destination: str) -> None:

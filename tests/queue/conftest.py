@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from forwarder.queue.base import Queue, Share
+from forwarder.queue.memory import Account, MemoryQueue
 from forwarder.queue.sqlite.jobs import Snapshot
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.store import Store
-from tests.delivery.simulation import Storage
-from tests.delivery.simulation import open_queue as open_in_memory
-from tests.queue.sqlite.stores import Desk, beyond_bounds
+from tests.queue.sqlite.stores import beyond_bounds
 
 OpenQueue = Callable[..., Awaitable[Queue]]
 
@@ -41,12 +40,11 @@ def _within_bounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def open_queue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenQueue]:
     """Return a function that opens the queue of this test; opening it again is a restart."""
     async with AsyncExitStack() as stack:
-        desk = Desk()
-        stack.callback(desk.close)
+        accounts: dict[str, Account] = {}
 
-        async def open_queue(max_bytes: int) -> SqliteQueue:
+        async def open_queue(max_bytes: int) -> Queue:
             if request.param == "memory":
-                return open_in_memory(desk.db, Storage(desk.db), max_bytes=max_bytes)[0]
+                return MemoryQueue(max_bytes, accounts=accounts)
             return await SqliteQueue.open(tmp_path / "queue" / "queue.db", max_bytes=max_bytes)
 
         async def open_again(*, max_bytes: int = 64 * 1024 * 1024, shares: dict[str, Share] | None = None) -> Queue:

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from forwarder.errors import QueueFullError, TooLargeError
-from forwarder.model import Burial, DeadFilter, Limits, Segment
+from forwarder.errors import QueueFullError, ShuttingDownError, TooLargeError
+from forwarder.model import Burial, DeadFilter, DeadSegment, Limits, Segment
 from forwarder.queue.base import Share
 from tests.queue.building import LIMITS, account, drain, event, next_batch, numbers, segment, take
 from tests.queue.conftest import OpenQueue
@@ -137,6 +137,17 @@ class TestHolding:
         queue = await open_queue()
         assert await drain(queue) == [0, 1, 2, 3, 4, 10, 11, 12, 13, 14]
         assert (await account(queue)).delivered == 20
+
+    async def test_renewing_changes_nothing_else(self, open_queue: OpenQueue) -> None:
+        """What is renewed stays leased, what was released before waits, and both can be settled."""
+        queue = await open_queue()
+        await queue.append([segment(0, 10)])
+        first, second = await take(queue, Limits(3, 1 << 20)), await take(queue, Limits(3, 1 << 20))
+        queue.release(second)
+        await queue.renew("main")
+        assert numbers((await take(queue)).data) == [3, 4, 5, 6, 7, 8, 9]
+        assert await queue.settle(first)
+        assert (await account(queue)).delivered == 3
 
     async def test_split_batches_settle_on_their_own(self, open_queue: OpenQueue) -> None:
         """The halves of a batch are settled separately: one delivered, one dead."""
@@ -300,13 +311,60 @@ class TestDeadLetters:
         assert len([letter async for letter in queue.dead_letters(DeadFilter())]) == 600
 
 
+class TestInvalid:
+    """What is accepted though it is no event."""
+
+    BURIAL = Burial("invalid", 422, "no")
+
+    async def test_dies_as_it_comes(self, open_queue: OpenQueue) -> None:
+        """It is accepted together with the events beside it, and is a dead letter at once; a replay leaves it alone."""
+        queue = await open_queue(shares={"main": Share(), "invalid": Share()})
+        await queue.append([segment(0, 2)], [DeadSegment("invalid", 2, b"{}\nnone\n", self.BURIAL)])
+        found = await account(queue, "invalid")
+        assert (found.accepted, found.dead, found.queued) == (2, 2, 0)
+        assert await queue.replay(DeadFilter()) == 0
+        letters = [letter async for letter in queue.dead_letters(DeadFilter(reason="invalid"))]
+        assert [(letter.event, letter.status, letter.detail) for letter in letters] == [
+            (b"{}", 422, "no"),
+            (b"none", 422, "no"),
+        ]
+
+    async def test_has_a_share(self, open_queue: OpenQueue) -> None:
+        """Where it does not fit into its share, nothing of the request is stored."""
+        queue = await open_queue(shares={"main": Share(), "invalid": Share(100_000)})
+        died = DeadSegment("invalid", 60, (b"x" * 1000 + b"\n") * 60, self.BURIAL)
+        await queue.append([], [died])
+        with pytest.raises(QueueFullError):
+            await queue.append([segment(0)], [died])
+        assert (await account(queue)).accepted == 0
+
+    async def test_readmitted(self, open_queue: OpenQueue) -> None:
+        """What passes the checks later is accepted elsewhere; what does not dies again, for another reason."""
+        queue = await open_queue(shares={"main": Share(), "invalid": Share()})
+        await queue.append([], [DeadSegment("invalid", 3, b"1\n2\n3\n", self.BURIAL)])
+        passed, again, left = [letter async for letter in queue.dead_letters(DeadFilter())]
+        other = Burial("invalid", 400, "worse")
+        assert await queue.readmit([passed], [segment(0)], [(again, other)])
+        found = await account(queue, "invalid")
+        assert (found.delivered, found.dead) == (1, 2)
+        letters = [letter async for letter in queue.dead_letters(DeadFilter())]
+        assert [letter.event for letter in letters] == [left.event, again.event]
+        assert (letters[1].detail, letters[1].accepted_at) == ("worse", again.accepted_at)
+        assert letters[1].id > left.id
+        assert await drain(queue) == [0]
+        # One of them is gone by now.
+        assert not await queue.readmit([passed, left], [segment(1)])
+        assert (await account(queue, "invalid")).dead == 2
+        assert await drain(queue) == []
+
+
 class TestLeavingTheQueue:
     async def test_expire_takes_only_the_old(self, open_queue: OpenQueue) -> None:
         """Only what was accepted before the given time expires."""
         queue = await open_queue()
         await queue.append([segment(0, 3)])
-        [oldest] = (await take(queue)).slices
-        assert await queue.expire("main", oldest.accepted_at, Burial("expired")) == 0
+        oldest = (await take(queue)).oldest
+        assert await queue.expire("main", oldest, Burial("expired")) == 0
         assert (await account(queue)).queued == 3
 
     async def test_held_events_do_not_expire(self, open_queue: OpenQueue) -> None:
@@ -433,6 +491,21 @@ class TestSpace:
 
 
 class TestState:
+    async def test_closed(self, open_queue: OpenQueue) -> None:
+        """A queue that was closed takes nothing more, and says why."""
+        queue = await open_queue()
+        await queue.append([segment(0)])
+        batch = await take(queue)
+        await queue.close()
+        await queue.close()
+        assert queue.trouble() == "the forwarder is shutting down"
+        for asked in (queue.append([segment(1)]), queue.take("main", LIMITS), queue.stats(), queue.purge("main")):
+            with pytest.raises(ShuttingDownError):
+                await asked
+        queue.release(batch)
+        queue = await open_queue()
+        assert await drain(queue) == [0]
+
     async def test_paused_survives(self, open_queue: OpenQueue) -> None:
         """A paused destination is still paused after a restart."""
         queue = await open_queue()

@@ -25,6 +25,8 @@ _AS_TEXT = {"value": "str", "merge": "str"}
 # What YAML's messages quote from the document. Names of tokens, such as '<scalar>', and single characters may stay.
 _quotations = re.compile(r"""\s*(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 _harmless = re.compile(r"""\s*['"](?:<[a-z ]+>|\\?.|[,\]}:?-])['"]""")
+# What ends a line in YAML 1.1.
+_line_end = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _SCALARS = {"str", "int", "float", "bool", "null", "timestamp"}
 
 
@@ -145,15 +147,15 @@ def parse(
         remedy = "Mend that place, or the line above it."
         if "\\t" in what:
             remedy = "Indent with spaces, not with tabs."
-        elif "${" in text.split("\n")[line - 1]:
+        elif "${" in _line_end.split(text)[line - 1]:
             # Inside other braces or brackets, YAML takes these braces for its own.
             remedy = 'Put a value with ${…} in quotes, such as "${CREDENTIALS_DIRECTORY}/key.pem".'
         problems.append(Problem(source(line), path, f"is not YAML: {what} (line {line}, column {column})", remedy))
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        column = error.position - text.rfind("\n", 0, error.position)
-        what = f"the character {error.character:#06x} is not allowed (line {line}, column {column})"
-        problems.append(Problem(source(line), path, f"is not YAML: {what}", "Remove that character."))
+        before = _line_end.split(text[: error.position])
+        place = f"line {len(before)}, column {len(before[-1]) + 1}"
+        what = f"is not YAML: the character {error.character:#06x} is not allowed ({place})"
+        problems.append(Problem(source(len(before)), path, what, "Remove that character."))
     except RecursionError:
         problems.append(Problem(source(1), path, "is nested too deeply, or contains itself", "Write it flatter."))
     return None

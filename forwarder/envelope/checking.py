@@ -21,15 +21,13 @@ from forwarder.envelope.exact import read_envelope
 from forwarder.envelope.fields import (
     Fields,
     RefusedError,
-    are_complete,
-    are_named,
     check_kinds,
-    check_rules,
     too_large_words,
 )
 from forwarder.envelope.ids import new_ids
 from forwarder.envelope.plain import Plain, read_array, read_lines
 from forwarder.envelope.routing import Routing
+from forwarder.envelope.rules import NAMES, REST, are_bodies, are_kept, refuse
 from forwarder.envelope.text import (
     BYTE_ORDER_MARK,
     as_member,
@@ -268,10 +266,12 @@ class Envelope:
     def _add(self, plain: Plain | None, sifted: _Sifted) -> bool:
         """Add events that were vouched for, where all of them may be stored; else return False."""
         # Ids for events that are refused after all would be most of the work, so what can be said before is.
-        if plain is None or not (self._defaults or are_named(plain.events)):
+        if plain is None or not (self._defaults or are_kept(NAMES, plain.events)):
             return False
         data = self._stamp(plain)
-        if data is None or (self._defaults and not are_named(plain.events)) or not are_complete(plain.events):
+        if data is None or (self._defaults and not are_kept(NAMES, plain.events)):
+            return False
+        if not are_kept(REST, plain.events) or not are_bodies(plain.events):
             return False
         routes = self._routing.of(plain.events)
         if not all(routes):
@@ -332,9 +332,10 @@ class Envelope:
         check_kinds(text, envelope)
         event = _fields.decode(text)
         filled = self._fill(event)
-        check_rules(event)
+        refuse(NAMES, event)
         if event.eventId is None:
             event.eventId = filled["eventId"] = new_ids(self._random_bytes, 1)[0]
+        refuse(REST, event)
         names = self._routing.of_one(event)
         if not names:
             raise RefusedError("", "matches no destination; see destinations.*.match")

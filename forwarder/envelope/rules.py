@@ -1,0 +1,91 @@
+"""The rules of the envelope (Event API), each of them once, for one event as for many together.
+
+A rule looks at a whole column of events: that is many times faster than looking at one event after the other,
+and one event is simply a column of one. `refuse` names the first rule that an event breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - it is a class
+from typing import Final, NamedTuple, cast
+
+import msgspec
+
+from forwarder.envelope.fields import Fields, RefusedError
+from forwarder.envelope.text import MAX_DEPTH, are_shallow
+
+# What the first byte of `data` is, unpacked.
+_BODIES: Final = frozenset({(ord("{"),), (ord("n"),)})
+_first_byte = Struct("B").unpack_from
+_HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
+_source = attrgetter("eventSourceId")
+_type = attrgetter("eventType")
+_REQUIRED: Final = "is required: a string that is not empty"
+
+
+class Rule(NamedTuple):
+    """A rule, and what to say to whoever breaks it."""
+
+    field: str
+    holds: Callable[[list[Fields]], bool]
+    """Whether all of these events keep it."""
+    message: str
+
+
+def _are_uuids(events: list[Fields]) -> bool:
+    """Say whether each event has a UUID: 36 characters, hyphens in four places, hexadecimal digits elsewhere."""
+    values = [event.eventId for event in events]
+    if not all(values) or set(map(len, ids := cast("list[str]", values))) != {36}:
+        return False
+    # A character that is not ASCII takes more than one byte, and none of these bytes is a digit.
+    joined, hyphens = "".join(ids).encode(), b"-" * len(ids)
+    others = joined.translate(None, _HEXADECIMAL)
+    return joined[8::36] == joined[13::36] == joined[18::36] == joined[23::36] == hyphens and others == 4 * hyphens
+
+
+def _have_no_lone_type(events: list[Fields]) -> bool:
+    return [event.eventObjectId for event in events if event.eventObjectType is not None].count(None) == 0
+
+
+def _have_no_lone_id(events: list[Fields]) -> bool:
+    return [event.eventObjectType for event in events if event.eventObjectId is not None].count(None) == 0
+
+
+NAMES: Final = (
+    Rule("eventSourceId", lambda events: all(map(_source, events)), _REQUIRED),
+    Rule("eventType", lambda events: all(map(_type, events)), _REQUIRED),
+)
+# These look at what may be filled in before: the id, and defaults.
+REST: Final = (
+    Rule("eventId", _are_uuids, "must be a UUID such as 6f1c2f7e-7d9e-4f6a-9d0a-1c2d3e4f5a6b, or be left out"),
+    Rule("eventObjectType", _have_no_lone_id, "is required beside eventObjectId"),
+    Rule("eventObjectId", _have_no_lone_type, "is required beside eventObjectType"),
+)
+
+
+def are_kept(rules: Iterable[Rule], events: list[Fields]) -> bool:
+    """Say whether all of these events keep all of these rules."""
+    return all(rule.holds(events) for rule in rules)
+
+
+def refuse(rules: Iterable[Rule], event: Fields) -> None:
+    """Raise RefusedError for the first of these rules that the event breaks."""
+    for rule in rules:
+        if not rule.holds([event]):
+            raise RefusedError(rule.field, rule.message)
+
+
+def are_bodies(events: list[Fields]) -> bool:
+    """Say whether the `data` of each event is an object, null or nothing, and is not nested too deeply.
+
+    The exact way finds this out from the text of the member, which also tells what it is instead.
+    """
+    bodies: list[msgspec.Raw] = [event.data for event in events]
+    try:
+        kinds = set(map(_first_byte, bodies))
+    except StructError:
+        kinds = {_first_byte(body) for body in bodies if len(body)}
+    return kinds <= _BODIES and are_shallow(bodies, MAX_DEPTH - 1)

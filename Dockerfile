@@ -8,12 +8,13 @@ ARG BASE=docker.io/library/python:3.13-slim-trixie
 
 FROM ${BASE} AS dependencies
 WORKDIR /src
-# The dependencies: an environment without pip, in a layer that changes with pyproject.toml alone.
+# The dependencies: an environment without pip, of the tested versions, in a layer that changes with
+# these two files alone.
 RUN python3 -m venv /build && python3 -m venv --without-pip /opt/forwarder
-COPY pyproject.toml ./
+COPY pyproject.toml config/constraints.txt ./
 RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
       > requirements.txt \
- && /build/bin/pip --python /opt/forwarder/bin/python3 install --no-cache-dir -r requirements.txt
+ && /build/bin/pip --python /opt/forwarder/bin/python3 install --no-cache-dir -c constraints.txt -r requirements.txt
 
 FROM dependencies AS builder
 COPY README.md ./

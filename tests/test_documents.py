@@ -28,7 +28,8 @@ SOURCES = "\n".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / 
 SETTINGS = yaml.safe_load(read("config/forwarder.yaml"))
 MINIMAL = yaml.safe_load(read("config/minimal.yaml"))
 # Names that have a dot, too: files, and a table of pyproject.toml.
-OTHER = (".db", ".json", ".pem", ".py", ".sock", ".sql", ".yaml", ".toml", ".service", ".socket", ".importlinter")
+_ENDINGS = ".db .json .pem .py .sock .sql .txt .yaml .toml .service .socket .importlinter"
+OTHER = tuple(_ENDINGS.split())
 documents = pytest.mark.parametrize("name", DOCUMENTS)
 readmes = pytest.mark.parametrize("name", READMES)
 

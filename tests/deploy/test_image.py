@@ -76,6 +76,15 @@ def test_nothing_to_build_with(engine: Engine) -> None:
         engine.command(*run, BASE, "sh", "-c", script)
 
 
+def test_packages_have_the_tested_versions(engine: Engine) -> None:
+    """What the image was built from on another day is the same: the versions of config/constraints.txt."""
+    script = "from importlib.metadata import distributions as d; print(*(f'{p.name}=={p.version}' for p in d()))"
+    run = ("podman", "run", "--rm", "--network=none", "--entrypoint=/opt/forwarder/bin/python3")
+    installed = set(engine.command(*run, IMAGE, "-c", script).split()) - {f"event-forwarder=={__version__}"}
+    assert {"aiohttp", "yarl"} <= {line.partition("==")[0] for line in installed}
+    assert installed <= set((PROJECT / "config/constraints.txt").read_text(encoding="utf-8").splitlines())
+
+
 def test_a_change_of_the_program_keeps_the_layer_of_its_dependencies(engine: Engine, tmp_path: Path) -> None:
     """A build after a change of the program alone installs no dependency again, and ships its own layer."""
     for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md"):

@@ -118,7 +118,7 @@ class SqliteConfig:
     backend: Annotated[Literal["sqlite"], OneOf(choices=("sqlite",)), "The kind of store."] = "sqlite"
     path: Annotated[
         Path,
-        # The bounds of `queue.limits`, for what stands beside it.
+        # The bounds of `queue.sqlite.limits`: other files have longer names beside it.
         FilePath(absolute=True, max_path=490, max_name=215, example="/var/lib/forwarder/queue.db"),
         "The file of the queue, on a local file system.",
     ] = Path("/var/lib/forwarder/queue.db")
@@ -131,8 +131,9 @@ class SqliteConfig:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The paths that belong to the queue."""
-        return tuple(f"{self.path}{suffix}" for suffix in ("", "-wal", "-shm", "-journal", ".lock", ".reserve"))
+        """The paths that belong to the queue, as in `queue.sqlite.files`, and the rollback journal of other tools."""
+        endings = ("", "-wal", "-shm", "-journal", "-page1", ".lock", ".reserve", ".rebuilding", ".rebuilt")
+        return tuple(f"{self.path}{ending}" for ending in endings)
 
 
 # A further backend is a dataclass with its own word for `backend`, with `max_bytes`, `when_full` and `files`, and its

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from forwarder.config import Config, DestinationConfig, IngestConfig, SigningConfig
+from forwarder.config import Config, DestinationConfig, IngestConfig, SigningConfig, SqliteConfig
 from forwarder.model import Address, Outcome
+from forwarder.queue.sqlite.files import QueueFile
 from tests.config.cases import MAIN, TOP
 from tests.config.conftest import DESTINATION, Load, Refuse
 
@@ -211,6 +212,12 @@ def test_what_is_no_group(refuse: Refuse, group: str) -> None:
     """What cannot be a group, or is -1, is refused."""
     (found,) = refuse(f"ingest: {{socket_group: {group}}}\n{DESTINATION}")
     assert found.path == "ingest.socket_group"
+
+
+def test_every_file_of_a_queue_belongs_to_it() -> None:
+    """What the configuration keeps free for the queue has every name that the queue uses."""
+    queue = SqliteConfig(path=Path("/q/queue.db"))
+    assert {str(file.beside(queue.path)) for file in QueueFile} <= set(queue.files)
 
 
 def test_the_account_of_what_is_invalid_is_no_destination(accept: Load, refuse: Refuse) -> None:

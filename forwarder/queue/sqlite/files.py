@@ -1,7 +1,7 @@
 """The names of a queue's files: all of them stand beside the database that `queue.path` names.
 
-Nobody else in the program spells one of these names, so what is opened, moved, renamed and reported is always the same
-set of files.
+Nothing else in the queue spells one of these names, so what is opened, moved, renamed and reported is always the same
+set of files. `config.SqliteConfig.files` has them too, so that no key or socket is put in their place.
 """
 
 from __future__ import annotations

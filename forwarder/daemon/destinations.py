@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -87,7 +87,7 @@ class Outlets:
         """Run a pump once the one before it has ended, and again should it ever fail."""
         if previous is not None:
             await asyncio.wait([previous])
-        async with outlet.destination:
+        async with aclosing(outlet.destination):
             while True:
                 try:
                     await pump.run()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from forwarder.model import Batch, Outcome
 
@@ -31,17 +30,11 @@ class Answer:
 
 
 class Destination(Protocol):
-    """A place to which batches are delivered. To be used as `async with`: its end closes all connections."""
+    """A place to which batches are delivered."""
 
     @property
     def description(self) -> Mapping[str, str]:
         """What the log says of it when it starts, such as the name of its key."""
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
     async def prepare(self, batch: Batch) -> bytes:
         """Return a batch in the form in which it travels.
@@ -57,3 +50,6 @@ class Destination(Protocol):
 
     def renew(self) -> None:
         """Send what comes next over new connections, to the address that the destination has now."""
+
+    async def aclose(self) -> None:
+        """End all connections."""

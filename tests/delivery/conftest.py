@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import pytest
 from forwarder.config import BatchConfig, DestinationConfig, RetryConfig
 from forwarder.config.schema import SigningConfig
 from forwarder.delivery.pump import Pump
-from forwarder.destination.http_put.client import Client
 from forwarder.destination.http_put.put import HttpPut
 from forwarder.model import Address, Counters, DeadFilter, DeadLetter, Segment
 from forwarder.queue.base import Share
@@ -116,12 +115,11 @@ class Line:
     def build(self, *, paused: bool = False, **changes: Any) -> Pump:
         """Return a pump that does not run yet, with changes to its configuration."""
         config = replace(self.config, **changes)
-        client = Client("main", config)
-        put = HttpPut(client, self.signer, config.responses, as_object=config.single_as_object)
+        put = HttpPut("main", config, self.signer)
         self.pump = Pump("main", config, self.queue, put, paused=paused)
 
         async def run(pump: Pump = self.pump) -> None:
-            async with put:
+            async with aclosing(put):
                 await pump.run()
 
         self._run = run

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType, TracebackType
-from typing import Self
+from types import MappingProxyType
 
 from forwarder.destination.base import Answer
 from forwarder.model import Batch
@@ -19,14 +18,6 @@ class Scripted:
         self.answers = list(answers)
         self.fresh: list[bool] = []
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """There is no connection to close."""
-
     async def prepare(self, batch: Batch) -> bytes:
         return batch.data
 
@@ -36,3 +27,6 @@ class Scripted:
 
     def renew(self) -> None:
         """There is no connection to renew."""
+
+    async def aclose(self) -> None:
+        """There is no connection to end."""

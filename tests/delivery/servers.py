@@ -7,11 +7,16 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from typing import Any, cast
 
 from forwarder.config import DestinationConfig
-from forwarder.destination.http_put.client import Client, Response
+from forwarder.destination.base import Answer
+from forwarder.destination.http_put.put import HttpPut
+from forwarder.destination.http_put.resolver import Lookup, look_up
+from forwarder.destination.http_put.responses import outcome_of
+from forwarder.model import Outcome
+from forwarder.signing import Signer
 from tests.delivery.certificates import Authority
 from tests.delivery.conftest import PATIENCE, Handler, destination, raw_server, read_request
 
@@ -23,10 +28,37 @@ def at(port: int, **settings: Any) -> DestinationConfig:
     return destination(f"http://127.0.0.1:{port}/put", **settings)
 
 
-async def send(config: DestinationConfig, body: bytes = b"a.b.c") -> Response:
-    """Make the first attempt of a client; return what came of it."""
-    async with Client("main", config) as client, asyncio.timeout(PATIENCE):
-        return await client.send(body)
+class Unsigned:
+    """Signs nothing: what is sent in these tests was prepared by nobody."""
+
+    alg = thumbprint = "none"
+
+
+@asynccontextmanager
+async def put_to(config: DestinationConfig, *, lookup: Lookup = look_up) -> AsyncIterator[HttpPut]:
+    """Return a destination of which the connections end with the block."""
+    async with aclosing(HttpPut("main", config, cast("Signer", Unsigned()), lookup=lookup)) as put:
+        yield put
+
+
+def said(
+    status: int | None,
+    detail: str = "",
+    retry_after: float | None = None,
+    *,
+    reached: bool = True,
+    timed_out: bool = False,
+) -> Answer:
+    """Return what a status is said to mean, or that there was none, because of `detail`."""
+    outcome = outcome_of(status, {})
+    is_about_events = reached and retry_after is None and outcome is not Outcome.DELIVERED
+    return Answer(outcome, detail, retry_after, status, timed_out=timed_out, is_about_events=is_about_events)
+
+
+async def send(config: DestinationConfig, body: bytes = b"a.b.c") -> Answer:
+    """Make the first attempt at a destination; return what came of it."""
+    async with put_to(config) as put, asyncio.timeout(PATIENCE):
+        return await put.send(body)
 
 
 def answering(*pieces: bytes, forever: bool = False) -> Handler:
@@ -45,7 +77,7 @@ def answering(*pieces: bytes, forever: bool = False) -> Handler:
     return handle
 
 
-async def answer_to(*pieces: bytes, forever: bool = False, **settings: Any) -> Response:
+async def answer_to(*pieces: bytes, forever: bool = False, **settings: Any) -> Answer:
     """Return what one attempt makes of these bytes."""
     async with raw_server(answering(*pieces, forever=forever)) as port:
         return await send(at(port, **settings))

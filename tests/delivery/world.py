@@ -13,8 +13,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any
 
 from forwarder.config import DestinationConfig
 from forwarder.daemon.assembly import Outlet
@@ -169,16 +169,11 @@ class _Way:
         self._destination = destination
         self._process = process
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """There is no connection to close."""
-
     def renew(self) -> None:
         """There is no connection to renew."""
+
+    async def aclose(self) -> None:
+        """There is no connection to end."""
 
     async def prepare(self, batch: Batch) -> bytes:
         return await asyncio.to_thread(lambda: _SIGNATURE + payload(batch.data))

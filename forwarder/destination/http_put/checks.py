@@ -10,8 +10,11 @@ from urllib.parse import urlsplit
 
 from forwarder.config import DestinationConfig
 from forwarder.destination.http_put.client import Client
+from forwarder.destination.http_put.failure import NoAnswerError
 from forwarder.destination.http_put.put import load_signer
+from forwarder.destination.http_put.redaction import Redaction
 from forwarder.destination.http_put.tls import tls_context
+from forwarder.errors import UnreachableError
 
 # Seconds for the connection: whoever checks is waiting.
 _PATIENCE = 10.0
@@ -40,5 +43,12 @@ def _tls(name: str, config: DestinationConfig) -> str:
 
 
 def _connection(name: str, config: DestinationConfig) -> str:
-    """Connect as the daemon does, and send nothing."""
-    return asyncio.run(Client(name, replace(config, timeout=min(config.timeout, _PATIENCE))).probe())
+    return asyncio.run(connect(name, replace(config, timeout=min(config.timeout, _PATIENCE))))
+
+
+async def connect(name: str, config: DestinationConfig) -> str:
+    """Connect as the daemon does, and send nothing; return what was reached. Raises UnreachableError."""
+    try:
+        return await Client(name, config).probe()
+    except NoAnswerError as error:
+        raise UnreachableError(Redaction(config).of(str(error)), hint=error.hint) from error

@@ -40,15 +40,18 @@ _TRUST = "Look at the host in the url, and at tls.ca_file"
 class NoAnswerError(Exception):
     """An attempt brought no answer; the text says why, and `hint` what to look at.
 
-    `reached` says whether any of the request was sent. `unanswered` says that the connection ended
-    before a single byte came back.
+    `reached` says whether any of the request was sent, `timed_out` whether the time ran out. `unanswered` says that
+    the connection ended before a single byte came back.
     """
 
-    def __init__(self, words: str, *, hint: str = "", reached: bool = False, unanswered: bool = False) -> None:
+    def __init__(
+        self, words: str, *, hint: str = "", reached: bool = False, unanswered: bool = False, timed_out: bool = False
+    ) -> None:
         super().__init__(words)
         self.hint = hint
         self.reached = reached
         self.unanswered = unanswered
+        self.timed_out = timed_out
 
 
 def not_resolved(host: str, error: OSError) -> NoAnswerError:

@@ -32,7 +32,6 @@ class Pool:
         self._idle: list[_Idle] = []
         # Each with the generation in which it was begun.
         self._open: dict[Connection, int] = {}
-        self._loop = asyncio.get_running_loop()
         self.generation = 0
         """Counts renewals; a connection of an earlier generation is not used again."""
         self._timer: asyncio.TimerHandle | None = None
@@ -40,9 +39,10 @@ class Pool:
 
     async def take(self) -> Connection | None:
         """Return a connection that can be used, None where there is none."""
+        now = asyncio.get_running_loop().time
         while self._idle:
             connection, until = self._idle.pop()
-            if self._loop.time() < until and await connection.is_silent():
+            if now() < until and await connection.is_silent():
                 return connection
             connection.close()
         return None
@@ -54,7 +54,8 @@ class Pool:
 
     def keep(self, connection: Connection, idle_seconds: float | None) -> None:
         """Take a connection back, to be used again; `idle_seconds` is what the server says that it waits."""
-        now = self._loop.time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         # Half of it: a request is on its way for some time, and the server counts from its answer.
         idle = _IDLE_SECONDS if idle_seconds is None else min(_IDLE_SECONDS, idle_seconds / 2)
         until = min(now + idle, connection.opened_at + self._max_age)
@@ -63,7 +64,7 @@ class Pool:
             return
         self._idle.append(_Idle(connection, until))
         if self._timer is None:
-            self._timer = self._loop.call_at(until, self._close_old)
+            self._timer = loop.call_at(until, self._close_old)
 
     def lost(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
@@ -96,11 +97,11 @@ class Pool:
                     connection.abort()
 
     def _close_old(self) -> None:
-        self._timer = None
-        now = self._loop.time()
+        loop, self._timer = asyncio.get_running_loop(), None
+        now = loop.time()
         old = [idle for idle in self._idle if idle.until <= now]
         self._idle = [idle for idle in self._idle if idle.until > now]
         for idle in old:
             idle.connection.close()
         if self._idle:
-            self._timer = self._loop.call_at(min(idle.until for idle in self._idle), self._close_old)
+            self._timer = loop.call_at(min(idle.until for idle in self._idle), self._close_old)

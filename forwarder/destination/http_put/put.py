@@ -8,38 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from forwarder.config import DestinationConfig, secret
 from forwarder.destination.base import Answer
 from forwarder.destination.http_put.client import Client
-from forwarder.destination.http_put.responses import is_about_events, outcome_of, parse_retry_after
+from forwarder.destination.http_put.failure import NoAnswerError
+from forwarder.destination.http_put.redaction import Redaction
+from forwarder.destination.http_put.resolver import Lookup, look_up
+from forwarder.destination.http_put.responses import NOT_NOW, outcome_of, parse_retry_after
 from forwarder.errors import ConfigError, Problem, SigningKeyError
 from forwarder.model import Batch, Outcome
 from forwarder.signing import Signer
 
 
 class HttpPut:
-    """A destination that takes signed batches; `responses` overrides the table, `as_object` is for lone events."""
+    """A destination that takes signed batches; `lookup` resolves its name, and blocks."""
 
-    def __init__(self, client: Client, signer: Signer, responses: Mapping[int, Outcome], *, as_object: bool) -> None:
-        self._client = client
+    def __init__(self, name: str, config: DestinationConfig, signer: Signer, *, lookup: Lookup = look_up) -> None:
+        self._client = Client(name, config, lookup=lookup)
         self._signer = signer
-        self._responses = responses
-        self._as_object = as_object
+        self._redaction = Redaction(config)
+        self._responses = config.responses
+        self._as_object = config.single_as_object
         self.description = {"alg": signer.alg, "key": signer.thumbprint}
 
-    async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
-        return self
+    async def aclose(self) -> None:
+        """End all connections."""
+        await self._client.aclose()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
+    def renew(self) -> None:
+        """Send what comes next over new connections, to the address that the name has now."""
+        self._client.renew()
 
     async def prepare(self, batch: Batch) -> bytes:
         """Return the compact JWS of a batch."""
@@ -48,20 +48,18 @@ class HttpPut:
 
     async def send(self, body: bytes, *, fresh: bool = False) -> Answer:
         """Post a compact JWS, and say what the answer means."""
-        response = await self._client.send(body, fresh=fresh)
-        status, retry_after = response.status, response.retry_after
-        return Answer(
-            outcome_of(status, self._responses),
-            response.detail,
-            parse_retry_after(retry_after, time.time()),
-            status,
-            response.timed_out,
-            is_about_events(status, retry_after, reached=response.reached),
-        )
-
-    def renew(self) -> None:
-        """Send what comes next over new connections, to the address that the name has now."""
-        self._client.renew()
+        try:
+            reply = await self._client.send(body, fresh=fresh)
+        except NoAnswerError as error:
+            detail = self._redaction.of(str(error))
+            return Answer(Outcome.DEFERRED, detail, timed_out=error.timed_out, is_about_events=error.reached)
+        status, asked = reply.status, reply.retry_after
+        outcome = outcome_of(status, self._responses)
+        if outcome is Outcome.DELIVERED:
+            return Answer(outcome, status=status)
+        detail = self._redaction.of_answer(status, reply.reason, b"" if reply.is_encoded else reply.start)
+        is_about_events = asked is None and status not in NOT_NOW
+        return Answer(outcome, detail, parse_retry_after(asked, time.time()), status, is_about_events=is_about_events)
 
 
 def build(name: str, config: DestinationConfig) -> HttpPut:
@@ -70,7 +68,7 @@ def build(name: str, config: DestinationConfig) -> HttpPut:
         signer = load_signer(config)
     except SigningKeyError as error:
         raise ConfigError([Problem(f"destinations.{name}.signing", "", error.message, error.hint)]) from error
-    return HttpPut(Client(name, config), signer, config.responses, as_object=config.single_as_object)
+    return HttpPut(name, config, signer)
 
 
 def files(config: DestinationConfig) -> list[Path | None]:

@@ -31,16 +31,13 @@ class Redaction:
         secrets = sorted(set(_secrets(config)), key=len, reverse=True)
         self._secret = re.compile("|".join(map(re.escape, secrets))) if secrets else None
 
-    def of_answer(self, status: int, reason: str | None, start: bytes) -> str:
+    def of_answer(self, status: int | None, reason: str | None, start: bytes) -> str:
         """Return status, reason and the start of the body."""
         text = start[:_SEARCHED_BYTES].decode(errors="replace")
-        return self._line(f"{status} {reason or ''}".strip() + (f": {text}" if text.strip() else ""))
+        return self.of(f"{status} {reason or ''}".strip() + (f": {text}" if text.strip() else ""))
 
-    def of_failure(self, words: str) -> str:
-        """Return why there was no answer, which may repeat what was sent."""
-        return self._line(words)
-
-    def _line(self, text: str) -> str:
+    def of(self, text: str) -> str:
+        """Return a text that may repeat what was sent, on one line and without secrets."""
         if self._secret is not None:
             text = self._secret.sub(_MASK, text)
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())

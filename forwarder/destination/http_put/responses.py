@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import Final
 
 from forwarder.model import Outcome
 
@@ -32,29 +33,19 @@ _SPECIAL = {
     451: Outcome.HELD,
     511: Outcome.HELD,
 }
+NOT_NOW: Final = {425, 429}
+"""These speak of the moment, and of nothing in the request."""
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?(\s*,\s*[0-9]+(\.[0-9]*)?)*", re.ASCII)
-# These speak of the moment and of nothing in the request.
-_NOT_NOW = {425, 429}
 # Thirty years: longer than any wait that is meant, and still a sum that dates can be computed with.
 _LONGEST = 1e9
 _CLASSES = {2: Outcome.DELIVERED, 3: Outcome.HELD, 4: Outcome.REJECTED, 5: Outcome.DEFERRED}
 
 
 def outcome_of(status: int | None, overrides: Mapping[int, Outcome]) -> Outcome:
-    """Return the outcome for a status, or for none at all: no connection, no answer in time."""
+    """Return the outcome for a status; what has none, or none that is final in HTTP, is tried again."""
     if status is None:
         return Outcome.DEFERRED
-    if status in overrides:
-        return overrides[status]
-    return _SPECIAL.get(status) or _CLASSES.get(status // 100, Outcome.DEFERRED)
-
-
-def is_about_events(status: int | None, retry_after: str | None, *, reached: bool) -> bool:
-    """Say whether an attempt that is to be repeated may have failed because of what was in it.
-
-    Not where nothing was sent, nor where the destination asks to come back later.
-    """
-    return reached and status not in _NOT_NOW and retry_after is None
+    return overrides.get(status) or _SPECIAL.get(status) or _CLASSES.get(status // 100, Outcome.DEFERRED)
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 
 import pytest
 import uvloop
 
+from tests.destination.http_put.pairs import Pairs
 from tests.fixtures import signer
 
 __all__ = ["pytest_asyncio_loop_factories", "signer"]
@@ -19,3 +21,10 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
     """Choose the event loops on which a test runs."""
     loops = {"asyncio": asyncio.new_event_loop}
     return {"uvloop": uvloop.new_event_loop, **loops} if item.path.stem in _ON_BOTH_LOOPS else loops
+
+
+@pytest.fixture
+async def pairs() -> AsyncIterator[Pairs]:
+    """Connections of which the other ends are the test's."""
+    async with aclosing(Pairs()) as found:
+        yield found

@@ -12,12 +12,11 @@ import zlib
 import pytest
 
 from forwarder import __version__
-from forwarder.destination.http_put.client import Client, Response
 from forwarder.model import Address
 from forwarder.receiver import Receiver
 from forwarder.signing import Signer
 from tests.delivery.conftest import PATIENCE, destination, raw_server, read_request, segment, until
-from tests.delivery.servers import OK, answer_to, answering, at, send
+from tests.delivery.servers import OK, answer_to, answering, at, put_to, said, send
 
 
 class TestRequest:
@@ -31,7 +30,7 @@ class TestRequest:
 
         async with raw_server(handle) as port:
             config = destination(f"http://127.0.0.1:{port}/a/put?b=c", headers={"X-Tenant": "blue", "accept": "*/*"})
-            assert await send(config, b"header.payload.signature") == Response(200, "")
+            assert await send(config, b"header.payload.signature") == said(200, "")
         [(head, body)] = seen
         first, *headers = head.decode().rstrip().split("\r\n")
         assert first == "POST /a/put?b=c HTTP/1.1"
@@ -83,7 +82,7 @@ class TestRequest:
             data = segment(0, 50, filler=100_000).data
             jws = signer.sign(b"[" + data[:-1].replace(b"\n", b",") + b"]")
             assert len(jws) > 5 << 20
-            assert await send(destination(receiver.url), jws) == Response(200, "")
+            assert await send(destination(receiver.url), jws) == said(200, "")
             assert (receiver.stats.stored, receiver.stats.distinct) == (50, 50)
 
     async def test_connections_are_used_again(self) -> None:
@@ -99,7 +98,7 @@ class TestRequest:
                     writer.write(piece)
                     await asyncio.sleep(0.002)
 
-        async with raw_server(handle) as port, Client("main", at(port)) as client:
+        async with raw_server(handle) as port, put_to(at(port)) as client:
             for _ in range(5):
                 assert (await client.send(b"a.b.c")).status == 200
         assert connections == 1
@@ -118,9 +117,9 @@ class TestRequest:
                 served.append(mine)
                 writer.write(OK)
 
-        async with raw_server(handle) as port, Client("main", at(port)) as client:
+        async with raw_server(handle) as port, put_to(at(port)) as client:
             for fresh in (False, False, True, True):
-                assert await client.send(b"a.b.c", fresh=fresh) == Response(200, "")
+                assert await client.send(b"a.b.c", fresh=fresh) == said(200, "")
         assert served == [1, 1, 2, 3]
 
     async def test_cookies_are_not_kept(self) -> None:
@@ -134,7 +133,7 @@ class TestRequest:
 
         async with raw_server(handle) as port:
             config = destination(f"http://localhost:{port}/put")
-            async with Client("main", config) as client:
+            async with put_to(config) as client:
                 await client.send(b"a.b.c")
                 await client.send(b"a.b.c")
         assert len(heads) == 2
@@ -160,7 +159,7 @@ class TestRequest:
             await reader.read()
 
         unasked = asyncio.Event()
-        async with raw_server(handle) as port, Client("main", at(port)) as client:
+        async with raw_server(handle) as port, put_to(at(port)) as client:
             assert (await client.send(b"a.b.c")).status == 200
             await unasked.wait()
             assert (await client.send(b"a.b.c")).status == 429
@@ -178,7 +177,7 @@ class TestRequest:
                 await read_request(reader)
                 writer.write((b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size) * 2)
 
-        async with raw_server(handle) as port, Client("main", at(port)) as client:
+        async with raw_server(handle) as port, put_to(at(port)) as client:
             for _ in range(3):
                 assert (await client.send(b"a.b.c")).status == 200
         assert connections == 3
@@ -222,9 +221,9 @@ class TestRequest:
             answer = await send(at(port, timeout=PATIENCE), b"x" * (32 << 20))
         if status < 300:
             words = f"the answer {status} came before the request was sent: it is not taken for an answer"
-            assert answer == Response(None, words)
+            assert answer == said(None, words)
         else:
-            assert answer == Response(status, f"{status} Early")
+            assert answer == said(status, f"{status} Early")
 
     async def test_an_answer_after_which_the_connection_is_reset(self) -> None:
         """What was answered is read, also where the server closes with the request unread."""
@@ -235,9 +234,9 @@ class TestRequest:
             sock = writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-        async with raw_server(handle) as port, Client("main", at(port)) as client:
+        async with raw_server(handle) as port, put_to(at(port)) as client:
             for size in (5, 100_000, 3 << 20, 20 << 20):
-                assert await client.send(b"x" * size) == Response(413, "413 Too Large: more")
+                assert await client.send(b"x" * size) == said(413, "413 Too Large: more")
 
     async def test_a_connection_that_still_writes_is_not_used_again(self) -> None:
         """Where the answer comes before the request was read, the next request has a connection of its own."""
@@ -248,7 +247,7 @@ class TestRequest:
             writer.write(answers.pop(0))
             await asyncio.Event().wait()
 
-        async with raw_server(handle) as port, Client("main", at(port, timeout=PATIENCE)) as client:
+        async with raw_server(handle) as port, put_to(at(port, timeout=PATIENCE)) as client:
             assert (await client.send(b"x" * (32 << 20))).status == 413
             assert (await client.send(b"a.b.c")).status == 200
 
@@ -264,9 +263,9 @@ class TestRequest:
             writer.write(OK)
             await asyncio.sleep(delay)
 
-        async with raw_server(handle) as port, Client("main", at(port)) as client:
+        async with raw_server(handle) as port, put_to(at(port)) as client:
             for number in range(20):
-                assert await client.send(b"a.b.c") == Response(200, "")
+                assert await client.send(b"a.b.c") == said(200, "")
                 await asyncio.sleep(0.001 * (number % 8))
         assert requests == 20
 
@@ -283,9 +282,9 @@ class TestRequest:
                 await read_request(reader)
                 requests += 1
 
-        async with raw_server(handle) as port, Client("main", at(port)) as client:
-            assert await client.send(b"a.b.c") == Response(200, "")
-            assert await client.send(b"a.b.c") == Response(None, "the connection was closed without an answer")
+        async with raw_server(handle) as port, put_to(at(port)) as client:
+            assert await client.send(b"a.b.c") == said(200, "")
+            assert await client.send(b"a.b.c") == said(None, "the connection was closed without an answer")
         assert requests == 3
 
     async def test_what_was_begun_to_be_answered_does_not_go_out_again(self) -> None:
@@ -300,7 +299,7 @@ class TestRequest:
             requests += 1
             writer.write(b"HTTP/1.1 200 OK\r\n")
 
-        async with raw_server(handle) as port, Client("main", at(port)) as client:
+        async with raw_server(handle) as port, put_to(at(port)) as client:
             assert (await client.send(b"a.b.c")).status == 200
             assert (await client.send(b"a.b.c")).status is None
         assert requests == 1
@@ -320,12 +319,12 @@ class TestRequest:
                 writer.write(OK)
 
         async with raw_server(handle) as port:
-            async with Client("main", at(port)) as client:
+            async with put_to(at(port)) as client:
                 await client.send(b"a.b.c")
                 client.renew()
                 await client.send(b"a.b.c")
                 await client.send(b"a.b.c")
-            async with Client("main", at(port, max_connection_age=0.05)) as client:
+            async with put_to(at(port, max_connection_age=0.05)) as client:
                 await client.send(b"a.b.c")
                 await client.send(b"a.b.c")
                 await asyncio.sleep(0.06)
@@ -355,7 +354,7 @@ class TestRequest:
                 await read_request(reader)
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + fields + b"\r\n")
 
-        async with raw_server(handle) as port, Client("main", at(port)) as client:
+        async with raw_server(handle) as port, put_to(at(port)) as client:
             for _ in range(3):
                 assert (await client.send(b"a.b.c")).status == 200
         assert found == connections
@@ -373,7 +372,7 @@ class TestRequest:
                 await barrier.wait()
                 writer.write(b"HTTP/1.1 400 " + body + b"\r\nContent-Length: 0\r\n\r\n")
 
-        async with raw_server(handle) as port, Client("main", at(port, in_flight=4)) as client:
+        async with raw_server(handle) as port, put_to(at(port, in_flight=4)) as client:
             for _ in range(3):
                 answers = await asyncio.gather(*(client.send(b"%d" % number) for number in range(4)))
                 assert [answer.detail for answer in answers] == ["400 0", "400 1", "400 2", "400 3"]
@@ -393,17 +392,12 @@ class TestRequest:
                 ended += 1
 
         async with raw_server(handle) as port:
-            async with Client("main", at(port)) as client:
+            async with put_to(at(port)) as client:
                 await client.send(b"a.b.c")
                 attempt = asyncio.create_task(client.send(b"a.b.c", fresh=True))
                 await asyncio.sleep(0.02)
             await attempt
             await until(lambda: ended == 2)
-
-    async def test_a_client_must_be_entered(self) -> None:
-        """A client that is not open says so, instead of calling it a failure of the network."""
-        with pytest.raises(RuntimeError, match="async with"):
-            await Client("main", destination()).send(b"a.b.c")
 
 
 class TestAnswer:
@@ -460,7 +454,7 @@ class TestAnswer:
     )
     async def test_a_status_counts(self, pieces: list[bytes], status: int, detail: str) -> None:
         """A status that has arrived counts, whatever happens to the rest of the answer."""
-        assert await answer_to(*pieces) == Response(status, detail)
+        assert await answer_to(*pieces) == said(status, detail)
 
     @pytest.mark.parametrize(
         ("pieces", "detail"),
@@ -496,9 +490,9 @@ class TestAnswer:
         assert "/put" not in answer.detail
 
     async def test_retry_after_is_handed_on(self) -> None:
-        """The header is handed on as it is."""
+        """The seconds that a header asks for are handed on."""
         answer = await answer_to(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n")
-        assert answer == Response(503, "503 Busy", "7")
+        assert answer == said(503, "503 Busy", 7.0)
 
     async def test_a_redirect_is_not_followed(self, signer: Signer) -> None:
         """Events go to the configured address, and to no other that it names."""
@@ -520,14 +514,14 @@ class TestAnswer:
                 await writer.drain()
                 sent += 65536
 
-        async with raw_server(handle) as port, Client("main", at(port)) as client:
+        async with raw_server(handle) as port, put_to(at(port)) as client:
             tracemalloc.start()
             try:
                 answer = await client.send(b"a.b.c")
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
-        assert answer == Response(400, "400 Bad: " + "x" * 503)
+        assert answer == said(400, "400 Bad: " + "x" * 503)
         assert peak < 2 << 20
         assert sent < 32 << 20
 
@@ -535,14 +529,14 @@ class TestAnswer:
         """An answer that would be huge once it is unpacked costs no memory, although nobody asked for it packed."""
         body = zlib.compress(b"x" * (64 << 20))
         head = b"HTTP/1.1 400 Bad\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n" % len(body)
-        async with raw_server(answering(head + body)) as port, Client("main", at(port)) as client:
+        async with raw_server(answering(head + body)) as port, put_to(at(port)) as client:
             tracemalloc.start()
             try:
                 answer = await client.send(b"a.b.c")
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
-        assert answer == Response(400, "400 Bad")
+        assert answer == said(400, "400 Bad")
         assert peak < 2 << 20
 
     async def test_a_slow_answer_does_not_hold_up(self) -> None:
@@ -563,7 +557,7 @@ class TestAnswer:
     async def test_a_slow_answer_is_bound_by_the_timeout(self) -> None:
         """Where the timeout is shorter than that, it holds for the rest of the answer, too."""
         answer = await answer_to(b"HTTP/1.1 400 Bad\r\nContent-Length: 9\r\n\r\nwhy", forever=True, timeout=0.1)
-        assert answer == Response(400, "400 Bad: why")
+        assert answer == said(400, "400 Bad: why")
 
     @pytest.mark.parametrize("closes", [True, False], ids=["closes", "waits"])
     @pytest.mark.parametrize("size", [2 << 20, 20 << 20])
@@ -579,7 +573,7 @@ class TestAnswer:
 
         async with raw_server(handle) as port:
             answer = await send(at(port), b"x" * size)
-        assert answer == Response(413, "413 Too Large: more")
+        assert answer == said(413, "413 Too Large: more")
 
 
 class TestNoAnswer:
@@ -591,18 +585,18 @@ class TestNoAnswer:
         async with Receiver(address, public_keys=[signer.public("pem")], faults=f"{fault},loop") as receiver:
             answer = await send(destination(receiver.url), jws)
             assert receiver.stats.stored == (1 if fault == "cut-after-store" else 0)
-        assert (answer.status, answer.reached, answer.timed_out) == (None, True, False)
+        assert (answer.status, answer.is_about_events, answer.timed_out) == (None, True, False)
         assert answer.detail in {"the connection was closed without an answer", "the connection broke: "} or (
             "reset" in answer.detail
         )
 
     async def test_timeout(self) -> None:
         """A destination that never answers is left after the timeout."""
-        assert await answer_to(forever=True, timeout=0.05) == Response(None, "no answer within 0.05 s", timed_out=True)
+        assert await answer_to(forever=True, timeout=0.05) == said(None, "no answer within 0.05 s", timed_out=True)
 
     async def test_cancelled(self) -> None:
         """An attempt that is cancelled ends at once."""
-        async with raw_server(answering(forever=True)) as port, Client("main", at(port)) as client:
+        async with raw_server(answering(forever=True)) as port, put_to(at(port)) as client:
             attempt = asyncio.create_task(client.send(b"a.b.c"))
             await asyncio.sleep(0)
             attempt.cancel()

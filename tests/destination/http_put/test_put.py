@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.destination.base import Answer
-from forwarder.destination.http_put.client import Client
 from forwarder.destination.http_put.put import HttpPut, payload
 from forwarder.model import Batch, Outcome, Slice
 from forwarder.signing import Signer, Verifier
@@ -29,14 +28,17 @@ async def answer_to(signer: Signer, head: bytes, responses: dict[int, Outcome] |
     """Return what a batch is said to be answered where the answer begins so."""
     server = answering(b"HTTP/1.1 " + head + b"\r\nContent-Length: 0\r\n\r\n")
     async with raw_server(server) as port:
-        put = HttpPut(Client("main", at(port)), signer, responses or {}, as_object=False)
-        async with put:
+        config = at(port, responses=responses or {})
+        put = HttpPut("main", config, signer)
+        try:
             return await put.send(await put.prepare(BATCH))
+        finally:
+            await put.aclose()
 
 
 async def test_a_batch_is_signed(signer: Signer) -> None:
     """What is prepared is the JWS of the array of the events, the same bytes each time."""
-    put = HttpPut(Client("main", at(1)), signer, {}, as_object=False)
+    put = HttpPut("main", at(1), signer)
     body = await put.prepare(BATCH)
     assert json.loads(Verifier([signer.public("pem")]).verify(body).payload) == [{"n": 0}, {"n": 1}]
     assert await put.prepare(BATCH) == body
@@ -44,18 +46,20 @@ async def test_a_batch_is_signed(signer: Signer) -> None:
 
 def test_the_log_names_the_key(signer: Signer) -> None:
     """Algorithm and thumbprint tell which key a destination is started with."""
-    put = HttpPut(Client("main", at(1)), signer, {}, as_object=False)
+    put = HttpPut("main", at(1), signer)
     assert put.description == {"alg": signer.alg, "key": signer.thumbprint}
 
 
 @pytest.mark.parametrize(
     ("head", "answer"),
     [
-        (b"200 OK", Answer(Outcome.DELIVERED, status=200, is_about_events=True)),
+        (b"200 OK", Answer(Outcome.DELIVERED, status=200)),
         (b"400 Bad", Answer(Outcome.REJECTED, "400 Bad", status=400, is_about_events=True)),
         (b"413 Big", Answer(Outcome.TOO_LARGE, "413 Big", status=413, is_about_events=True)),
         (b"407 Who", Answer(Outcome.HELD, "407 Who", status=407, is_about_events=True)),
         (b"500 Oh", Answer(Outcome.DEFERRED, "500 Oh", status=500, is_about_events=True)),
+        (b"408 Late", Answer(Outcome.DEFERRED, "408 Late", status=408, is_about_events=True)),
+        (b"425 Early", Answer(Outcome.DEFERRED, "425 Early", status=425)),
         (b"429 Busy", Answer(Outcome.DEFERRED, "429 Busy", status=429)),
         (b"503 Later\r\nRetry-After: 7", Answer(Outcome.DEFERRED, "503 Later", 7.0, 503)),
         (b"503 Later\r\nRetry-After: soon", Answer(Outcome.DEFERRED, "503 Later", None, 503)),
@@ -74,9 +78,7 @@ async def test_the_configuration_may_say_what_a_status_means(signer: Signer) -> 
 
 async def test_what_was_not_sent_is_not_about_the_events(signer: Signer) -> None:
     """Where nobody listens the batch is deferred, and nothing in it can be the reason."""
-    put = HttpPut(Client("main", at(1)), signer, {}, as_object=False)
-    async with put:
-        found = await put.send(b"a.b.c")
+    found = await HttpPut("main", at(1), signer).send(b"a.b.c")
     assert (found.outcome, found.status, found.is_about_events) == (Outcome.DEFERRED, None, False)
     assert "cannot connect" in found.detail
 

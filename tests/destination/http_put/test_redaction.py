@@ -68,4 +68,4 @@ class TestAnswer:
 
 def test_a_failure_is_masked() -> None:
     """Why there was no answer may repeat what was sent; secrets in it are masked."""
-    assert MASKED.of_failure(f"the answer is not HTTP: {SECRETS[0]}\n") == "the answer is not HTTP: ***"
+    assert MASKED.of(f"the answer is not HTTP: {SECRETS[0]}\n") == "the answer is not HTTP: ***"

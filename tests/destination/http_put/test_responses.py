@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.destination.http_put.responses import is_about_events, outcome_of, parse_retry_after
+from forwarder.destination.http_put.responses import outcome_of, parse_retry_after
 from forwarder.model import Outcome
 
 NOW = 1_700_000_000.0
@@ -45,25 +45,6 @@ class TestOutcome:
     def test_no_answer_cannot_be_overridden(self) -> None:
         """Where no answer came, the batch is tried again, whatever is configured for statuses."""
         assert outcome_of(None, dict.fromkeys(range(100, 600), Outcome.REJECTED)) is Outcome.DEFERRED
-
-
-@pytest.mark.parametrize(
-    ("status", "retry_after", "reached", "expected"),
-    [
-        (500, None, True, True),
-        (408, None, True, True),
-        (None, None, True, True),
-        (None, None, False, False),
-        (503, "5", True, False),
-        (429, None, True, False),
-        (425, None, True, False),
-    ],
-)
-def test_what_may_be_the_fault_of_an_event(
-    status: int | None, retry_after: str | None, reached: bool, expected: bool
-) -> None:
-    """A failure speaks of what was sent only where it was sent, and where nobody asks to come back later."""
-    assert is_about_events(status, retry_after, reached=reached) is expected
 
 
 class TestRetryAfter:

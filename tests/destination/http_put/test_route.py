@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 
 from forwarder.config import TlsConfig
-from forwarder.destination.http_put.client import Client, Response
+from forwarder.destination.http_put.checks import connect
 from forwarder.destination.http_put.resolver import Address as AnyAddress
 from forwarder.errors import UnreachableError
 from tests.delivery.certificates import Authority
 from tests.delivery.conftest import PATIENCE, Handler, destination, raw_server, read_request, until
-from tests.delivery.servers import OK, alerting_server, answer_to, answering, at, proxy, send, tls_server
+from tests.delivery.servers import OK, alerting_server, answer_to, answering, at, proxy, put_to, said, send, tls_server
 from tests.destination.http_put.test_dialing import silent
 
 
@@ -38,12 +38,12 @@ class TestNoConnection:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         words = f"cannot connect to 127.0.0.1:{port}: Connection refused"
-        assert await send(at(port)) == Response(None, words, reached=False)
+        assert await send(at(port)) == said(None, words, reached=False)
 
     async def test_unknown_host(self) -> None:
         """A name that nobody knows is told."""
         answer = await send(destination("http://nobody.invalid/put"))
-        assert (answer.status, answer.reached) == (None, False)
+        assert (answer.status, answer.is_about_events) == (None, False)
         assert answer.detail.startswith("nobody.invalid cannot be resolved: ")
 
 
@@ -52,13 +52,13 @@ class TestTls:
         """Certificates of a configured authority are trusted."""
         async with tls_server(authority) as port:
             config = destination(f"https://localhost:{port}/put", tls=TlsConfig(ca_file=authority.file))
-            assert await send(config) == Response(200, "")
+            assert await send(config) == said(200, "")
 
     async def test_system_authorities_do_not_trust_it(self, authority: Authority) -> None:
         """Without the setting a private certificate is refused, and the detail says why."""
         async with tls_server(authority) as port:
             answer = await send(destination(f"https://localhost:{port}/put"))
-        assert (answer.status, answer.reached) == (None, False)
+        assert (answer.status, answer.is_about_events) == (None, False)
         assert answer.detail.startswith(f"the certificate of localhost:{port} is not trusted: ")
 
     async def test_another_authority(self, authority: Authority, stranger: Authority) -> None:
@@ -83,7 +83,7 @@ class TestTls:
         tls = TlsConfig(ca_file=authority.file, cert_file=certificate, key_file=key)
         async with tls_server(authority, wants_clients=True) as port:
             config = destination(f"https://localhost:{port}/put", tls=tls)
-            assert await send(config) == Response(200, "")
+            assert await send(config) == said(200, "")
             without = await send(replace(config, tls=TlsConfig(ca_file=authority.file)))
             assert without.status is None
 
@@ -92,12 +92,12 @@ class TestTls:
         """The alert is told, also where it comes after the handshake; the destination was not reached."""
         with alerting_server(authority, version) as port:
             config = destination(f"https://localhost:{port}/put", tls=TlsConfig(ca_file=authority.file))
-            async with Client("main", config) as client:
+            async with put_to(config) as client:
                 for size in (5, 5 << 20):
                     answer = await client.send(b"x" * size)
                     what = "certificate required" if version is ssl.TLSVersion.TLSv1_3 else "handshake failure"
                     words = f"localhost:{port} refused TLS: {what} (look at tls.cert_file)"
-                    assert answer == Response(None, words, reached=False)
+                    assert answer == said(None, words, reached=False)
 
     @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
     async def test_a_client_certificate_of_a_stranger(
@@ -108,9 +108,7 @@ class TestTls:
         tls = TlsConfig(ca_file=authority.file, cert_file=certificate, key_file=key)
         with alerting_server(authority, version) as port:
             answer = await send(destination(f"https://localhost:{port}/put", tls=tls))
-        assert answer == Response(
-            None, f"localhost:{port} refused TLS: unknown ca (look at tls.cert_file)", reached=False
-        )
+        assert answer == said(None, f"localhost:{port} refused TLS: unknown ca (look at tls.cert_file)", reached=False)
 
     async def test_plain_http_to_a_tls_port(self, authority: Authority) -> None:
         """The wrong scheme is no answer."""
@@ -127,7 +125,7 @@ class TestTls:
         async with raw_server(handle) as port:
             answer = await send(destination(f"https://127.0.0.1:{port}/put"))
         words = f"127.0.0.1:{port} does not speak TLS: use http://, or the port is wrong"
-        assert answer == Response(None, words, reached=False)
+        assert answer == said(None, words, reached=False)
 
     @pytest.mark.parametrize("size", [5, 3 << 20, 20 << 20])
     async def test_a_connection_is_used_again(self, authority: Authority, size: int) -> None:
@@ -143,9 +141,9 @@ class TestTls:
 
         async with tls_server(authority, handle) as port:
             config = destination(f"https://localhost:{port}/put", tls=TlsConfig(ca_file=authority.file))
-            async with Client("main", config) as client:
+            async with put_to(config) as client:
                 for _ in range(3):
-                    assert await client.send(b"x" * size) == Response(200, "")
+                    assert await client.send(b"x" * size) == said(200, "")
         assert handshakes == 1
 
     @pytest.mark.parametrize("status", [200, 413])
@@ -178,7 +176,7 @@ class TestTls:
 
         async with tls_server(authority, handle) as port:
             config = destination(f"https://localhost:{port}/put", tls=TlsConfig(ca_file=authority.file))
-            async with Client("main", config) as client:
+            async with put_to(config) as client:
                 assert (await client.send(b"a.b.c")).status == 200
                 await unasked.wait()
                 assert (await client.send(b"a.b.c")).status == 429
@@ -195,9 +193,9 @@ class TestTime:
             may_end.wait(PATIENCE)
             return []
 
-        async with Client("main", destination("http://api.example/put", timeout=0.05), lookup=lookup) as client:
+        async with put_to(destination("http://api.example/put", timeout=0.05), lookup=lookup) as client:
             words = "api.example was not resolved within 0.05 s"
-            assert await client.send(b"a.b.c") == Response(None, words, reached=False, timed_out=True)
+            assert await client.send(b"a.b.c") == said(None, words, reached=False, timed_out=True)
         may_end.set()
 
     async def test_connection(self) -> None:
@@ -206,14 +204,14 @@ class TestTime:
             port = address.sockaddr[1]
             words = f"127.0.0.1:{port} took no connection within 0.05 s"
             answer = await send(destination(f"http://127.0.0.1:{port}/put", timeout=0.05))
-        assert answer == Response(None, words, reached=False, timed_out=True)
+        assert answer == said(None, words, reached=False, timed_out=True)
 
     async def test_handshake(self) -> None:
         """A port that takes the connection and says nothing."""
         async with raw_server(answering(forever=True)) as port:
             answer = await send(destination(f"https://127.0.0.1:{port}/put", timeout=0.05))
         words = f"127.0.0.1:{port} did not end the TLS handshake within 0.05 s"
-        assert answer == Response(None, words, reached=False, timed_out=True)
+        assert answer == said(None, words, reached=False, timed_out=True)
 
     async def test_tunnel(self) -> None:
         """A proxy that does not answer."""
@@ -221,7 +219,7 @@ class TestTime:
             config = destination("https://api.invalid/put", proxy=f"http://127.0.0.1:{port}", timeout=0.05)
             answer = await send(config)
         words = f"the proxy 127.0.0.1:{port} did not open a tunnel within 0.05 s"
-        assert answer == Response(None, words, reached=False, timed_out=True)
+        assert answer == said(None, words, reached=False, timed_out=True)
 
     async def test_handshake_in_the_tunnel(self) -> None:
         """A destination that says nothing behind its proxy."""
@@ -229,7 +227,7 @@ class TestTime:
             config = destination(f"https://127.0.0.1:{server}/put", proxy=f"http://127.0.0.1:{port}", timeout=0.2)
             answer = await send(config)
         words = f"127.0.0.1:{server} did not end the TLS handshake within 0.2 s"
-        assert answer == Response(None, words, reached=False, timed_out=True)
+        assert answer == said(None, words, reached=False, timed_out=True)
 
 
 class TestNames:
@@ -253,7 +251,7 @@ class TestNames:
                 assert (host, port) == ("api.example", 80)
                 return [AnyAddress(socket.AF_INET, ("127.0.0.1", now[0]))]
 
-            async with Client("main", destination("http://api.example/put"), lookup=lookup) as client:
+            async with put_to(destination("http://api.example/put"), lookup=lookup) as client:
                 await client.send(b"a.b.c")
                 now[0] = two
                 await client.send(b"a.b.c")
@@ -272,8 +270,8 @@ class TestNames:
                 ]
 
             config = destination(f"https://localhost.:{server}/put", tls=TlsConfig(ca_file=authority.file))
-            async with Client("main", config, lookup=lookup) as client:
-                assert await client.send(b"a.b.c") == Response(200, "")
+            async with put_to(config, lookup=lookup) as client:
+                assert await client.send(b"a.b.c") == said(200, "")
 
 
 class TestProbe:
@@ -286,13 +284,13 @@ class TestProbe:
 
         async with tls_server(authority, handle) as port, proxy([]) as between:
             config = destination(f"https://localhost:{port}/put", tls=TlsConfig(ca_file=authority.file))
-            assert await Client("main", config).probe() == f"localhost:{port} connects (TLSv1.3)"
+            assert await connect("main", config) == f"localhost:{port} connects (TLSv1.3)"
             config = replace(config, proxy=f"http://127.0.0.1:{between}")
             words = f"localhost:{port} through the proxy 127.0.0.1:{between} connects (TLSv1.3)"
-            assert await Client("main", config).probe() == words
+            assert await connect("main", config) == words
             await until(lambda: len(seen) == 2)
         async with raw_server(handle) as port:
-            assert await Client("main", at(port)).probe() == f"127.0.0.1:{port} connects"
+            assert await connect("main", at(port)) == f"127.0.0.1:{port} connects"
             await until(lambda: len(seen) == 3)
         assert seen == [b"", b"", b""]
 
@@ -301,19 +299,19 @@ class TestProbe:
         with alerting_server(authority, ssl.TLSVersion.TLSv1_3) as port:
             config = destination(f"https://localhost:{port}/put", tls=TlsConfig(ca_file=authority.file))
             with pytest.raises(UnreachableError, match="certificate required"):
-                await Client("main", config).probe()
+                await connect("main", config)
 
     async def test_what_is_not_reached_is_told(self) -> None:
         """What is wrong is said in the words of an attempt."""
         async with raw_server(answering(forever=True)) as port:
             config = destination(f"https://127.0.0.1:{port}/put", timeout=0.05)
             with pytest.raises(UnreachableError, match=r"did not end the TLS handshake within 0\.05 s"):
-                await Client("main", config).probe()
+                await connect("main", config)
         with pytest.raises(UnreachableError, match=r"nobody\.invalid cannot be resolved"):
-            await Client("main", destination("http://nobody.invalid/put")).probe()
+            await connect("main", destination("http://nobody.invalid/put"))
         async with raw_server(speaking_first) as port:
             with pytest.raises(UnreachableError, match="spoke before it was asked: 220 mail"):
-                await Client("main", at(port)).probe()
+                await connect("main", at(port))
 
 
 async def forever(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -348,7 +346,7 @@ class TestProxy:
                 headers={"Authorization": "Bearer header-secret"},
                 tls=TlsConfig(ca_file=authority.file),
             )
-            assert await send(config) == Response(200, "")
+            assert await send(config) == said(200, "")
         [head] = seen
         assert head.startswith(f"CONNECT localhost:{server} HTTP/1.1\r\n".encode())
         assert b"header-secret" not in head
@@ -358,7 +356,7 @@ class TestProxy:
         async with proxy([], refuses=True) as port:
             config = destination("https://api.invalid/put", proxy=f"http://user:secret@127.0.0.1:{port}")
             answer = await send(config)
-        assert answer == Response(None, "the proxy answered 407 Proxy Authentication Required", reached=False)
+        assert answer == said(None, "the proxy answered 407 Proxy Authentication Required", reached=False)
 
     async def test_over_tls(self, authority: Authority) -> None:
         """A proxy may be spoken to over TLS, and tunnel TLS within it."""
@@ -372,9 +370,9 @@ class TestProxy:
                 proxy=f"https://localhost:{port}",
                 tls=TlsConfig(ca_file=authority.file),
             )
-            assert await send(config, b"x" * (3 << 20)) == Response(200, "")
+            assert await send(config, b"x" * (3 << 20)) == said(200, "")
             plain = await send(destination("http://api.invalid/put", proxy=config.proxy, tls=config.tls))
-            assert plain == Response(200, "")
+            assert plain == said(200, "")
         assert [head.split(b" ")[0] for head in seen] == [b"CONNECT", b"POST"]
 
     @pytest.mark.parametrize(
@@ -397,11 +395,11 @@ class TestProxy:
 
         async with raw_server(handle) as port:
             found = await send(destination("https://api.invalid/put", proxy=f"http://127.0.0.1:{port}"))
-        assert (found.status, found.reached) == (None, False)
+        assert (found.status, found.is_about_events) == (None, False)
         assert found.detail == detail.replace("PORT", str(port)) or "TLS with api.invalid:443 failed" in found.detail
 
     async def test_proxies_of_the_environment_are_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where no proxy is configured, none is used, whatever the environment says."""
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, "http://127.0.0.1:1")
-        assert await answer_to(OK) == Response(200, "")
+        assert await answer_to(OK) == said(200, "")

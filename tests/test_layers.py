@@ -55,11 +55,12 @@ def test_every_package_has_a_contract_that_lists_all_its_modules() -> None:
         ("delivery/guard.py", "from forwarder.delivery import gate"),
         ("delivery/backoff.py", "import time"),
         ("delivery/pump.py", "from forwarder.queue.sqlite.queue import SqliteQueue"),
+        ("cli/check.py", "from forwarder.queue.sqlite.queue import SqliteQueue"),
         ("queue/store.py", "import aiosqlite"),
         ("queue/sqlite/store.py", "from forwarder.queue.sqlite.recovery.wal import mend_log"),
         ("queue/unplaced.py", '"""A module that no contract lists."""'),
     ],
-    ids=["across", "sibling", "pure", "backend", "library", "door", "unplaced"],
+    ids=["across", "sibling", "pure", "backend", "inside", "library", "door", "unplaced"],
 )
 def test_an_import_out_of_place_is_found(copy: Path, module: str, statement: str) -> None:
     """The contracts notice each kind of trespass, so that keeping them means something."""

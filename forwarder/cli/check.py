@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import os
 import pwd
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -22,20 +21,13 @@ from forwarder import running
 from forwarder.cli.options import config_option
 from forwarder.cli.trial import Occupant, try_address
 from forwarder.cli.whereabouts import CREDENTIALS
-from forwarder.config import Config, config_file, format_size, load, token, warnings
+from forwarder.config import Config, config_file, load, token, warnings
 from forwarder.destination.kinds import KINDS
 from forwarder.errors import ConfigError, ForwarderError
-from forwarder.files import barrier
-from forwarder.queue.sqlite.limits import check_path, largest_file
-from forwarder.queue.sqlite.lock import InstanceLock
-from forwarder.queue.sqlite.recovery import begins_as_queue
+from forwarder.queue.backends import BACKENDS
 
 Line = tuple[str, str]
 """How a check went (ok, note or FAIL), and what there is to say."""
-
-
-class CheckError(ForwarderError):
-    """One check says no; the hint says what to do."""
 
 
 @click.command("check")
@@ -96,9 +88,10 @@ def _checks(config: Config, note: running.Running | None, *, remote: bool) -> It
     for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
         if file is not None:
             yield from _check(f"{section} token", partial(_token, file))
-    yield from _check("queue", partial(_queue, config))
-    for notes in (_foreign, _space):
-        yield from _note("queue", partial(notes, config))
+    backend = BACKENDS[type(config.queue)]
+    yield from _check("queue", partial(backend.check, config.queue))
+    for note_of in backend.notes:
+        yield from _note("queue", partial(note_of, config.queue))
     yield from _addresses(config, note)
 
 
@@ -136,14 +129,11 @@ def _addresses(config: Config, note: running.Running | None) -> Iterator[Line]:
 
 def _occupant(config: Config, note: running.Running | None) -> Occupant | None:
     """Return the daemon that holds the queue of this configuration."""
-    try:
-        holder = InstanceLock(config.queue.path).holder() or ""
-    except OSError:
-        holder = ""
-    # Where the lock cannot be looked at, the note alone tells; one of a daemon that is gone has no lock.
-    if note is not None and (holder == str(note.pid) or not os.access(config.queue.path.parent, os.X_OK)):
+    holder = BACKENDS[type(config.queue)].holder(config.queue)
+    # Where that cannot be told, the note alone tells; a daemon that is gone has left one, and holds nothing.
+    if note is not None and holder in {None, str(note.pid)}:
         return Occupant(note.pid, frozenset([*note.http, *note.stream, *note.admin]))
-    return Occupant(int(holder), frozenset()) if holder.isdigit() else None
+    return Occupant(int(holder), frozenset()) if holder and holder.isdigit() else None
 
 
 def _check(subject: str, act: Callable[[], str]) -> Iterator[Line]:
@@ -171,60 +161,6 @@ def _note(subject: str, act: Callable[[], str | None]) -> Iterator[Line]:
 def _token(file: Path) -> str:
     token(file)
     return str(file)
-
-
-def _queue(config: Config) -> str:
-    path = config.queue.path
-    check_path(path)
-    folder = _folder(path)
-    if (barred := barrier(folder, os.X_OK)) != folder or not os.access(folder, os.X_OK, effective_ids=True):
-        hint = "Let queue.path name a file where this user may go"
-        raise CheckError(f"{path}: user {os.geteuid()} may not enter {barred}", hint=hint)
-    if not os.access(folder, os.W_OK, effective_ids=True):
-        hint = f"Let queue.path name a file in a folder that is this user's, such as {path.parent / 'forwarder'}"
-        raise CheckError(f"{path}: user {os.geteuid()} may not write to {folder}", hint=hint)
-    if path.is_dir():
-        raise CheckError(f"{path} is a folder", hint=f"Let queue.path name a file: {path / 'queue.db'}")
-    if folder != path.parent:
-        return f"{path}, to be made with its folder"
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
-        hint = "See whose it is: ls -l"
-        raise CheckError(f"{path}: user {os.geteuid()} may not read and write it", hint=f"{hint} {path}")
-    used = path.stat().st_size if path.exists() else 0
-    state = f"{path}, {format_size(used)} of {format_size(config.queue.max_bytes)}"
-    return f"{state}, held by process {holder}" if (holder := InstanceLock(path).holder()) else state
-
-
-def _folder(path: Path) -> Path:
-    """Return the nearest folder around a path that is there, as far as can be seen."""
-    return next(parent for parent in path.parents if os.path.lexists(parent))
-
-
-def _foreign(config: Config) -> str | None:
-    """Say if what stands in the queue's place does not look like one: it would be taken for a damaged queue."""
-    path = config.queue.path
-    if not path.is_file() or not os.access(path, os.R_OK, effective_ids=True) or begins_as_queue(path):
-        return None
-    return (
-        f"{path} does not begin as a queue; it will be renamed to {path.name}.damaged-…, and a new one begun with "
-        "what can be read of it"
-    )
-
-
-def _space(config: Config) -> str | None:
-    """Say if there is room for less than the queue may become: it refuses events before its own limit does."""
-    path, limit = config.queue.path, config.queue.max_bytes
-    largest = largest_file()
-    if largest is not None and largest < limit:
-        return (
-            f"a file of this process may have {format_size(largest)} (ulimit -f), "
-            f"less than queue.max_bytes ({format_size(limit)})"
-        )
-    free = shutil.disk_usage(_folder(path)).free
-    used = path.stat().st_size if path.exists() else 0
-    if free + used >= limit:
-        return None
-    return f"the disk has {format_size(free // 1024 * 1024)} free, less than queue.max_bytes ({format_size(limit)})"
 
 
 def _count(number: int, noun: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sqlite3
 from functools import partial
 from pathlib import Path
 
@@ -34,8 +33,8 @@ from forwarder.errors import ConfigError, Problem
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.readmission import readmit
 from forwarder.lossy import drain_stderr
+from forwarder.queue.backends import BACKENDS, changed_for_good
 from forwarder.queue.base import Queue
-from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.running import Note, Running
 from forwarder.systemd import Notifier, listening_sockets
 
@@ -59,10 +58,10 @@ async def _live(parts: Parts, load: Load, note: Note) -> None:
     config = parts.config
     notifier = Notifier(os.environ)
     stop, reload = _signals()
-    notifier.send(f"STATUS=Opening the queue {config.queue.path}")
-    async with await SqliteQueue.open(
-        config.queue.path, max_bytes=config.queue.max_bytes, names=list(config.destinations)
-    ) as queue:
+    backend = BACKENDS[type(config.queue)]
+    description = backend.describe(config.queue)
+    notifier.send(f"STATUS=Opening the queue {description['queue']}")
+    async with await backend.open(config.queue, list(config.destinations)) as queue:
         daemon = Daemon(parts, queue, load, note)
         await daemon.start()
         spare_what_stays()
@@ -72,13 +71,7 @@ async def _live(parts: Parts, load: Load, note: Note) -> None:
         cleaning = Cleaning(queue, lambda: daemon.parts.config.dead_letters.max_age)
         dropping = asyncio.create_task(cleaning.run(), name="cleaning")
         report.ready()
-        log.info(
-            "forwarder.started",
-            version=__version__,
-            sqlite=sqlite3.sqlite_version,
-            queue=str(config.queue.path),
-            listening=daemon.listening(),
-        )
+        log.info("forwarder.started", version=__version__, **description, listening=daemon.listening())
         await stop.wait()
         report.stopping()
         log.info("forwarder.stopping", timeout=config.shutdown_timeout)
@@ -138,10 +131,9 @@ class Daemon:
 
     async def _put_in_place(self, parts: Parts) -> None:
         """Put another configuration in place. Raises ForwarderError, having changed nothing."""
-        before, after = self.parts.config.queue, parts.config.queue
-        for name in ("backend", "path", "max_bytes"):
-            if getattr(before, name) != getattr(after, name):
-                raise ConfigError([Problem("the queue", f"queue.{name}", "changes only at a start", "Restart.")])
+        if changed := changed_for_good(self.parts.config.queue, parts.config.queue):
+            words = "changes only at a start", "Restart."
+            raise ConfigError([Problem("the queue", f"queue.{name}", *words) for name in changed])
         # New addresses may fail to open, so they go first; for a moment they serve the old rules.
         await self._inlets.apply(parts)
         await self._queue.configure(parts.shares)

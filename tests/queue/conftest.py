@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from forwarder.config import SqliteConfig
 from forwarder.queue.base import Queue, Share
-from forwarder.queue.memory import Account, MemoryQueue
+from forwarder.queue.memory import Account
 from forwarder.queue.sqlite.jobs import Snapshot
-from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.store import Store
 from tests.queue.sqlite.stores import beyond_bounds
+from tests.queue.throwaway import WITH_DICT, DictConfig
 
 OpenQueue = Callable[..., Awaitable[Queue]]
 
@@ -36,19 +37,21 @@ def _within_bounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert broken == []
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "dict"])
 async def open_queue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenQueue]:
-    """Return a function that opens the queue of this test; opening it again is a restart."""
-    async with AsyncExitStack() as stack:
-        accounts: dict[str, Account] = {}
+    """Return a function that opens the queue of this test; opening it again is a restart.
 
-        async def open_queue(max_bytes: int) -> Queue:
-            if request.param == "memory":
-                return MemoryQueue(max_bytes, accounts=accounts)
-            return await SqliteQueue.open(tmp_path / "queue" / "queue.db", max_bytes=max_bytes)
+    It is opened as the daemon does it: by its settings, out of a list of backends.
+    """
+    accounts: dict[str, Account] = {}
+    async with AsyncExitStack() as stack:
 
         async def open_again(*, max_bytes: int = 64 * 1024 * 1024, shares: dict[str, Share] | None = None) -> Queue:
-            queue = await stack.enter_async_context(await open_queue(max_bytes))
+            config = {
+                "sqlite": SqliteConfig(path=tmp_path / "queue" / "queue.db", max_bytes=max_bytes),
+                "dict": DictConfig(max_bytes, accounts),
+            }[request.param]
+            queue = await stack.enter_async_context(await WITH_DICT[type(config)].open(config, ["main"]))
             await queue.configure(shares or {"main": Share()})
             return queue
 

@@ -20,14 +20,16 @@ from forwarder.config.mistakes import printable
 from forwarder.errors import Problem
 
 _TAG = "tag:yaml.org,2002:"
-# YAML has types for a plain `=` and a plain `<<`; as values, both are text like any other.
-_AS_TEXT = {"value": "str", "merge": "str"}
 # What YAML's messages quote from the document. Names of tokens, such as '<scalar>', and single characters may stay.
 _quotations = re.compile(r"""\s*(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 _harmless = re.compile(r"""\s*['"](?:<[a-z ]+>|\\?.|[,\]}:?-])['"]""")
 # What ends a line in YAML 1.1.
 _line_end = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-_SCALARS = {"str", "int", "float", "bool", "null", "timestamp"}
+# YAML has types for a plain `=` and a plain `<<`; as values, both are text like any other.
+_TYPES = {each: each for each in ("str", "int", "float", "bool", "null", "timestamp")} | {
+    "value": "str",
+    "merge": "str",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,8 @@ class _Reader:
             return Items([self.node(item, place) for item, place in zip(node.value, places, strict=True)], source)
         if isinstance(node, yaml.MappingNode) and tag == "map":
             return self._section(node, path, source)
-        kind = _AS_TEXT.get(tag, tag)
-        if not isinstance(node, yaml.ScalarNode) or kind not in _SCALARS:
+        kind = _TYPES.get(tag)
+        if not isinstance(node, yaml.ScalarNode) or kind is None:
             remedy = "Write the value without a tag: in quotes, where it begins with an exclamation mark."
             self.refuse(node, path, "YAML tags are not supported", remedy)
             return Scalar("", "null", source)

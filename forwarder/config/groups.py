@@ -131,17 +131,20 @@ class TaggedUnion(Generic[T]):
 
     def read(self, node: Node, path: str, reading: Reading) -> T:
         parts = dict(entries(node))
-        where = join(path, self.tag)
         word = next(iter(self.groups))
-        if (tag := parts.pop(self.tag, None)) is not None:
+        tag = parts.pop(self.tag, None)
+        is_known = tag is None
+        if tag is not None:
+            where = join(path, self.tag)
             with reading.recording(where, tag.source):
                 word = reading.read(OneOf(choices=tuple(self.groups), refused=self.refused), tag, where)
+                is_known = True
         for name in [*parts]:
             owners = [owner for owner, group in self.groups.items() if name in group.settings]
             if owners and word not in owners:
                 source = parts.pop(name).source
                 # With an unknown word, the setting may well be right for the word that was meant.
-                if not reading.failed(where):
+                if is_known:
                     problem = f"is a setting of `{self.tag}: {owners[0]}`, and this is `{self.tag}: {word}`"
                     remedy = "Change the one or leave out the other."
                     reading.problems.append(Problem(source, join(path, name), problem, remedy))

@@ -14,9 +14,9 @@ from forwarder import files
 from forwarder.config.contradictions import contradictions
 from forwarder.config.document import Section, parse
 from forwarder.config.environment import CONFIG_FILE, overlay
-from forwarder.config.groups import Group, hides
+from forwarder.config.groups import hides
 from forwarder.config.reading import Reading
-from forwarder.config.schema import Config
+from forwarder.config.schema import CONFIG, Config
 from forwarder.config.values import describe
 from forwarder.errors import ConfigError, FileError, Problem
 
@@ -24,7 +24,6 @@ DEFAULT_PATH = Path("/etc/forwarder/forwarder.yaml")
 
 # A thousand destinations fit into it; what is larger is something else, such as a device.
 _MAX_FILE_BYTES = 1024 * 1024
-_CONFIG = Group(Config)
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -38,11 +37,11 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     document = _root(path, environ, problems)
     # Without the file nothing can be said about settings: whatever it sets would seem to be missing.
     unreadable = document is None and bool(problems)
-    root = overlay(document or Section({}, "the environment"), _CONFIG, environ, problems)
+    root = overlay(document or Section({}, "the environment"), CONFIG, environ, problems)
     if unreadable:
         raise ConfigError(problems)
     reading = Reading(environ, problems, {"": root.source})
-    config = _CONFIG.read(root, "", reading)
+    config = CONFIG.read(root, "", reading)
     for found in contradictions(config):
         if not any(map(reading.failed, found.paths)):
             place = found.paths[0]
@@ -76,7 +75,7 @@ def _root(path: Path | None, environ: Mapping[str, str], problems: list[Problem]
         problems.append(Problem(str(file), "", f"the file is not UTF-8 (line {line})", "Save it in UTF-8."))
         return None
     known = len(problems)
-    node = parse(text, lambda line: f"{file}:{line}", problems, hides=partial(hides, _CONFIG))
+    node = parse(text, lambda line: f"{file}:{line}", problems, hides=partial(hides, CONFIG))
     if isinstance(node, Section):
         return node
     if node is not None:

@@ -10,9 +10,8 @@ from typing import Any
 from forwarder.config.containers import MapOf
 from forwarder.config.document import dump
 from forwarder.config.groups import Group, Setting, TaggedUnion, stand_in
-from forwarder.config.schema import Config, DestinationConfig, SigningConfig
+from forwarder.config.schema import CONFIG, Config, DestinationConfig, SigningConfig
 
-_CONFIG = Group(Config)
 _WIDTH = 110
 _PREFACE = """\
 # The configuration of the forwarder: every setting, with its default. A line that is left out keeps its default.
@@ -26,13 +25,13 @@ _PREFACE = """\
 
 def to_yaml(config: Config) -> str:
     """Return the configuration as YAML that `load` reads back, apart from secrets, which are masked."""
-    return dump(_CONFIG.show(config))
+    return dump(CONFIG.show(config))
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a configuration file."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Configuration of the forwarder"}
-    return head | _CONFIG.schema()
+    return head | CONFIG.schema()
 
 
 def starter() -> str:
@@ -40,7 +39,7 @@ def starter() -> str:
     main = DestinationConfig(
         url="https://example.event.10duke.com/put", signing=SigningConfig(key_file=Path("/etc/forwarder/key.pem"))
     )
-    lines = commented(_CONFIG, Config(destinations={"main": main}))
+    lines = commented(CONFIG, Config(destinations={"main": main}))
     return _PREFACE + "\n".join(lines) + "\n"
 
 

@@ -382,3 +382,6 @@ class Config:
         Duration(at_least=0, example="20s"),
         "How long a stop waits for what is under way; the rest stays queued.",
     ] = 20.0
+
+
+CONFIG = Group(Config)

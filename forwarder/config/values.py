@@ -82,7 +82,7 @@ class Leaf(ABC, Generic[T]):
         """Return the JSON Schema of a value."""
         return {"type": "string"} | ({"pattern": self.pattern} if self.pattern else {})
 
-    def _remedy(self, node: Node) -> str:
+    def _remedy(self, node: Node | None = None) -> str:
         return self.advice.format(example=self.example)
 
 
@@ -107,7 +107,7 @@ class Text(Leaf[str]):
     def schema(self) -> dict[str, Any]:
         return super().schema() | {"minLength": 1}
 
-    def _remedy(self, node: Node) -> str:
+    def _remedy(self, node: Node | None = None) -> str:
         # A number, a date or a yes is fine as text; only the quotes are missing.
         if isinstance(node, Scalar) and node.type != "null":
             return f'Put it in quotes: "{printable(node.text)}".'
@@ -128,20 +128,17 @@ class OneOf(Leaf[Any]):
 
     def parse(self, text: str, environ: Mapping[str, str]) -> Any:
         if text in self.refused:
-            raise SettingError(f"{quoted(text)} cannot stand here: {self.refused[text]}", self._choices())
+            raise SettingError(f"{quoted(text)} cannot stand here: {self.refused[text]}", self._remedy())
         if text not in self.choices:
-            remedy = f"{did_you_mean(text, self.choices)}{self._choices()}"
+            remedy = f"{did_you_mean(text, self.choices)}{self._remedy()}"
             raise SettingError(f"{quoted(text)} is not known", remedy)
         return text
 
     def schema(self) -> dict[str, Any]:
         return {"enum": list(self.choices)} if len(self.choices) > 1 else {"const": self.choices[0]}
 
-    def _choices(self) -> str:
+    def _remedy(self, node: Node | None = None) -> str:
         return f"Write {'one of ' if len(self.choices) > 1 else ''}{', '.join(self.choices)}."
-
-    def _remedy(self, node: Node) -> str:
-        return self._choices()
 
 
 class Flag(Leaf[bool]):

@@ -69,7 +69,8 @@ def test_without_file_and_destination_the_remedy_is_to_write_one(default: Path, 
     (problem,) = refused(None, environ)
     assert problem.source == str(default)
     assert problem.problem == "there is no such file"
-    assert f"forwarder config init {default}" in problem.remedy
+    remedy = f"Write one with `forwarder config init {default}`, or name another with -c or FORWARDER_CONFIG."
+    assert problem.remedy == remedy
 
 
 def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path, default: Path) -> None:

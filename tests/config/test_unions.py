@@ -94,6 +94,12 @@ def test_beside_a_wrong_word_only_what_no_group_knows_is_refused() -> None:
     assert value.store == Disk()
 
 
+def test_a_mistake_around_the_group_hides_none_in_it() -> None:
+    """A group that is set twice is read all the same, with what belongs to another word."""
+    _, problems = read("store: {urls: [a]}\nstore: {}")
+    assert [problem.path for problem in problems] == ["store", "store.urls"]
+
+
 def test_the_environment_has_the_word_and_the_settings_that_it_brings() -> None:
     """A variable sets the word, and others are read by what the word has made of the group, in whatever order."""
     value, problems = read(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from forwarder.delivery.expiry import expire
+from forwarder.delivery.pipeline import Place, Stage
 from forwarder.delivery.sending import Result, Sending
 from forwarder.model import Batch, Outcome
 from forwarder.queue.base import Outbox
@@ -18,88 +19,78 @@ from forwarder.queue.base import Outbox
 _FAILURES = 3
 
 
-class Delivery:
-    """The way of one batch: `prepare` it, `run` it, and in any case `give_back` what is left."""
+class Delivery(Place):
+    """The way of one batch: `prepare` it, `send` it until it is taken, `settle` it."""
 
     def __init__(self, batch: Batch, *, queue: Outbox, sending: Sending) -> None:
-        self._batch: Batch | None = batch
+        super().__init__(Stage.LEASED, batch)
+        self._batch = batch
         self._queue = queue
         self._sending = sending
         self._link = sending.link
-        self._body: bytes | None = None
+        self._pipeline = sending.link.gate.pipeline
+        self._body = b""
         self._failures = 0
         self._was_refused = False
-        self.has_begun = False
-        """Whether it has been given a slot."""
-        self.is_answered = False
-        """Whether it was answered, and only the settlement is left."""
 
     async def prepare(self) -> None:
-        """Have the batch ready to be sent."""
-        if self._body is None and self._batch is not None:
-            self._body = await self._sending.prepare(self._batch)
+        """Have the batch in the form in which it travels."""
+        self._body = await self._sending.prepare(self._batch)
 
-    async def run(self) -> None:
-        """Send until it is settled, or until it is to be given back."""
-        await self.prepare()
-        while (batch := self._batch) is not None and self._body is not None:
-            # The size last: others may have been answered during the wait.
-            if not await self._link.gate.may_send() or self._is_too_large(batch):
-                return
-            with self._link.gate.sending():
-                result = await self._sending.attempt(batch, self._body)
-            if not await self._act(batch, result):
-                return
+    async def send(self) -> bool:
+        """Send until the batch is taken; return False where it is to go back to the queue."""
+        # The size last: others may have been answered during the wait.
+        while await self._link.gate.may_send() and not self._is_too_large:
+            self.stage = Stage.SENDING
+            result = await self._sending.attempt(self._batch, self._body)
+            self.stage = Stage.WAITING
+            if not await self._is_to_be_repeated(result):
+                return result.outcome is Outcome.DELIVERED
+        return False
 
-    def give_back(self) -> bool:
-        """Give the batch back to the queue if it is not settled; return whether it was not."""
-        batch, self._batch, self._body = self._batch, None, None
-        if batch is not None:
-            self._queue.release(batch)
-        return batch is not None
+    async def settle(self) -> None:
+        """Leave the slot to the next one, and have the queue record that the batch was taken."""
+        if self._was_refused:
+            self._sending.contradicted()
+        # The queue records it whatever happens here, so it must not be given back any more.
+        self.batch, self._body = None, b""
+        self._pipeline.move(self, Stage.SETTLING)
+        await self._queue.settle(self._batch)
 
-    def _is_too_large(self, batch: Batch) -> bool:
-        """Whether it is known by now that the destination takes less: others were answered since it was taken."""
-        limits = self._link.capacity.limits
+    @property
+    def _is_too_large(self) -> bool:
+        """Whether it is known by now that the destination takes less: others were answered since it was leased."""
+        batch, limits = self._batch, self._link.capacity.limits
         return batch.events > limits.max_events or (batch.events > 1 and len(batch.data) >= limits.max_bytes)
 
     # --- what the answers ask for --------------------------------------------------------------
 
-    async def _act(self, batch: Batch, result: Result) -> bool:
-        """Do what an answer asks for; return whether to go on with this batch."""
-        answer, before = result
+    async def _is_to_be_repeated(self, result: Result) -> bool:
+        """Do what an answer asks for; return whether to send the batch again, after whatever is to be waited for."""
+        batch, (answer, before) = self._batch, result
         match answer.outcome:
             case Outcome.DELIVERED:
-                await self._delivered(batch)
-                return True
+                return False
             case Outcome.DEFERRED:
-                return await self._defer(batch, result)
+                return await self._defer(result)
             case Outcome.HELD:
                 self._sending.log("batch.held", batch, answer, retry_in=self._link.hold(before))
-                return await self._stays(batch)
+                return await self._stays()
             case Outcome.TOO_LARGE if batch.events > 1:
                 self._sending.too_large(batch, answer)
                 return False
             case Outcome.TOO_LARGE | Outcome.REJECTED:
                 if not self._sending.is_believed():
                     self._was_refused = True
-                    return await self._defer(batch, result)
+                    return await self._defer(result)
                 self._link.distrust(batch.events, failed=False)
                 return False
             case _:
                 assert_never(answer.outcome)
 
-    async def _delivered(self, batch: Batch) -> None:
-        self._batch = self._body = None
-        if self._was_refused:
-            self._sending.contradicted()
-        self.is_answered = True
-        self._link.gate.answered()
-        await self._queue.settle(batch)
-
-    async def _defer(self, batch: Batch, result: Result) -> bool:
-        """Wait before the next attempt; return False where it is to be in parts."""
-        may_be_cut = self._sending.may_be_cut(result)
+    async def _defer(self, result: Result) -> bool:
+        """Close the gate for a while; return False where the next attempt is to be in parts."""
+        batch, may_be_cut = self._batch, self._sending.may_be_cut(result)
         self._failures = self._failures + 1 if may_be_cut else 0
         seconds = self._link.defer(result.answer, result.failures_before)
         self._sending.log("batch.deferred", batch, result.answer, retry_in=round(seconds, 3))
@@ -108,15 +99,15 @@ class Delivery:
             self._link.distrust(batch.events, failed=True)
             return False
         # Others may be old because of one that is not known yet; what does not reach the destination is nobody's fault.
-        return may_be_cut or await self._stays(batch)
+        return may_be_cut or await self._stays()
 
-    async def _stays(self, batch: Batch) -> bool:
+    async def _stays(self) -> bool:
         """Give up what is too old; return False where the batch has some of that."""
         before = self._link.expires_before()
         if before is None:
             return True
-        is_old = batch.oldest < before
+        is_old = self._batch.oldest < before
         if is_old:
-            self.give_back()
+            self._pipeline.leave(self)
         await expire(self._sending.name, self._queue, self._link)
         return not is_old

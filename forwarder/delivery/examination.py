@@ -18,6 +18,7 @@ import structlog
 
 from forwarder.delivery.batching import broken_apart
 from forwarder.delivery.expiry import expire, release
+from forwarder.delivery.pipeline import Place, Stage
 from forwarder.delivery.sending import Result, Sending
 from forwarder.delivery.suspects import Suspect
 from forwarder.delivery.triage import InTurn, Nothing, Probe
@@ -31,8 +32,7 @@ _STORAGE_SECONDS = 1.0
 # How often several events are sent again as they are to a destination of which refusals are not believed.
 _REPEATS = 2
 
-# The longest waits that are not looked at again: a wake-up can get lost, a timer cannot.
-_LOOK_AGAIN = 5.0
+# Seconds after which it is looked again whether the questions have had their turn.
 _TURN_SECONDS = 1.0
 _DAMAGED = Burial("damaged", detail="no JSON object on a line of its own: it would have spoilt every batch")
 
@@ -49,6 +49,8 @@ class Examination:
         self._link = sending.link
         self._triage = sending.link.triage
         self._suspects = sending.link.suspects
+        # It is the only delivery then, and has the slot for all of its requests.
+        self._place = Place(Stage.WAITING)
         self._part: Batch | None = None
         self._body = b""
         self._repeats = 0
@@ -62,7 +64,7 @@ class Examination:
         """Send until there is no trouble left, or until a stop, a pause or a purge calls everything back."""
         gate = self._link.gate
         await gate.wait_alone()
-        gate.took()
+        gate.pipeline.enter(self._place)
         self._triage.explained()
         try:
             # What others gave back counts as waiting after that.
@@ -71,7 +73,7 @@ class Examination:
                 await self._send()
         finally:
             self._release()
-            gate.left()
+            gate.pipeline.leave(self._place)
             gate.narrow(self._triage.is_needed)
 
     # --- what to send ----------------------------------------------------------------------------
@@ -86,7 +88,7 @@ class Examination:
                 self._part = await self._take(step)
             except (DiskFullError, StorageError) as error:
                 log.error("batch.not_taken", destination=self._name, reason=error.message, hint=error.hint)  # noqa: TRY400
-                await self._link.gate.wait(_STORAGE_SECONDS)
+                await self._link.gate.pipeline.wait(_STORAGE_SECONDS)
             if self._part is not None:
                 self._body, self._repeats = await self._sending.prepare(self._part), 0
         return True
@@ -100,7 +102,7 @@ class Examination:
                 return probe
             waiting = self._queue.pending(self._name).events
             if self._suspects.has_turn(waiting, time.monotonic()) and not gate.is_draining:
-                await gate.wait(_TURN_SECONDS)
+                await gate.pipeline.wait(_TURN_SECONDS)
                 continue
             most = self._link.limits(waiting).max_events
             step = self._triage.next(waiting, most, random.random())  # noqa: S311 - no secret
@@ -141,7 +143,7 @@ class Examination:
         """Wait until the destination may be tried again; return how to try what comes to the queue before that."""
         gate, known = self._link.gate, self._queue.pending(self._name).events
         while (left := gate.next_attempt_in) is not None and not gate.is_stopped:
-            await self._queue.wait(self._name, min(left, _LOOK_AGAIN))
+            await self._queue.wait(self._name, min(left, gate.pipeline.look_again))
             waiting = self._queue.pending(self._name).events
             probe = self._triage.newest() if waiting > known and self._tries_events else None
             if probe is not None and await self._oldest_is_refused():
@@ -196,8 +198,9 @@ class Examination:
                 assert_never(result.outcome)
 
     async def _attempt(self, part: Batch, body: bytes) -> Result:
-        with self._link.gate.sending():
-            result = await self._sending.attempt(part, body)
+        self._place.stage = Stage.SENDING
+        result = await self._sending.attempt(part, body)
+        self._place.stage = Stage.WAITING
         if result.outcome in {Outcome.HELD, Outcome.DEFERRED}:
             # It may have said when to come again.
             self._tries_events = False

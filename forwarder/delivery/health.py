@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
 
 from forwarder.delivery.backoff import Backoff
 from forwarder.delivery.batch_size import Capacity
 from forwarder.delivery.clock import Aging
 from forwarder.delivery.gate import Gate
+from forwarder.delivery.pipeline import Pipeline
 from forwarder.delivery.policy import Policy
 from forwarder.delivery.rate import Rate
 from forwarder.delivery.suspects import Suspects
@@ -25,9 +25,9 @@ _PARTS = 4
 class Link:
     """The shared state of all deliveries to one destination."""
 
-    def __init__(self, policy: Policy, aging: Aging, *, wake: Callable[[], None], paused: bool) -> None:
+    def __init__(self, policy: Policy, aging: Aging, pipeline: Pipeline, *, paused: bool) -> None:
         self.rate = Rate(policy.max_rate.events, policy.max_rate.bytes)
-        self.gate = Gate(wake, self.rate, paused=paused)
+        self.gate = Gate(pipeline, self.rate, paused=paused)
         self.attempts = 0
         self.failures = 0
         self.last_success: float | None = None

@@ -18,8 +18,6 @@ from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import Batch, Burial, Outcome
 from forwarder.queue.base import Outbox
 
-# The longest wait that is not looked at again: a wake-up can get lost, a timer cannot.
-_LOOK_AGAIN = 5.0
 # Bytes of events that are buried together.
 _BURIED_BYTES = 1024 * 1024
 # Seconds before a storage that could not hand out an event is asked again.
@@ -35,6 +33,7 @@ class Questions:
         self._queue = queue
         self._sending = sending
         self._link = sending.link
+        self._gate = sending.link.gate
         self._suspects = sending.link.suspects
 
     async def run(self) -> None:
@@ -45,13 +44,13 @@ class Questions:
             if seconds is None:
                 self._link.set_aside.clear()
             elif seconds > 0:
-                await self._link.gate.wait(min(seconds, _LOOK_AGAIN))
-            elif await self._link.gate.may_ask(self._sending.policy.in_flight):
+                await self._gate.pipeline.wait(seconds)
+            elif await self._gate.may_ask(self._sending.policy.in_flight):
                 await self._see_to_next()
                 # Others wait for the end of this turn.
-                self._link.gate.notify()
+                self._gate.pipeline.ring()
             else:
-                await self._link.gate.wait(_LOOK_AGAIN)
+                await self._gate.pipeline.wait()
 
     async def _see_to_next(self) -> None:
         suspect = self._suspects.next(time.monotonic())
@@ -64,7 +63,7 @@ class Questions:
                 await self._ask(suspect)
         except (DiskFullError, StorageError) as error:
             log.error("event.not_read", destination=self._sending.name, reason=error.message, hint=error.hint)  # noqa: TRY400
-            await self._link.gate.wait(_STORAGE_SECONDS)
+            await self._gate.pipeline.wait(_STORAGE_SECONDS)
         finally:
             if suspect.is_out:
                 self._suspects.put_back(suspect, time.monotonic())
@@ -101,14 +100,10 @@ class Questions:
         for batch in await self._read([suspect]):
             body = await self._sending.prepare(batch)
             is_insisting = False
-            while await self._link.gate.may_ask(self._sending.policy.in_flight):
-                self._link.gate.unsettled += 1
-                try:
+            while await self._gate.may_ask(self._sending.policy.in_flight):
+                with self._gate.pipeline.asking():
                     if not await self._attempt(suspect, batch, body, is_insisting=is_insisting):
                         return
-                finally:
-                    self._link.gate.unsettled -= 1
-                    self._link.gate.notify()
                 is_insisting = True
 
     async def _attempt(self, suspect: Suspect, batch: Batch, body: bytes, *, is_insisting: bool) -> bool:

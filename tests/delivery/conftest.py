@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from forwarder.config import BatchConfig, DestinationConfig, RetryConfig
 from forwarder.config.schema import SigningConfig
+from forwarder.delivery.pipeline import Pipeline
 from forwarder.delivery.pump import Pump
 from forwarder.destination.http_put.put import HttpPut
 from forwarder.model import Address, Counters, DeadFilter, DeadLetter, Segment
@@ -37,6 +39,11 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 def destination(url: str = "http://127.0.0.1:1/put", **settings: Any) -> DestinationConfig:
     """Return the configuration of a destination; its key is read by nobody here."""
     return DestinationConfig(url=url, signing=SigningConfig(key_file=Path("/nowhere/key.pem")), **settings)
+
+
+def idle_pipeline() -> Pipeline:
+    """Return the pipeline of a destination to which nothing is sent."""
+    return Pipeline(release=lambda _batch: None, wake=lambda: None)
 
 
 @asynccontextmanager
@@ -112,11 +119,11 @@ class Line:
     pump: Pump = field(init=False)
     task: asyncio.Task[None] = field(init=False)
 
-    def build(self, *, paused: bool = False, **changes: Any) -> Pump:
-        """Return a pump that does not run yet, with changes to its configuration."""
+    def build(self, *, paused: bool = False, pace: Mapping[str, Any] = MappingProxyType({}), **changes: Any) -> Pump:
+        """Return a pump that does not run yet, with changes to its configuration; `pace` is what else it takes."""
         config = replace(self.config, **changes)
         put = HttpPut("main", config, self.signer)
-        self.pump = Pump("main", config, self.queue, put, paused=paused)
+        self.pump = Pump("main", config, self.queue, put, paused=paused, **pace)
 
         async def run(pump: Pump = self.pump) -> None:
             async with aclosing(put):
@@ -125,9 +132,9 @@ class Line:
         self._run = run
         return self.pump
 
-    def start(self, *, paused: bool = False, **changes: Any) -> Pump:
+    def start(self, *, paused: bool = False, pace: Mapping[str, Any] = MappingProxyType({}), **changes: Any) -> Pump:
         """Start a pump."""
-        pump = self.build(paused=paused, **changes)
+        pump = self.build(paused=paused, pace=pace, **changes)
         self.task = asyncio.create_task(self._run())
         self.stack.push_async_callback(self.cancel, self.task)
         return pump

@@ -9,15 +9,24 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from forwarder.delivery.gate import Gate
+from forwarder.delivery.pipeline import Pipeline, Place, Stage
 from forwarder.delivery.rate import Rate
 from forwarder.model import State
-from tests.delivery.conftest import PATIENCE
+from tests.delivery.conftest import PATIENCE, idle_pipeline
 
 LONG = 1000.0
 
 
 def new_gate(*, paused: bool = False) -> Gate:
-    return Gate(lambda: None, Rate(None, None), paused=paused)
+    return Gate(idle_pipeline(), Rate(None, None), paused=paused)
+
+
+def enter(gate: Gate, stage: Stage = Stage.LEASED) -> Place:
+    """Return a delivery that has its turn."""
+    place = Place(stage)
+    place.turn.set()
+    gate.pipeline.enter(place)
+    return place
 
 
 async def soon(question: Awaitable[bool]) -> bool:
@@ -38,15 +47,15 @@ async def waits(question: Awaitable[bool]) -> asyncio.Task[bool]:
 class TestState:
     def test_words(self) -> None:
         """What the destination does is told in the words of the status."""
-        gate = new_gate()
+        gate, place = new_gate(), Place(Stage.LEASED)
         states = [gate.state]
         acts: list[Callable[[], None]] = [
-            gate.took,
+            lambda: gate.pipeline.enter(place),
             lambda: gate.close_for(LONG, held=False),
             lambda: gate.close_for(2 * LONG, held=True),
             gate.pause,
             gate.resume,
-            gate.left,
+            lambda: gate.pipeline.leave(place),
         ]
         for act in acts:
             act()
@@ -76,8 +85,8 @@ class TestState:
     def test_whoever_takes_is_woken(self) -> None:
         """Each change wakes the taker."""
         woken: list[int] = []
-        gate = Gate(lambda: woken.append(1), Rate(None, None))
-        for act in (gate.pause, gate.drain, gate.retire, gate.left, gate.notify):
+        gate = Gate(Pipeline(lambda _batch: None, lambda: woken.append(1)), Rate(None, None))
+        for act in (gate.flush, gate.pause, gate.resume, gate.drain, gate.retire, gate.open):
             before = len(woken)
             act()
             assert len(woken) == before + 1
@@ -119,8 +128,8 @@ class TestCallingBack:
         """Paused or retired, batches that wait to be sent, or for a slot, are given back at once."""
         gate = new_gate()
         gate.close_for(LONG, held=False)
-        gate.began()
-        questions = [await waits(gate.may_send()), await waits(gate.may_begin(1))]
+        enter(gate, Stage.WAITING)
+        questions = [await waits(gate.may_send()), await waits(gate.begin(enter(gate), 1))]
         act(gate)
         async with asyncio.timeout(PATIENCE):
             assert await asyncio.gather(*questions) == [False, False]
@@ -140,27 +149,27 @@ class TestCallingBack:
         gate.retire()
         assert not await soon(question)
 
-    async def test_recall_waits_for_holders(self) -> None:
-        """A recall ends when only what is being sent is still held."""
+    async def test_recall_waits_for_what_is_not_being_sent(self) -> None:
+        """A recall ends when only what is being sent is left."""
         gate = new_gate()
-        gate.took()
-        gate.took()
-        with gate.recalled(), gate.sending():
+        enter(gate, Stage.SENDING)
+        leased = enter(gate)
+        with gate.recalled():
             recall = asyncio.create_task(gate.wait_recalled(LONG))
             assert not await soon(gate.may_send())
             taker = await waits(gate.may_take())
             assert not recall.done()
-            gate.left()
+            gate.pipeline.leave(leased)
             await asyncio.wait_for(recall, PATIENCE)
         assert await soon(taker)
 
     async def test_recall_ends_at_its_timeout(self) -> None:
         """A recall does not wait for ever."""
         gate = new_gate()
-        gate.took()
+        enter(gate)
         with gate.recalled():
             await asyncio.wait_for(gate.wait_recalled(0.01), PATIENCE)
-        assert gate.holders == 1
+        assert len(gate.pipeline) == 1
 
     async def test_recalls_nest(self) -> None:
         """Of two recalls at a time, the last to end lets takers go on."""
@@ -204,27 +213,33 @@ class TestSlots:
     async def test_as_many_as_in_flight(self) -> None:
         """No more deliveries are under way than may be in flight."""
         gate = new_gate()
-        for _ in range(3):
-            assert await soon(gate.may_begin(3))
-            gate.took()
-            gate.began()
-        question = await waits(gate.may_begin(3))
-        gate.ended(was_answered=False)
+        places = [enter(gate) for _ in range(4)]
+        for place in places[:3]:
+            assert await soon(gate.begin(place, 3))
+        question = await waits(gate.begin(places[3], 3))
+        gate.pipeline.leave(places[0])
         assert await soon(question)
-        assert (gate.under_way, gate.unsettled, gate.holders) == (2, 2, 2)
+        assert (gate.pipeline.under_way, gate.pipeline.unsettled, len(gate.pipeline)) == (3, 3, 3)
 
     async def test_one_settlement_may_be_outstanding(self) -> None:
         """The next delivery begins while the last one is settled, but no second settlement is waited for."""
         gate = new_gate()
-        for _ in range(2):
-            assert await soon(gate.may_begin(1))
-            gate.took()
-            gate.began()
-            gate.answered()
-        question = await waits(gate.may_begin(1))
-        gate.ended(was_answered=True)
+        places = [enter(gate) for _ in range(3)]
+        for place in places[:2]:
+            assert await soon(gate.begin(place, 1))
+            gate.pipeline.move(place, Stage.SETTLING)
+        question = await waits(gate.begin(places[2], 1))
+        gate.pipeline.leave(places[0])
         assert await soon(question)
-        assert (gate.under_way, gate.unsettled, gate.holders) == (0, 1, 1)
+        assert (gate.pipeline.under_way, gate.pipeline.unsettled, len(gate.pipeline)) == (1, 2, 2)
+
+    async def test_one_after_the_other(self) -> None:
+        """A delivery does not begin before its turn, though there is a slot; one that went back never does."""
+        gate, place = new_gate(), Place(Stage.LEASED)
+        gate.pipeline.enter(place)
+        question = await waits(gate.begin(place, 1))
+        gate.pipeline.leave(place)
+        assert not await soon(question)
 
 
 class TestNarrow:
@@ -233,7 +248,7 @@ class TestNarrow:
         gate = new_gate()
         gate.narrow(True)
         assert not await soon(gate.may_send())
-        assert not await soon(gate.may_begin(4))
+        assert not await soon(gate.begin(enter(gate), 4))
         assert await soon(gate.may_send(alone=True))
         assert await soon(gate.may_take())
         gate.narrow(False)
@@ -251,10 +266,9 @@ class TestNarrow:
     async def test_questions_leave_room(self) -> None:
         """A question is one of the deliveries that may be without a settlement, and none is put while stopping."""
         gate = new_gate()
-        gate.unsettled = 2
+        places = [enter(gate, Stage.SETTLING), enter(gate, Stage.SENDING)]
         question = await waits(gate.may_ask(1))
-        gate.unsettled = 1
-        gate.notify()
+        gate.pipeline.leave(places[0])
         assert await soon(question)
         gate.drain()
         assert not await soon(gate.may_ask(1))
@@ -262,7 +276,7 @@ class TestNarrow:
     async def test_the_rate_makes_wait(self) -> None:
         """Nothing is sent before what was sent is paid for, also while stopping; then it goes."""
         rate = Rate(10, None)
-        gate = Gate(lambda: None, rate)
+        gate = Gate(idle_pipeline(), rate)
         rate.sent(1, 100, time.monotonic())
         gate.drain()
         began = time.monotonic()

@@ -14,13 +14,13 @@ from forwarder.delivery.health import Link
 from forwarder.delivery.suspects import Suspect
 from forwarder.destination.base import Answer
 from forwarder.model import Limits, Outcome, Slice, State
-from tests.delivery.conftest import destination
+from tests.delivery.conftest import destination, idle_pipeline
 
 BUSY = Answer(Outcome.DEFERRED, "503 Busy", status=503)
 
 
 def new_link(**settings: Any) -> Link:
-    return Link(destination(**settings), Aging(), wake=lambda: None, paused=False)
+    return Link(destination(**settings), Aging(), idle_pipeline(), paused=False)
 
 
 class TestFailures:

@@ -81,8 +81,6 @@ class TestPace:
 
     async def test_a_lost_wake_up_does_no_harm(self, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch) -> None:
         """If nobody ever wakes the pump, a timer does."""
-        monkeypatch.setattr("forwarder.delivery.pump._LOOK_AGAIN", 0.02)
-        monkeypatch.setattr("forwarder.delivery.gate._LOOK_AGAIN", 0.02)
         line = await make_line("503*2")
         monkeypatch.setattr(line.queue, "wake", lambda _name: None)
 
@@ -90,7 +88,7 @@ class TestPace:
             await asyncio.sleep(timeout)
 
         monkeypatch.setattr(line.queue, "wait", deaf)
-        line.start()
+        line.start(pace={"look_again": 0.02})
         for first in range(3):
             await line.append(first)
             await line.empty()
@@ -149,7 +147,9 @@ class TestInFlight:
         await line.append(0, 50)
         line.start(batch=BatchConfig(max_events=10, max_age=0))
         await sending(line, waiting=10)
-        assert line.pump.link.gate.holders == 4
+        await until(lambda: len(line.pump.link.gate.pipeline) == 4)
+        await asyncio.sleep(0.05)
+        assert (len(line.pump.link.gate.pipeline), line.queue.pending("main").events) == (4, 10)
 
 
 async def sending(line: Line, *, waiting: int) -> None:
@@ -163,7 +163,7 @@ async def watch(line: Line) -> int:
 
     def look() -> None:
         nonlocal most
-        most = max(most, line.pump.link.gate._sending)
+        most = max(most, line.pump.link.gate.pipeline.under_way)
 
     async def is_empty() -> bool:
         look()
@@ -236,7 +236,7 @@ class TestSteering:
         line.start(batch=BatchConfig(max_events=10, max_age=0))
         await sending(line, waiting=0)
         line.pump.pause()
-        await until(lambda: line.pump.link.gate.holders == 0)
+        await until(lambda: len(line.pump.link.gate.pipeline) == 0)
         assert line.arrived == list(range(10))
         assert line.queue.pending("main").events == 20
         line.pump.resume()
@@ -251,7 +251,7 @@ class TestSteering:
         line.start(batch=BatchConfig(max_events=10, max_age=0))
         await line.in_state(state)
         line.pump.pause()
-        await until(lambda: line.pump.link.gate.holders == 0)
+        await until(lambda: len(line.pump.link.gate.pipeline) == 0)
         assert line.pump.link.gate.state.value == "paused"
         line.pump.resume()
         await line.empty()
@@ -422,7 +422,7 @@ class TestHandingOver:
         await line.append(0, 100)
         line.start(batch=BatchConfig(max_events=10, max_age=0))
         for _ in range(6):
-            await until(lambda: line.pump.link.gate.holders > 0)
+            await until(lambda: len(line.pump.link.gate.pipeline) > 0)
             line.pump.retire()
             await line.ended()
             line.start(batch=BatchConfig(max_events=10, max_age=0))
@@ -448,7 +448,7 @@ class TestHandingOver:
         await line.append(0, 200)
         for _ in range(5):
             line.start(batch=BatchConfig(max_events=5, max_age=0))
-            await until(lambda: line.pump.link.gate.under_way == 4)
+            await until(lambda: line.pump.link.gate.pipeline.under_way == 4)
             line.pump.retire()
             await line.ended()
         line.receiver.faults = ""
@@ -477,12 +477,11 @@ class TestOrderAtTheSeam:
         monkeypatch.setattr(line.queue, "take", second_one_slowly)
         await line.append(0, 20)
         # One full batch is taken at a time.
-        monkeypatch.setattr("forwarder.delivery.pump._TAKE", 1)
-        line.start(batch=BatchConfig(max_events=10, max_age=0))
+        line.start(pace={"at_once": 1}, batch=BatchConfig(max_events=10, max_age=0))
         await taken.wait()
         await line.in_state("backing_off")
         line.pump.pause()
-        await until(lambda: line.pump.link.gate.unsettled == 0)
+        await until(lambda: line.pump.link.gate.pipeline.unsettled == 0)
         line.pump.resume()
         may_go_on.set()
         await line.empty()
@@ -505,7 +504,7 @@ class TestCancelled:
             await asyncio.sleep(chance.random() * 0.01)
             await line.cancel()
             found = await line.account()
-            await until(lambda: line.pump.link.gate.unsettled == 0)
+            await until(lambda: line.pump.link.gate.pipeline.unsettled == 0)
         line.receiver.faults = ""
         line.start(batch=batch)
         await line.empty()
@@ -519,9 +518,9 @@ class TestCancelled:
         line = await make_line()
         await line.append(0, 10)
         line.start()
-        await until(lambda: line.pump.link.gate.unsettled == 1)
+        await until(lambda: line.pump.link.gate.pipeline.unsettled == 1)
         await line.cancel()
-        assert line.pump.link.gate.unsettled == 0
+        assert line.pump.link.gate.pipeline.unsettled == 0
         line.start()
         await line.empty()
         assert set(line.arrived) == set(range(10))
@@ -530,7 +529,6 @@ class TestCancelled:
 class TestFailingStorage:
     async def test_batches_are_asked_for_again(self, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch) -> None:
         """A storage that cannot hand out a batch is asked again, and deliveries under way are not disturbed."""
-        monkeypatch.setattr("forwarder.delivery.pump._STORAGE_SECONDS", 0.01)
         line = await make_line()
         take, failures = line.queue.take, iter([True, True])
 
@@ -541,7 +539,7 @@ class TestFailingStorage:
 
         monkeypatch.setattr(line.queue, "take", failing)
         await line.append(0, 10)
-        line.start()
+        line.start(pace={"storage_seconds": 0.01})
         await line.empty()
         assert line.arrived == list(range(10))
 
@@ -557,6 +555,6 @@ class TestFailingStorage:
         monkeypatch.setattr(line.signer, "sign", broken)
         with pytest.raises(ExceptionGroup):
             await asyncio.wait_for(line._run(), PATIENCE)
-        assert line.pump.link.gate.holders == 0
+        assert len(line.pump.link.gate.pipeline) == 0
         await line.account()
         assert line.queue.pending("main").events == 10

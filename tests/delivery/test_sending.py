@@ -14,13 +14,13 @@ from forwarder.delivery.health import Link
 from forwarder.delivery.sending import Result, Sending
 from forwarder.destination.base import Answer
 from forwarder.model import Batch, Limits, Outcome, Slice
-from tests.delivery.conftest import destination
+from tests.delivery.conftest import destination, idle_pipeline
 from tests.delivery.scripted import Scripted
 
 
 def sending(*answers: Answer, **settings: Any) -> Sending:
     config = destination(**settings)
-    link = Link(config, Aging(), wake=lambda: None, paused=False)
+    link = Link(config, Aging(), idle_pipeline(), paused=False)
     return Sending("main", config, Scripted(*answers), link)
 
 

@@ -1,15 +1,15 @@
-"""One attempt: send a signed batch to the destination's URL and read what it answers.
+"""One attempt: post a signed batch to the destination's URL, and read the answer.
 
-Redirects are not followed, proxies of the environment are not used, cookies are not kept, and of an
-answer only the start is read. A status that has arrived counts, whatever happens to the rest of the
-answer; what counts as arrived, `reply` says.
+Redirects are not followed, proxies of the environment are ignored, cookies are not kept, and only the
+start of an answer is read. A status that has arrived counts, whatever happens to the rest of the
+answer; `reply` says what counts as arrived.
 
-It is a client of our own because no other gives the status of a head of which it does not like a
-field (a `Content-Length` that stands twice, or beside a `Transfer-Encoding`; `X : a`; a NUL), nor tells
-an answer from one that came before the request was sent.
+No library does this: HTTP clients throw the status away with a head in which they dislike a field (two
+`Content-Length`, or one beside a `Transfer-Encoding`; `X : a`; a NUL), and none can tell an answer from
+one that came before the request was sent.
 
-A connection that was kept may have been closed by the server in the same moment. Where it ends before
-a byte was answered, the request goes out again at once over a new one, and no more than once.
+The server may close a kept connection in the very moment in which it is used again. If it ends before a
+single byte was answered, the request is sent again at once over a new connection, and only once.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from forwarder.destination.http_put.route import Progress, Route
 from forwarder.destination.http_put.tls import tls_context
 
 _USER_AGENT = f"event-forwarder/{__version__}"
-# Seconds in which a server that refuses a client certificate says so: with TLS 1.3 it does after the handshake.
+# Seconds in which a server says that it refuses a client certificate: with TLS 1.3 that comes after the handshake.
 _REFUSAL_SECONDS = 1.0
 
 
 class Client:
-    """Sends to one destination over connections that are kept; `aclose` ends them.
+    """Sends to one destination over connections that are kept until `aclose`.
 
     `lookup` resolves its name; it blocks, and is called in a thread.
     """
@@ -99,7 +99,7 @@ class Client:
         return await self._exchange(await self._connect(progress), body, progress)
 
     async def _connect(self, progress: Progress) -> Connection:
-        # Of before: a renewal that comes while it connects may mean another address.
+        # Noted first: a renewal that comes while this one is opened may mean another address.
         generation = self._pool.generation
         connection = await self._route.connect(progress, self._pool.lost)
         self._pool.add(connection, generation)

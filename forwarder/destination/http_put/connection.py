@@ -1,13 +1,13 @@
 """One connection, which carries one request at a time and its answer.
 
-It tells an answer from what was said unasked: what is waiting in the socket is read before a
-request is written, and whatever comes while nothing is asked ends the connection.
+It tells an answer from what was said unasked: whatever waits in the socket is read before a request is
+written, and anything that arrives while no request is under way ends the connection.
 
-While a request is being written the answer is read as well, as a server may refuse a body without
-reading it and then close. To write to such a connection fails, and takes with it what had arrived; so
-that is read from the socket, of which a second descriptor is kept, when the connection is lost.
+The answer is read while the request is still being written, as a server may refuse a body without reading
+it, and then close. Writing to such a connection fails, and the transport drops what had arrived by then;
+so a second descriptor of the socket is kept, and what is left is read from that one.
 
-The body is handed to the transport as it is, in pieces only where it is very large.
+The body is handed to the transport as it is, and in pieces only if it is very large.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from forwarder.destination.http_put.failure import NoAnswerError, cause, not_sec
 from forwarder.destination.http_put.reply import Reply
 from forwarder.destination.http_put.tls import Tls
 
-# As much of a body, in bytes, as is handed to the transport at once; then others may act.
+# How much of a body is handed to the transport at once, in bytes, before others have their turn.
 _AT_ONCE_BYTES = 1024 * 1024
-# Seconds for which the rest of an answer is waited for when its status is known.
+# Seconds to wait for the rest of an answer once its status is known.
 _REST_SECONDS = 1.0
-# Turns of the event loop in which what waits in a socket is read: one would do, but loops differ in their order.
+# Turns of the event loop in which what waits in a socket is read; one would do, but loops differ in their order.
 _TURNS = 5
-# What is shown of what was said unasked, in bytes.
+# How much is shown of what was said unasked, in bytes.
 _SHOWN_BYTES = 80
-# What is read of a connection that was lost: more than the head of an answer, which is all that counts.
+# How much is read from a lost connection, in bytes: more than the head of an answer, which is all that counts.
 _LEFT_BYTES = 256 * 1024
 
 
@@ -65,7 +65,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def tls_version(self) -> str | None:
-        """The version of TLS, None where it is not encrypted."""
+        """The version of TLS; None if the connection is not encrypted."""
         return self._layers[-1].version if self._layers else None
 
     # --- life ------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
             raise not_secured(where, layer.error or self._error)
 
     def close(self) -> None:
-        """End it in order; `on_lost` is called when it has ended."""
+        """End it in good order; `on_lost` is called when it has ended."""
         if not self._transport.is_closing():
             for depth in reversed(range(len(self._layers))):
                 self._send(self._layers[depth].goodbye(), depth)
@@ -107,11 +107,11 @@ class Connection(asyncio.Protocol):
         self._lose(exc)
 
     def _read_left(self) -> None:
-        """Read what had arrived before the connection was lost in writing."""
-        # Not all of the request was written, and will not be.
+        """Read what had arrived before a write found the connection lost."""
+        # The request was not written whole, and never will be.
         self._is_sending = True
         left = _LEFT_BYTES
-        # What is left of an error, or of nothing to read, is an error as well.
+        # The socket may have nothing to read, or only the error with which the connection was lost.
         with suppress(OSError):
             while left > 0 and (data := self._sock.recv(left)):
                 left -= len(data)
@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
     # --- asking ----------------------------------------------------------------------------------
 
     async def is_silent(self) -> bool:
-        """Whether it is open and nothing was said over it; what has arrived is read first."""
+        """Whether it is open and the other side has said nothing; what has arrived is read first."""
         for _ in range(_TURNS):
             if self.is_closed or self._unasked or self._transport.is_closing():
                 return False
@@ -141,12 +141,12 @@ class Connection(asyncio.Protocol):
         return False
 
     async def require_silent(self) -> None:
-        """Raise NoAnswerError unless it is open and nothing was said over it."""
+        """Raise NoAnswerError unless it is open and the other side has said nothing."""
         if not await self.is_silent():
             raise self._not_silent()
 
     async def wait_refused(self, seconds: float) -> None:
-        """Give the other side so long to end the connection, or to speak unasked. Raises NoAnswerError if it does."""
+        """Give the other side so many seconds to end it, or to speak unasked. Raises NoAnswerError if that happens."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ended.wait()
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
     async def exchange(self, head: bytes, body: bytes, reply: Reply) -> None:
         """Send a request over a silent connection, and read the answer until no more of it is wanted.
 
-        Raises NoAnswerError. After it only a reply that says so leaves a connection to be used again.
+        Raises NoAnswerError. The connection can be used again only if `reply.may_keep`.
         """
         self._reply, self._done = reply, self._loop.create_future()
         self._is_sending = False
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
             raise self._no_answer(reply)
 
     def _send(self, data: bytes | memoryview, depth: int | None = None) -> None:
-        """Write something through the layers below a depth, or through all of them."""
+        """Write through the layers below a depth, or through all of them."""
         try:
             for layer in reversed(self._layers[:depth]):
                 data = layer.wrap(data)
@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
                 self._transport.write(data)
 
     async def _send_in_pieces(self, body: bytes, done: asyncio.Future[None]) -> None:
-        """Send a large body; stop when it is answered."""
+        """Send a large body, and stop as soon as it is answered."""
         self._is_sending = True
         view = memoryview(body)
         for start in range(0, len(view), _AT_ONCE_BYTES):
@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
             self._send(view[start : start + _AT_ONCE_BYTES])
 
     async def _wants_more(self, done: asyncio.Future[None]) -> bool:
-        """Wait until more can be written; return whether it is to be."""
+        """Wait until more can be written; return False if the answer came first."""
         if self._is_paused and not done.done():
             self._drained = self._loop.create_future()
             try:
@@ -216,7 +216,7 @@ class Connection(asyncio.Protocol):
             self._drained.set_result(None)
 
     def _is_writing(self) -> bool:
-        """Whether something of what was sent has not reached the system yet."""
+        """Whether a part of what was sent has not been handed to the system yet."""
         if self._is_sending:
             return True
         return not self._transport.is_closing() and self._transport.get_write_buffer_size() > 0
@@ -247,14 +247,14 @@ class Connection(asyncio.Protocol):
             self._rest = self._loop.call_later(_REST_SECONDS, self._end)
 
     def _look_at(self, layer: Tls) -> None:
-        """Act on what TLS says beside what is said under it."""
+        """Act on what TLS says by itself: that it has failed, ended or been agreed on."""
         if any(found.error or found.is_ended for found in self._layers):
             self._fail(next((found.error for found in self._layers if found.error), None))
         elif layer.is_agreed and self._reply is None:
             self._finish()
 
     def _fail(self, error: ssl.SSLError | None) -> None:
-        """End what TLS has ended."""
+        """End the connection, as TLS has ended."""
         self._error = self._error or error
         self._transport.close()
         self._end()
@@ -263,7 +263,7 @@ class Connection(asyncio.Protocol):
         self._end()
 
     def _end(self) -> None:
-        """No more of the answer comes, or not in time."""
+        """Take note that no more of the answer comes, or not in time."""
         if self._reply is not None:
             self._reply.end()
         self._finish()

@@ -21,7 +21,7 @@ _DELAY = 0.25
 
 
 class DialError(Exception):
-    """No address answered; `errors` says of each why."""
+    """No address answered; `errors` says why, for each."""
 
     def __init__(self, errors: list[OSError]) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ async def dial(addresses: Sequence[Address], *, delay: float = _DELAY) -> socket
 
 
 def in_turns(addresses: Sequence[Address]) -> list[Address]:
-    """Return addresses in the order in which they are tried: by turns of the two families, the first one's first."""
+    """Return addresses in the order in which they are tried: the two families in turn, beginning with the first."""
     if not addresses:
         return []
     first = addresses[0].family

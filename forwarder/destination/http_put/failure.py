@@ -1,7 +1,7 @@
 """Why there was no answer: the cause in words that an operator can act on.
 
-What goes wrong below HTTP is told where it happens and in the words of whoever found it: the
-system, the resolver, the TLS library, or the other side in a TLS alert. Nothing here holds a
+A failure below HTTP is reported where it happens and in the words of whoever noticed it: the
+system, the resolver, the TLS library, or the other side in a TLS alert. None of these holds a
 secret; what the other side sent is masked where it is shown.
 """
 
@@ -14,11 +14,11 @@ import ssl
 
 # Names of alerts as OpenSSL gives them, such as TLSV13_ALERT_CERTIFICATE_REQUIRED, TLSV1_UNRECOGNIZED_NAME.
 _ALERT = re.compile(r"(?:SSLV3|TLSV1|TLSV13)_(?:ALERT_)?(?P<name>[A-Z_]+)")
-# What OpenSSL says of bytes that are no TLS; which of them depends on the bytes and on its version.
+# What OpenSSL says about bytes that are not TLS; which of these depends on the bytes and on its version.
 _NOT_TLS = frozenset(
     {"HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "WRONG_VERSION_NUMBER"}
 )
-# What the other side says of a client certificate, or of the lack of one.
+# What the other side says about a client certificate, or about the lack of one.
 _ABOUT_THE_CLIENT = frozenset(
     {
         "access denied",
@@ -89,7 +89,7 @@ def _alert(name: str) -> str:
 
 def cause(error: Exception) -> str:
     """Return the system's own words for an error."""
-    # The numbers of a resolver's and of a TLS library's errors are none of the system's.
+    # A resolver's and a TLS library's errors have numbers of their own, which mean something else to the system.
     if isinstance(error, OSError) and not isinstance(error, (ssl.SSLError, socket.gaierror)) and error.errno:
         return os.strerror(error.errno)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

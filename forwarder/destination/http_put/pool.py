@@ -1,8 +1,8 @@
-"""Connections that wait to be used again.
+"""Idle connections, to be used again.
 
-The one that was used last is used first, so the others grow old and are closed. None waits longer
-than servers keep an idle connection, none is used beyond `max_age`, after which a new one leads to
-the address that the name has then, and none that was made before `renew`.
+The one that was used last goes first, so that the others grow old and are closed. A connection is not used
+again when it has been idle for longer than servers keep one, when it is older than `max_age` (a new one leads
+to the address that the name has by then), or when it was opened before `renew`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from forwarder.destination.http_put.connection import Connection
 
-# Seconds an idle connection is kept; shorter than what common servers and proxies keep theirs
-# (nginx: 75), so that it is us who closes and not a request that finds it closed.
+# Seconds for which an idle connection is kept: less than common servers and proxies keep theirs
+# (nginx: 75), so that we close it before a request finds it closed.
 _IDLE_SECONDS = 15.0
-# Seconds that connections have to end in order when the pool is closed.
+# Seconds in which connections may end in good order when the pool is closed; then they are aborted.
 _CLOSING_SECONDS = 1.0
 
 
@@ -25,12 +25,12 @@ class _Idle(NamedTuple):
 
 
 class Pool:
-    """Keeps idle connections; each that is open is known to it from `add` until it is `lost`."""
+    """Keeps idle connections, and knows of every open one from `add` until it is `lost`."""
 
     def __init__(self, max_age: float) -> None:
         self._max_age = max_age
         self._idle: list[_Idle] = []
-        # Each with the generation in which it was begun.
+        # Every open connection, with the generation in which opening it began.
         self._open: dict[Connection, int] = {}
         self.generation = 0
         """Counts renewals; a connection of an earlier generation is not used again."""
@@ -38,7 +38,7 @@ class Pool:
         self._all_lost = asyncio.Event()
 
     async def take(self) -> Connection | None:
-        """Return a connection that can be used, None where there is none."""
+        """Return a connection that can be used; None if there is none."""
         now = asyncio.get_running_loop().time
         while self._idle:
             connection, until = self._idle.pop()
@@ -48,15 +48,15 @@ class Pool:
         return None
 
     def add(self, connection: Connection, generation: int) -> None:
-        """Take note of a connection that was opened, and of the generation in which that was begun."""
+        """Take note of an open connection; `generation` is the one in which opening it began."""
         if not connection.is_closed:
             self._open[connection] = generation
 
     def keep(self, connection: Connection, idle_seconds: float | None) -> None:
-        """Take a connection back, to be used again; `idle_seconds` is what the server says that it waits."""
+        """Take a connection back, to be used again; `idle_seconds` is how long the server says that it keeps one."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        # Half of it: a request is on its way for some time, and the server counts from its answer.
+        # Half of it: the server counts from its answer, and the next request takes its time to arrive.
         idle = _IDLE_SECONDS if idle_seconds is None else min(_IDLE_SECONDS, idle_seconds / 2)
         until = min(now + idle, connection.opened_at + self._max_age)
         if until <= now or self._open.get(connection) != self.generation:
@@ -74,7 +74,7 @@ class Pool:
             self._all_lost.set()
 
     def renew(self) -> None:
-        """Use none of the connections of now for another request."""
+        """Use none of the present connections for another request."""
         self.generation += 1
         for idle in self._idle:
             idle.connection.close()

@@ -1,8 +1,7 @@
 """What an answer or an error says, as one short line for people, without secrets.
 
-A detail goes to the log, to the status and to the dead letters. Whatever of the URL, the proxy or
-the configured headers could be a secret is masked in it, as destinations and libraries repeat what
-they were sent.
+Such a line goes to the log, to the status and to the dead letters. Destinations and libraries repeat what
+they were sent, so whatever could be a secret in the URL, the proxy or the configured headers is masked.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from urllib.parse import urlsplit
 
 from forwarder.config import DestinationConfig
 
-# As much of an answer as is kept with a dead letter and shown to people, in bytes.
+# How much of an answer is kept with a dead letter and shown to people, in bytes.
 DETAIL_BYTES = 512
-# Bytes that are searched for secrets: more than are kept, so that none is cut in half before it is found.
+# How many bytes are searched for secrets: more than are kept, so that no secret is cut in half before it is found.
 _SEARCHED_BYTES = 8 * DETAIL_BYTES
-# Shorter values are words such as `blue`; masked, they would make every text unreadable.
+# Shorter values are words such as `blue`, and every text would be unreadable without them.
 _SHORTEST_SECRET = 6
 # Segments of a path from this length on may be tokens, as in the URLs of webhooks.
 _LONG_SEGMENT = 16
@@ -25,7 +24,7 @@ _MASK = "***"
 
 
 class Redaction:
-    """Puts answers and errors of one destination into words."""
+    """Masks the secrets of one destination in whatever it says."""
 
     def __init__(self, config: DestinationConfig) -> None:
         secrets = sorted(set(_secrets(config)), key=len, reverse=True)
@@ -55,7 +54,7 @@ def _secrets(config: DestinationConfig) -> Iterator[str]:
             yield value
     yield from (part for part in url.path.split("/") if len(part) >= _LONG_SEGMENT)
     for value in config.headers.values():
-        # `Bearer` and the like is no secret, but what follows it is, also alone.
+        # What follows `Bearer` or another scheme is a secret by itself, too.
         yield from (part for part in (value, value.rpartition(" ")[2]) if len(part) >= _SHORTEST_SECRET)
     if config.proxy is not None:
         credentials = urlsplit(config.proxy).netloc.rpartition("@")[0]

@@ -1,16 +1,16 @@
-"""What the bytes that come back for one request say: the status, a few fields, the start of the body.
+"""What the bytes that answer one request say: the status, a few fields, the start of the body.
 
 Bytes go in, piece by piece as they arrive, and decisions come out; there is no I/O here. The rules
-are those of RFC 9112, read for one purpose: a status that has arrived must not be lost, as events
-would be sent again and again. So nothing that stands in a field is ever wrong. A field that is
-oversized, malformed or given twice takes no more than the connection's further use: where the
-answer ends is then not known for certain, and the next answer would be read from the wrong place.
+are those of RFC 9112, read for one purpose: a status that has arrived must not be lost, or events
+would be sent again and again. So no field can invalidate an answer. One that is oversized, malformed
+or given twice only costs the connection its further use: the end of the answer is then uncertain,
+and the next answer would be read from the wrong place.
 
 - A head counts once it has ended, with an empty line; lines end with LF, a CR before it is optional.
-- 1xx is said on the way to an answer. 101 would make the connection something else, and is no answer.
-- A 2xx that began to arrive before the whole request was written is no answer: it cannot be one to
-  that request. A 3xx to 5xx may be (a server that refuses a large body does not read it first).
-- Of a body the first `KEPT_BYTES` are kept, and no more than `_READ_BYTES` are read.
+- 1xx comes before the answer. 101 would turn the connection into something else, and is no answer.
+- A 2xx that began to arrive before the whole request was written is no answer, as it cannot be one to
+  that request. A 3xx to 5xx may be: a server that refuses a large body does not read it first.
+- The first `KEPT_BYTES` of a body are kept, and no more than `_READ_BYTES` are read.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# As much of a body as is kept, in bytes; enough to find secrets that begin within what is shown of it.
+# How much of a body is kept, in bytes; enough to find secrets that begin within what is shown of it.
 KEPT_BYTES: Final = 4096
 # The longest body that is read to its end so that the connection can be used again.
 _READ_BYTES = 64 * 1024
-# As much of a head as is kept: eight times what common servers send at most. Beyond it only the end is looked for.
+# How much of a head is kept: eight times what common servers send at most. Beyond it only the end is looked for.
 _HEAD_BYTES = 64 * 1024
-# All that may come before the body, interim answers included: what goes on longer has no end.
+# The most that may come before the body, interim answers included: anything longer has no end.
 _LONGEST_HEAD = 1024 * 1024
 # The longest line of a chunk's size, extensions included.
 _CHUNK_LINE_BYTES = 4096
-# The most that is shown of what is no HTTP.
+# How much is shown of what is not HTTP, in bytes.
 _SHOWN_BYTES = 80
 
 _empty_lines = re.compile(rb"[\r\n]+")
@@ -164,7 +164,7 @@ class Reply:
             self.idle_seconds = float(idle[1])
         options = {option.strip() for option in ",".join(fields.get(b"connection", [])).lower().split(",")}
         wants_close = "close" in options or not (is_current or "keep-alive" in options)
-        # What is as long as this was cut, and may have lacked a field.
+        # A head of this length has been cut, and may lack a field.
         self.may_keep = not wants_close and len(head) < _HEAD_BYTES - 2
         self._frame(status, fields.get(b"content-length", []), fields.get(b"transfer-encoding", []))
 
@@ -172,7 +172,7 @@ class Reply:
 
     def _frame(self, status: int, lengths: list[str], codings: list[str]) -> None:
         if status in {204, 304} or (self._to_connect and status < 300):
-            # What lengths say is not meant, but a tunnel begins here, whatever else is said.
+            # There is no body, whatever lengths say; and behind an answer to CONNECT the tunnel begins.
             self.may_keep = self.may_keep or self._to_connect
             self.is_ended = True
         elif codings:
@@ -204,7 +204,7 @@ class Reply:
         self._end_if_enough()
 
     def _end_if_enough(self) -> None:
-        """End where the rest is of no use: a 2xx says all by its status, and of others the start is enough."""
+        """End early if the connection is of no further use: a 2xx says all by its status, of others the start is enough."""
         if self._read > _READ_BYTES:
             self.may_keep = False
         if not self.may_keep and self.status is not None:

@@ -1,7 +1,7 @@
-"""What an answer means: one table, and what the configuration overrides in it.
+"""What a status and a Retry-After mean: one table, and what the configuration overrides in it.
 
-Which status the Event API gives for what is not documented, so nothing here is final: every code
-can be given another outcome under `destinations.*.responses`.
+The Event API does not document which status it gives when. So nothing here is final: every status can be
+given another outcome under `destinations.*.responses`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from forwarder.model import Outcome
 
-# Codes that mean something else than their class does.
+# Statuses that mean something else than their class does.
 _SPECIAL = {
     401: Outcome.HELD,
     402: Outcome.HELD,

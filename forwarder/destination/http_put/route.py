@@ -96,7 +96,7 @@ class Route:
 
     async def _secure(self, connection: Connection, endpoint: Endpoint, progress: Progress) -> None:
         progress.lacks = f"{endpoint.where} did not end the TLS handshake"
-        # The dot at the end of a name that is complete stands in no certificate.
+        # The dot at the end of a fully qualified name is in no certificate.
         await connection.secure(self._context, endpoint.host.rstrip("."), endpoint.where)
 
     async def _tunnel(self, connection: Connection, proxy: Endpoint, progress: Progress) -> None:
@@ -117,7 +117,7 @@ class Route:
 
 
 def _literal(endpoint: Endpoint) -> list[Address] | None:
-    """Return the address that stands in place of a name; one with a zone is for the system to read."""
+    """Return the address that a URL has in place of a name; one with a zone is left to the resolver."""
     try:
         address = ipaddress.ip_address(endpoint.host)
     except ValueError:

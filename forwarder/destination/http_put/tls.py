@@ -1,8 +1,8 @@
 """TLS towards a destination: whom to trust, who we are, and what is said under it.
 
-A session is bytes in and bytes out, and no I/O. So an alert is read whatever has become of the
-connection that it came over: with TLS 1.3 a client certificate is refused when the handshake has ended
-for us, and the connection may be reset while a request is being written.
+A session turns bytes into bytes and does no I/O. So an alert can be read whatever has become of the
+connection over which it came: with TLS 1.3 a client certificate is refused after the handshake has ended
+on our side, and the connection may be reset while a request is being written.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from forwarder import files
 from forwarder.config import TlsConfig
 from forwarder.errors import ConfigError, FileError, Problem
 
-# As much as is taken out of a session at once: more than a record holds.
+# How much is taken out of a session at once, in bytes: more than a record holds.
 _READ_BYTES = 64 * 1024
-# Bytes of a file of certificates; those of a whole system take a quarter of a megabyte.
+# The largest file of certificates, in bytes; those of a whole system take a quarter of a megabyte.
 _MAX_TLS_BYTES = 4 * 1024 * 1024
 
 
@@ -40,7 +40,7 @@ def tls_context(tls: TlsConfig, path: str) -> ssl.SSLContext:
 
 
 def _look_at(tls: TlsConfig, path: str) -> None:
-    """Raise ConfigError for a file that OpenSSL, which opens them by name, would wait for, or that is no secret."""
+    """Raise ConfigError for what OpenSSL must not open by name: a file that blocks, or a key that others may read."""
     for field, file, read in (
         ("ca_file", tls.ca_file, files.read_public),
         ("cert_file", tls.cert_file, files.read_public),
@@ -67,9 +67,9 @@ class Tls:
         self.is_agreed = False
         """Whether the handshake has ended."""
         self.is_ended = False
-        """Whether the other side has said that it sends no more."""
+        """Whether the other side has announced that it sends no more."""
         self.error: ssl.SSLError | None = None
-        """What has ended the session, as far as it did not end well."""
+        """Why the session has ended, if it did not end in good order."""
 
     @property
     def version(self) -> str | None:
@@ -101,11 +101,11 @@ class Tls:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def reply(self) -> bytes:
-        """Return what is to be sent without anybody having asked for it: handshakes, alerts."""
+        """Return what TLS itself has to send: handshakes, alerts."""
         return self._outgoing.read()
 
     def wrap(self, data: bytes | memoryview) -> bytes:
-        """Return what is to be sent in place of these bytes."""
+        """Return these bytes as they are sent, in records."""
         view = memoryview(data)
         while view:
             # It takes a record at a time.
@@ -113,8 +113,8 @@ class Tls:
         return self._outgoing.read()
 
     def goodbye(self) -> bytes:
-        """Return what says that no more will be sent."""
-        # It has no answer yet, or the session has ended in another way.
+        """Return the announcement that no more will be sent."""
+        # The other side has not answered it yet, or the session has ended in another way.
         with suppress(ssl.SSLError):
             self._session.unwrap()
         return self._outgoing.read()

@@ -17,7 +17,7 @@ from forwarder.delivery.delivery import Delivery
 from forwarder.destination.base import Answer
 from forwarder.destination.http_put import put
 from forwarder.errors import UnavailableError
-from forwarder.model import Outcome
+from forwarder.model import Burial, Outcome
 from forwarder.queue.sqlite.queue import SqliteQueue
 
 # Seconds before something that could not be stored is tried again.
@@ -85,7 +85,19 @@ def late_settle() -> None:
 
 def bury_neighbours() -> None:
     """Give up a whole batch for one bad event."""
-    _put(Delivery, "_halve", lambda *_given: False)
+
+    async def at_once(delivery: Any, batch: Any, result: Any) -> bool:
+        await delivery._sending.bury(delivery._queue, batch, Burial("rejected", result.answer.status))
+        delivery._batch = None
+        return False
+
+    act = Delivery._act
+
+    async def refused_or_not(delivery: Any, batch: Any, result: Any) -> bool:
+        is_refused = result.outcome is Outcome.REJECTED
+        return await (at_once if is_refused else act)(delivery, batch, result)
+
+    _put(Delivery, "_act", refused_or_not)
 
 
 def new_ids() -> None:

@@ -68,6 +68,13 @@ def test_the_list_of_contents_is_whole(name: str) -> None:
     assert listed == headings(read(name), 2)
 
 
+@pytest.mark.parametrize("folder", ["config", "systemd"])
+def test_what_is_shipped_is_described(folder: str) -> None:
+    """Each file that is shipped for operators has a line in the README.md beside it."""
+    files = {file.name for file in (ROOT / folder).iterdir()} - {"README.md"}
+    assert files <= set(links(read(f"{folder}/README.md").partition("\n## ")[0]))
+
+
 # --- samples ---------------------------------------------------------------------------------------
 
 

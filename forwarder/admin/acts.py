@@ -14,36 +14,35 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
-import structlog
 from aiohttp import web
 
 from forwarder.admin.status import utc
 from forwarder.model import DeadFilter, EventFilter
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Acted
 
 # struct ucred of unix(7): pid, uid, gid.
 _UCRED = struct.Struct("3i")
 # A filter may name ten thousand ids; a line of the log shows the first of them, and how many there are.
 _MAX_IDS = 20
 
-log = structlog.get_logger(__name__)
-
 
 @contextmanager
-def acting(request: web.Request, act: str, **what: Any) -> Iterator[dict[str, Any]]:
+def acting(observer: Observer, request: web.Request, act: str, **what: Any) -> Iterator[dict[str, Any]]:
     """Tell of an act once it is over; what came of it is put into the dictionary that is yielded.
 
     `act` is a verb such as `pause`, `what` says what it was done to. An act that fails is told, too: a part
     of it may be done.
     """
     # Asked for first: afterwards the peer may be gone.
-    what = {"act": act, **peer_of(request.transport), **what}
+    who = peer_of(request.transport)
     outcome: dict[str, Any] = {}
     try:
         yield outcome
     except BaseException as error:
-        log.warning("admin.act_failed", **what, **outcome, reason=str(error) or type(error).__name__)
+        observer.saw(Acted(act, who, what, outcome, str(error) or type(error).__name__))
         raise
-    log.warning("admin.act", **what, **outcome)
+    observer.saw(Acted(act, who, what, outcome))
 
 
 def peer_of(transport: asyncio.BaseTransport | None) -> dict[str, Any]:

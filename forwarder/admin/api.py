@@ -26,7 +26,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
-import structlog
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
@@ -39,6 +38,8 @@ from forwarder.admin.steering import Reloads, Steering
 from forwarder.admin.stream import stream_lines
 from forwarder.errors import ForbiddenError, MalformedError, NotConfiguredError, UnknownDestinationError
 from forwarder.model import INVALID, DeadFilter, State
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Notice
 from forwarder.problems import TOLD
 from forwarder.queue.base import Inspection
 from forwarder.web.access import Access
@@ -49,8 +50,6 @@ from forwarder.web.server import first_line
 _PROBES = frozenset({"/healthz", "/readyz"})
 # What says nothing of the events themselves. A path that is not listed here counts as an act.
 _LOOKS = _PROBES | {"/v1/status", "/openapi.json"}
-
-log = structlog.get_logger()
 
 
 class AdminApi:
@@ -67,18 +66,20 @@ class AdminApi:
         reloads: Reloads,
         readmit: Callable[[DeadFilter], Awaitable[int]],
         *,
+        observer: Observer,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
         self._steering = steering
         self._reloads = reloads
         self._readmit = readmit
+        self._observer = observer
         self._now = now
         self._started = time.monotonic()
 
     def application(self, access: Access) -> web.Application:
         """Build the application for one listening address, whose rule `access` is."""
-        app = web.Application(middlewares=[_answer_problems, _guard(access)])
+        app = web.Application(middlewares=[self._answer_problems, _guard(access)])
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/v1/status", self._status)
@@ -95,6 +96,31 @@ class AdminApi:
 
         app.router.add_get("/openapi.json", describe)
         return app
+
+    @web.middleware
+    async def _answer_problems(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Turn every error into problem details."""
+        try:
+            return await handler(request)
+        except TOLD as error:
+            return problem_of(error)
+        except web.HTTPMethodNotAllowed as error:
+            allowed = ", ".join(sorted(error.allowed_methods))
+            detail = f"{request.method} is not possible here; {allowed} is"
+            return problem_response(405, "method-not-allowed", detail, headers={hdrs.ALLOW: allowed})
+        except web.HTTPNotFound:
+            return problem_response(404, "not-found", f"there is nothing at {request.path}")
+        except web.HTTPRequestEntityTooLarge as error:
+            return problem_response(413, "too-large", error.text or "the request is too large")
+        except (HttpProcessingError, web.RequestPayloadError) as error:
+            words = error.message if isinstance(error, HttpProcessingError) else str(error)
+            return problem_of(MalformedError(f"the body cannot be read: {first_line(words)}"))
+        except ConnectionError:
+            # The client is gone: there is nobody to answer, and nothing to tell.
+            raise
+        except Exception as error:
+            self._observer.saw(Notice("admin.failed", {"method": request.method, "path": request.path}, error))
+            return problem_response(500, "internal", "the daemon failed to answer; its log has the traceback")
 
     async def status(self) -> Status:
         """Return what `GET /v1/status` answers with."""
@@ -124,7 +150,7 @@ class AdminApi:
         return _json(await self.status())
 
     async def _reload(self, request: web.Request) -> web.Response:
-        with acting(request, "reload") as outcome:
+        with acting(self._observer, request, "reload") as outcome:
             refused = await self._reloads.reload()
             outcome["refused"] = refused is not None
         if refused is not None:
@@ -144,7 +170,7 @@ class AdminApi:
                 f"destination {name!r} is no longer configured: it cannot be told to {verb}",
                 hint="configure it again, or export and purge its queue",
             )
-        with acting(request, verb, destination=name):
+        with acting(self._observer, request, verb, destination=name):
             match verb:
                 case "flush":
                     await self._steering.flush(name)
@@ -160,14 +186,14 @@ class AdminApi:
             raise MalformedError("the queue takes one parameter, limit")
         limit = parse_limit(request.query)
         await self._state_of(name)
-        return await stream_lines(request, self._queue.peek(name, limit))
+        return await stream_lines(self._observer, request, self._queue.peek(name, limit))
 
     async def _purge(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         has_no_pump = await self._state_of(name) in {State.INVALID, State.REMOVED}
         purge = self._queue.purge if has_no_pump else self._steering.purge
         wanted = parse_events([*request.query.items()])
-        with acting(request, "purge", destination=name, **filter_of_events(wanted)) as outcome:
+        with acting(self._observer, request, "purge", destination=name, **filter_of_events(wanted)) as outcome:
             outcome["dropped"] = await purge(name, wanted)
         return _json(outcome)
 
@@ -185,7 +211,7 @@ class AdminApi:
     async def _dead(self, request: web.Request) -> web.StreamResponse:
         wanted, limit = parse_query(list(request.query.items()), self._now())
         await self._check(wanted)
-        return await stream_lines(request, self._letters(wanted, limit))
+        return await stream_lines(self._observer, request, self._letters(wanted, limit))
 
     async def _letters(self, wanted: DeadFilter, limit: int | None) -> AsyncIterator[bytes]:
         async for letter in self._queue.dead_letters(wanted, limit):
@@ -194,46 +220,20 @@ class AdminApi:
     async def _replay(self, request: web.Request) -> web.Response:
         wanted = parse_body(await request.read(), self._now())
         await self._check(wanted)
-        with acting(request, "replay", filter=filter_of(wanted)) as outcome:
+        with acting(self._observer, request, "replay", filter=filter_of(wanted)) as outcome:
             outcome["replayed"] = await self._queue.replay(wanted) + await self._readmit(wanted)
         return _json(outcome)
 
     async def _purge_dead(self, request: web.Request) -> web.Response:
         wanted = parse_body(await request.read(), self._now())
         await self._check(wanted)
-        with acting(request, "purge_dead", filter=filter_of(wanted)) as outcome:
+        with acting(self._observer, request, "purge_dead", filter=filter_of(wanted)) as outcome:
             outcome["dropped"] = await self._queue.purge_dead(wanted)
         return _json(outcome)
 
     async def _check(self, wanted: DeadFilter) -> None:
         if wanted.destination is not None and wanted.destination != INVALID:
             await self._state_of(wanted.destination)
-
-
-@web.middleware
-async def _answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every error into problem details."""
-    try:
-        return await handler(request)
-    except TOLD as error:
-        return problem_of(error)
-    except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
-        detail = f"{request.method} is not possible here; {allowed} is"
-        return problem_response(405, "method-not-allowed", detail, headers={hdrs.ALLOW: allowed})
-    except web.HTTPNotFound:
-        return problem_response(404, "not-found", f"there is nothing at {request.path}")
-    except web.HTTPRequestEntityTooLarge as error:
-        return problem_response(413, "too-large", error.text or "the request is too large")
-    except (HttpProcessingError, web.RequestPayloadError) as error:
-        words = error.message if isinstance(error, HttpProcessingError) else str(error)
-        return problem_of(MalformedError(f"the body cannot be read: {first_line(words)}"))
-    except ConnectionError:
-        # The client is gone: there is nobody to answer, and nothing to tell.
-        raise
-    except Exception:
-        log.exception("admin.failed", method=request.method, path=request.path)
-        return problem_response(500, "internal", "the daemon failed to answer; its log has the traceback")
 
 
 def _guard(access: Access) -> Middleware:

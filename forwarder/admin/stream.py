@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 
-import structlog
 from aiohttp import web
 
 from forwarder.errors import ForwarderError
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Notice
 
 NDJSON = "application/x-ndjson"
 # One write a line would cost a system call each; a few pages at once keep both sides busy.
 _WRITE_BYTES = 64 * 1024
 
-log = structlog.get_logger()
 
-
-async def stream_lines(request: web.Request, lines: AsyncIterator[bytes]) -> web.StreamResponse:
+async def stream_lines(observer: Observer, request: web.Request, lines: AsyncIterator[bytes]) -> web.StreamResponse:
     """Write each item as a line; the items hold no newlines. Raises what comes before the first of them."""
     response = web.StreamResponse()
     response.content_type = NDJSON
@@ -34,7 +33,7 @@ async def stream_lines(request: web.Request, lines: AsyncIterator[bytes]) -> web
     except ForwarderError as error:
         if not response.prepared:
             raise
-        log.warning("admin.stream_cut", path=request.path, error=error.message)
+        observer.saw(Notice("admin.stream_cut", {"path": request.path, "error": error.message}))
         if request.transport is not None:
             request.transport.abort()
     except ConnectionResetError:

@@ -10,24 +10,23 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import structlog
-
 from forwarder.errors import DiskFullError, ShuttingDownError, StorageError
 from forwarder.model import DeadFilter
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Notice
 from forwarder.queue.base import Inspection
 
 # Seconds between two looks: at most a minute, so that a short age is kept, too, and a tenth of it.
 _MOST_SECONDS = 60.0
 _LEAST_SECONDS = 1.0
 
-log = structlog.get_logger(__name__)
-
 
 class Cleaning:
     """`max_age` returns the age in seconds that is configured now, or None for never."""
 
-    def __init__(self, queue: Inspection, max_age: Callable[[], float | None]) -> None:
+    def __init__(self, queue: Inspection, max_age: Callable[[], float | None], observer: Observer) -> None:
         self._queue = queue
+        self._observer = observer
         self._max_age = max_age
 
     async def run(self) -> None:
@@ -45,7 +44,8 @@ class Cleaning:
         except ShuttingDownError:
             return
         except (DiskFullError, StorageError) as error:
-            log.warning("dead_letters.not_dropped", reason=error.message, hint="they are dropped once it works")
+            self._observer.saw(Notice("dead_letters.not_dropped", {"reason": error.message}))
             return
         if dropped:
-            log.warning("dead_letters.dropped", events=dropped, reason="older than dead_letters.max_age")
+            details = {"events": dropped, "reason": "older than dead_letters.max_age"}
+            self._observer.saw(Notice("dead_letters.dropped", details))

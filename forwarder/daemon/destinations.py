@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import structlog
-
 from forwarder.admin.steering import DestinationStatus
 from forwarder.daemon.assembly import Outlet
 from forwarder.delivery.clock import Aging
 from forwarder.delivery.pump import Pump
 from forwarder.model import EVERY_EVENT, EventFilter, State
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Notice
 from forwarder.queue.base import Queue
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 # Seconds before a pump that failed is started again.
 _RESTART_SECONDS = 1.0
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +35,9 @@ class _Running:
 class Outlets:
     """One pump for each configured destination; `forwarder.admin.steering.Steering` over them."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, observer: Observer) -> None:
         self._queue = queue
+        self._observer = observer
         self._aging = Aging()
         self._running: dict[str, _Running] = {}
         # Those of pumps that were replaced or removed and finish what they are sending, too.
@@ -58,7 +57,7 @@ class Outlets:
         paused = {name: found.paused for name, found in (await self._queue.stats()).destinations.items()}
         for name in self._running.keys() - outlets.keys():
             self._running.pop(name).pump.retire()
-            log.warning("destination.removed", destination=name, hint="what is queued for it is kept")
+            self._observer.saw(Notice("destination.removed", {"destination": name}))
         for name, outlet in outlets.items():
             before = self._running.get(name)
             if before is not None and before.outlet.is_same(outlet):
@@ -76,7 +75,8 @@ class Outlets:
             self._tasks.add(task)
             self._latest[name] = task
             task.add_done_callback(partial(self._ended, name))
-            log.info("destination.started", destination=name, **outlet.destination.description)
+            details = {"destination": name, **outlet.destination.description}
+            self._observer.saw(Notice("destination.started", details))
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -91,8 +91,8 @@ class Outlets:
             while True:
                 try:
                     await pump.run()
-                except Exception:
-                    log.exception("pump.failed", destination=name, hint="it is started again; nothing is lost")
+                except Exception as error:
+                    self._observer.saw(Notice("pump.failed", {"destination": name}, error))
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_RESTART_SECONDS):
                             await self._is_stopping.wait()
@@ -116,7 +116,7 @@ class Outlets:
         for task in late:
             task.cancel()
         if late:
-            log.warning("shutdown.timeout", destinations=len(late), hint="what is not delivered stays queued")
+            self._observer.saw(Notice("shutdown.timeout", {"destinations": len(late)}))
             await asyncio.wait(late)
 
     # --- steering ------------------------------------------------------------------------------

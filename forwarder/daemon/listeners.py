@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 
-import structlog
 from aiohttp import web
 
 from forwarder.admin.api import AdminApi
@@ -25,13 +24,12 @@ from forwarder.ingest.http import HttpIntake
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.stream import StreamIntake
 from forwarder.model import Address
+from forwarder.observe.facts import Notice
 from forwarder.web.access import Access
 from forwarder.web.headroom import Headroom, kept_back
 from forwarder.web.listening import BACKLOG, Listener, adopt, listen
 from forwarder.web.reach import refuse_exposed
 from forwarder.web.server import Runner
-
-log = structlog.get_logger(__name__)
 
 Key = tuple[str, Address]
 _KINDS = ("http", "stream", "admin")
@@ -79,7 +77,8 @@ class Inlets:
         self._admin = admin
         self.http = HttpIntake(intake, max_request_bytes=parts.config.ingest.max_request_bytes)
         self.stream = StreamIntake(intake, max_event_bytes=parts.config.ingest.max_event_bytes)
-        self._headroom = Headroom("admin")
+        self._observer = intake.observer
+        self._headroom = Headroom("admin", self._observer)
         self._passed: dict[Key, Listener] = {}
         for name, sock in passed:
             if name not in _KINDS:
@@ -112,14 +111,14 @@ class Inlets:
             # Not that of the admin API: over it came the request for this, perhaps, which it waits for.
             if key[0] != "admin":
                 await closing
-            log.info("listener.closed", kind=key[0], address=str(key[1]))
+            self._observer.saw(Notice("listener.closed", {"kind": key[0], "address": str(key[1])}))
         for key in self._passed:
             self._warn(key, wanted[key])
         for key, found in self._open.items():
             found.change(wanted[key])
         for key, listener in opened.items():
             self._open[key] = await self._serve(key[0], listener, wanted[key])
-            log.info("listener.opened", kind=key[0], address=str(listener.address))
+            self._observer.saw(Notice("listener.opened", {"kind": key[0], "address": str(listener.address)}))
 
     def _keep_back(self, parts: Parts) -> None:
         """Leave open files to deliveries, the queue and the admin API, whatever clients do."""
@@ -190,7 +189,8 @@ class Inlets:
             return
         listener = self._passed[key]
         if not _access(listener, rule).is_restricted:
-            log.warning("config.warning", detail=open_to_all(rule.section, f"a socket from systemd, {key[1]}"))
+            detail = open_to_all(rule.section, f"a socket from systemd, {key[1]}")
+            self._observer.saw(Notice("config.warning", {"detail": detail}))
 
     async def _serve(self, kind: str, listener: Listener, rule: _Rule) -> _Open:
         access = _access(listener, rule)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-import structlog
 import uvloop
 
 from forwarder import __version__
@@ -33,12 +33,13 @@ from forwarder.errors import ConfigError, Problem
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.readmission import readmit
 from forwarder.lossy import drain_stderr
+from forwarder.observe.base import Observer, Observers
+from forwarder.observe.facts import Notice
+from forwarder.observe.logs import Logs
 from forwarder.queue.backends import BACKENDS, changed_for_good
 from forwarder.queue.base import Queue
 from forwarder.running import Note, Running
 from forwarder.systemd import Notifier, listening_sockets
-
-log = structlog.get_logger(__name__)
 
 
 def run(parts: Parts, load: Load, config_file: Path) -> None:
@@ -57,32 +58,34 @@ def run(parts: Parts, load: Load, config_file: Path) -> None:
 async def _live(parts: Parts, load: Load, note: Note) -> None:
     config = parts.config
     notifier = Notifier(os.environ)
-    stop, reload = _signals()
+    observer = Observers(Logs())
+    stop, reload = _signals(observer)
     backend = BACKENDS[type(config.queue)]
     description = backend.describe(config.queue)
     notifier.send(f"STATUS=Opening the queue {description['queue']}")
     async with await backend.open(config.queue, list(config.destinations)) as queue:
-        daemon = Daemon(parts, queue, load, note)
+        daemon = Daemon(parts, queue, load, note, observer)
         await daemon.start()
         spare_what_stays()
         report = Report(notifier, queue, daemon.listening)
         reloading = asyncio.create_task(daemon.reloading.run(reload, report), name="reloading")
         watching = asyncio.create_task(report.run(), name="report")
-        cleaning = Cleaning(queue, lambda: daemon.parts.config.dead_letters.max_age)
+        cleaning = Cleaning(queue, lambda: daemon.parts.config.dead_letters.max_age, observer)
         dropping = asyncio.create_task(cleaning.run(), name="cleaning")
         report.ready()
-        log.info("forwarder.started", version=__version__, **description, listening=daemon.listening())
+        details = {"version": __version__, **description, "listening": daemon.listening()}
+        observer.saw(Notice("forwarder.started", details))
         await stop.wait()
         report.stopping()
-        log.info("forwarder.stopping", timeout=config.shutdown_timeout)
+        observer.saw(Notice("forwarder.stopping", {"timeout": config.shutdown_timeout}))
         for task in (reloading, watching, dropping):
             task.cancel()
         await asyncio.gather(reloading, watching, dropping, return_exceptions=True)
         await daemon.stop()
-    log.info("forwarder.stopped")
+    observer.saw(Notice("forwarder.stopped", {}))
 
 
-def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+def _signals(observer: Observer) -> tuple[asyncio.Event, asyncio.Event]:
     """Return two events: SIGTERM and SIGINT set the first, SIGHUP the second.
 
     A second SIGTERM or SIGINT leaves at once.
@@ -91,7 +94,7 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
 
     def on_signal(number: signal.Signals) -> None:
         if stop.is_set():
-            log.warning("forwarder.left_at_once", signal=number.name, hint="what is not delivered stays queued")
+            observer.saw(Notice("forwarder.left_at_once", {"signal": number.name}))
             drain_stderr()
             os._exit(128 + number)
         stop.set()
@@ -105,22 +108,23 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
 class Daemon:
     """Everything that runs for one queue."""
 
-    def __init__(self, parts: Parts, queue: Queue, load: Load, note: Note) -> None:
+    def __init__(self, parts: Parts, queue: Queue, load: Load, note: Note, observer: Observer) -> None:
         self.parts = parts
+        self._observer = observer
         self._note = note
         self._queue = queue
-        self._intake = Intake(queue, parts.envelope, keeps_invalid=parts.keeps_invalid)
-        self.outlets = Outlets(queue)
-        self.reloading = Reloading(parts, load, self._put_in_place)
-        admin = AdminApi(queue, self.outlets, self.reloading, partial(readmit, queue, self._intake))
+        self._intake = Intake(queue, parts.envelope, observer, keeps_invalid=parts.keeps_invalid)
+        self.outlets = Outlets(queue, observer)
+        self.reloading = Reloading(parts, load, self._put_in_place, observer)
+        again = partial(readmit, queue, self._intake)
+        admin = AdminApi(queue, self.outlets, self.reloading, again, observer=observer)
         self._inlets = Inlets(parts, self._intake, admin, listening_sockets(os.environ))
 
     async def start(self) -> None:
         """Start to deliver, then to accept. Raises ListenError."""
         for name in await self._queue.configure(self.parts.shares):
-            log.warning("destination.not_configured", destination=name, hint="its events are kept; configure it again")
-        for warning in warnings(self.parts.config):
-            log.warning("config.warning", detail=warning)
+            self._observer.saw(Notice("destination.not_configured", {"destination": name}))
+        self._warn(warnings(self.parts.config))
         await self.outlets.apply(self.parts.outlets)
         try:
             await self._inlets.apply(self.parts)
@@ -128,6 +132,10 @@ class Daemon:
             await self.outlets.drain(0.0)
             raise
         self._note.write(self._running())
+
+    def _warn(self, found: Iterable[str]) -> None:
+        for warning in found:
+            self._observer.saw(Notice("config.warning", {"detail": warning}))
 
     async def _put_in_place(self, parts: Parts) -> None:
         """Put another configuration in place. Raises ForwarderError, having changed nothing."""
@@ -141,12 +149,10 @@ class Daemon:
         await self.outlets.apply(parts.outlets)
         log_to.configure(parts.config.log.level, parts.config.log.format)
         known = warnings(self.parts.config)
-        for warning in warnings(parts.config):
-            if warning not in known:
-                log.warning("config.warning", detail=warning)
+        self._warn([warning for warning in warnings(parts.config) if warning not in known])
         self.parts = parts
         self._note.write(self._running())
-        log.info("reload.done", listening=self.listening())
+        self._observer.saw(Notice("reload.done", {"listening": self.listening()}))
 
     async def stop(self) -> None:
         """Accept nothing more, deliver what waits within `shutdown_timeout`, and let go."""

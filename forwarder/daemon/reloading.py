@@ -12,19 +12,16 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-import structlog
-
 from forwarder.admin.steering import Refusal
 from forwarder.config import Config
 from forwarder.daemon.assembly import Parts
 from forwarder.daemon.report import Report
 from forwarder.errors import ConfigError, ForwarderError, ShuttingDownError
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Notice
 
 # Seconds between two looks at the files of keys, tokens and certificates.
 _LOOK_AT_FILES_SECONDS = 2.0
-_HINT = "the old configuration goes on"
-
-log = structlog.get_logger(__name__)
 
 Load = Callable[[], Config]
 
@@ -35,10 +32,13 @@ class Reloading:
     `load` reads the configuration, `put_in_place` does the rest; it raises ForwarderError, having changed nothing.
     """
 
-    def __init__(self, parts: Parts, load: Load, put_in_place: Callable[[Parts], Awaitable[None]]) -> None:
+    def __init__(
+        self, parts: Parts, load: Load, put_in_place: Callable[[Parts], Awaitable[None]], observer: Observer
+    ) -> None:
         self._parts = parts
         self._load = load
         self._put_in_place = put_in_place
+        self._observer = observer
         self._tried = parts.files
         self._one_at_a_time = asyncio.Lock()
         self._running: set[asyncio.Task[Refusal | None]] = set()
@@ -111,13 +111,13 @@ class Reloading:
         except ForwarderError as error:
             problems = [f"{error.message}. {error.hint}" if error.hint else error.message]
         except Exception as error:
-            log.exception("reload.failed", hint=_HINT)
+            self._observer.saw(Notice("reload.failed", {}, error))
             return [f"{type(error).__name__}, see the log"]
         else:
             self._parts = parts
             return []
         for problem in problems:
-            log.error("reload.refused", problem=problem, hint=_HINT)
+            self._observer.saw(Notice("reload.refused", {"problem": problem}))
         return problems
 
     def _ended(self, refused: Refusal | None) -> None:

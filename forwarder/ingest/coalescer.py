@@ -14,7 +14,6 @@ from email.utils import formatdate
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
-import structlog
 from aiohttp import hdrs, web
 
 from forwarder.envelope import Checked, Refused
@@ -22,6 +21,7 @@ from forwarder.errors import QueueFullError, TooLargeError
 from forwarder.ingest.admission import Admission
 from forwarder.ingest.intake import Intake, accepted
 from forwarder.ingest.media import Kind, check, look, takes_long
+from forwarder.observe.facts import Notice
 from forwarder.problems import TOLD
 from forwarder.web.problems import internal_problem, problem_of
 
@@ -29,8 +29,6 @@ from forwarder.web.problems import internal_problem, problem_of
 _MAX_BODY = 64 * 1024
 # With these the queue says that nothing is stored, and that what is too much together may fit alone.
 _FIT_ALONE = (QueueFullError, TooLargeError)
-
-log = structlog.get_logger(__name__)
 
 
 class Request(NamedTuple):
@@ -113,14 +111,14 @@ class Coalescer:
     async def _store_checked(self, requests: list[Request], checked: Checked) -> list[Request]:
         """Store what was checked, and answer; return what may be stored alone, as it was checked."""
         try:
-            await self._intake.accept(checked)
+            await self._intake.accept("http", checked)
         except _FIT_ALONE:
             # With the ids that they were given: an event that is tried again is the same event.
             lines = checked.data.split(b"\n")
             return [request._replace(body=line) for request, line in zip(requests, lines, strict=False)]
         except Exception as error:
             # A failure may have come after the commit. What is stored again then is there twice.
-            answer = _failure(error)
+            answer = self._refused(error, len(requests))
         else:
             answer = _accepted(int(time.time()), 1)
         for request in requests:
@@ -132,7 +130,7 @@ class Coalescer:
             with self._admission.taken(len(request.body)):
                 checked, invalid = await self._accept(request.body)
         except Exception as error:
-            answer = _failure(error)
+            answer = self._refused(error, 1)
         else:
             body = accepted(checked, invalid) if invalid else None
             answer = _accepted(int(time.time()), checked.events) if body is None else _as_bytes(_response(body))
@@ -143,7 +141,7 @@ class Coalescer:
         envelope = self._intake.envelope
         # What is plain, as nearly everything is, never takes long.
         if (glanced := envelope.glance(body, are_lines=False)) is not None:
-            await self._intake.accept(glanced)
+            await self._intake.accept("http", glanced)
             return glanced, []
         examine = partial(look, envelope, Kind.JSON, body, keeps_invalid=self._intake.keeps_invalid)
         if not takes_long(Kind.JSON, body):
@@ -151,16 +149,16 @@ class Coalescer:
         else:
             async with self._working:
                 checked, invalid = await asyncio.to_thread(examine)
-        await self._intake.accept_or(checked, invalid, partial(check, envelope, Kind.JSON, body))
+        await self._intake.accept_or("http", checked, invalid, partial(check, envelope, Kind.JSON, body))
         return checked, invalid
 
-
-def _failure(error: Exception) -> bytes:
-    """Return the answer where events are not stored; to be called where the error is handled."""
-    if isinstance(error, TOLD):
-        return _as_bytes(problem_of(error))
-    log.exception("intake.failed", path="/v1/events")
-    return _as_bytes(internal_problem())
+    def _refused(self, error: Exception, requests: int) -> bytes:
+        """Return the answer to requests of which nothing is stored, or of which that is not known."""
+        if isinstance(error, TOLD):
+            self._intake.refused("http", error, requests)
+            return _as_bytes(problem_of(error))
+        self._intake.observer.saw(Notice("intake.failed", {"path": "/v1/events"}, error))
+        return _as_bytes(internal_problem())
 
 
 @lru_cache(maxsize=16)

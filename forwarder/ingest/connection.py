@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol, cast
 
-import structlog
-
 from forwarder.envelope import MAX_SEGMENT_BYTES, Checked, Refused, too_large_words
 from forwarder.errors import ForbiddenError, RequestError, SilentClientError, TooLargeError, UnavailableError
 from forwarder.ingest.answers import Answers
@@ -30,6 +28,7 @@ from forwarder.ingest.greeting import Greeting
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.peer import has_ended, has_more, is_hung_up, keep_alive, take_no_more
 from forwarder.ingest.storing import Piece, Storing
+from forwarder.observe.facts import Notice
 from forwarder.problems import problem_type
 from forwarder.web.access import Access
 from forwarder.web.headroom import Headroom
@@ -48,8 +47,6 @@ _LINGER_SECONDS = 2.0
 _QUIET_SECONDS = 0.25
 # Seconds that a client has to read its answers once the forwarder stops.
 _UNREAD_SECONDS = 1.0
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,9 +254,10 @@ class Connection(asyncio.Protocol):
             # The forwarder stops, or the client is gone: what was not acked is the client's to send again.
             await self._hang_up()
         except RequestError as error:
+            self._intake.refused("stream", error)
             await self._hang_up(problem_type(type(error)).status, error.message)
-        except Exception:
-            log.exception("stream.failed")
+        except Exception as error:
+            self._intake.observer.saw(Notice("stream.failed", {}, error))
             await self._hang_up(500, "the forwarder has a bug; its log says more")
         except asyncio.CancelledError:
             # Whoever does not read its answers keeps nobody from stopping.
@@ -347,8 +345,8 @@ class Connection(asyncio.Protocol):
             self._at_most = _CLOSE_BYTES if rest else MAX_SEGMENT_BYTES
         piece = Piece(checked, refused, self._lines + 1, keeps_refused=self._intake.keeps_invalid)
         self._lines = piece.last
-        for refusal in refused if not piece.keeps_refused else ():
-            await self._answers.refuse(piece.first + refusal.index, refusal.status, refusal.detail)
+        if not piece.keeps_refused:
+            await self._storing.refuse(piece.first, refused)
         return piece
 
     async def _store(self, piece: Piece) -> None:

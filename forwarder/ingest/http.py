@@ -14,7 +14,6 @@ from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 
-import structlog
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
@@ -26,6 +25,7 @@ from forwarder.ingest.coalescer import Coalescer
 from forwarder.ingest.express import GRACE_SECONDS, ExpressServer
 from forwarder.ingest.intake import Intake, accepted
 from forwarder.ingest.media import Kind, check, kind_of, look, takes_long
+from forwarder.observe.facts import Notice
 from forwarder.problems import TOLD
 from forwarder.web.access import Access
 from forwarder.web.description import description_response
@@ -45,15 +45,13 @@ _LINGER_SECONDS = 2.0
 
 _PATHS = {"/v1/events": "POST", "/healthz": "GET, HEAD", "/openapi.json": "GET, HEAD"}
 
-log = structlog.get_logger(__name__)
-
 
 class HttpIntake:
     """The HTTP side of the intake. `max_request_bytes` bounds a body once decompressed."""
 
     def __init__(self, intake: Intake, *, max_request_bytes: int) -> None:
         self._intake = intake
-        self.headroom = Headroom("http")
+        self.headroom = Headroom("http", intake.observer)
         self._admission = Admission()
         self._coalescer = Coalescer(intake, self._admission)
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
@@ -93,13 +91,16 @@ class HttpIntake:
             access.check(request.headers, request.transport, without_token=request.path == "/healthz")
             return await self._dispatch(access, request)
         except TOLD as error:
+            self._intake.refused("http", error)
             return problem_of(error)
         except HttpProcessingError as error:
-            return problem_of(MalformedError(f"the body is not well-formed HTTP: {first_line(error.message)}"))
+            refusal = MalformedError(f"the body is not well-formed HTTP: {first_line(error.message)}")
+            self._intake.refused("http", refusal)
+            return problem_of(refusal)
         except ConnectionError:
             raise
-        except Exception:
-            log.exception("intake.failed", path=request.path)
+        except Exception as error:
+            self._intake.observer.saw(Notice("intake.failed", {"path": request.path}, error))
             return internal_problem()
 
     async def _dispatch(self, access: Access, request: web.BaseRequest) -> web.Response:
@@ -139,7 +140,7 @@ class HttpIntake:
             return checked, invalid, accepted(checked, invalid, with_ids=wants_ids)
 
         async def store(checked: Checked, invalid: list[Refused], answer: bytes) -> bytes:
-            await self._intake.accept_or(checked, invalid, partial(check, envelope, kind, body))
+            await self._intake.accept_or("http", checked, invalid, partial(check, envelope, kind, body))
             return answer
 
         if len(body) > LARGE_BYTES:

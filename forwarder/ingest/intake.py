@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-
-import structlog
+from time import monotonic
 
 from forwarder.envelope import Checked, Envelope, Refused, burials
-from forwarder.errors import NoRoomForInvalidError, ShareFullError, ShuttingDownError, TooLargeError
+from forwarder.errors import (
+    NoRoomForInvalidError,
+    RequestError,
+    ShareFullError,
+    ShuttingDownError,
+    TooLargeError,
+    UnavailableError,
+)
 from forwarder.model import INVALID
+from forwarder.observe import facts
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Way
+from forwarder.problems import problem_type
 from forwarder.queue.base import Inbox
-
-log = structlog.get_logger(__name__)
 
 
 def accepted(checked: Checked, invalid: Sequence[Refused], *, with_ids: bool = False) -> bytes:
@@ -34,8 +42,9 @@ def accepted(checked: Checked, invalid: Sequence[Refused], *, with_ids: bool = F
 class Intake:
     """Accepts events for one configuration; `envelope` and `keeps_invalid` may be replaced while it runs."""
 
-    def __init__(self, inbox: Inbox, envelope: Envelope, *, keeps_invalid: bool = False) -> None:
+    def __init__(self, inbox: Inbox, envelope: Envelope, observer: Observer, *, keeps_invalid: bool = False) -> None:
         self._inbox = inbox
+        self.observer = observer
         self.envelope = envelope
         self.keeps_invalid = keeps_invalid
         """Whether what is no event is kept as a dead letter, unless a request says otherwise."""
@@ -46,40 +55,48 @@ class Intake:
         """Accept nothing more; what is being stored is finished."""
         self._is_open = False
 
-    async def accept(self, checked: Checked, invalid: Sequence[Refused] = ()) -> None:
-        """Store events, and what is `invalid` as dead letters; durable on return.
+    async def accept(self, way: Way, checked: Checked, invalid: Sequence[Refused] = ()) -> None:
+        """Store events that came this way, and what is `invalid` as dead letters; durable on return.
 
         Raises UnavailableError or TooLargeError, NoRoomForInvalidError where only the dead letters do not fit; then
         nothing is stored.
         """
         if not self._is_open:
             raise ShuttingDownError("the forwarder is shutting down")
-        if not invalid:
+        began = monotonic()
+        if invalid:
+            await self._append(checked, invalid)
+        else:
             await self._inbox.append(checked.segments)
-            return
+        seconds = monotonic() - began
+        self.observer.saw(facts.Accepted(way, checked.events, len(invalid), len(checked.data), seconds))
+
+    async def _append(self, checked: Checked, invalid: Sequence[Refused]) -> None:
         try:
             await self._inbox.append(checked.segments, burials(invalid, self.envelope.max_event_bytes))
         except (ShareFullError, TooLargeError) as error:
             if isinstance(error, ShareFullError) and error.destination != INVALID:
                 raise
-            self._tell(error)
+            # Once, until there is room again.
+            if not self._has_told:
+                self._has_told = True
+                self.observer.saw(facts.Notice("invalid.full", {"reason": error.message}))
             raise NoRoomForInvalidError(error.message) from None
         self._has_told = False
 
-    async def accept_or(self, checked: Checked, invalid: Sequence[Refused], refuse: Callable[[], object]) -> None:
+    def refused(self, way: Way, error: RequestError | UnavailableError, number: int = 1) -> None:
+        """Take note of so many requests that came this way and were refused, or of a stream that was."""
+        self.observer.saw(facts.Refused(way, problem_type(type(error)).name, number))
+
+    async def accept_or(
+        self, way: Way, checked: Checked, invalid: Sequence[Refused], refuse: Callable[[], object]
+    ) -> None:
         """Store as `accept` does; where the dead letters do not fit, `refuse` raises what is wrong with the request."""
         try:
-            await self.accept(checked, invalid)
+            await self.accept(way, checked, invalid)
         except NoRoomForInvalidError:
             refuse()
             raise
-
-    def _tell(self, error: ShareFullError | TooLargeError) -> None:
-        """Say, once, that what is invalid is refused for want of room."""
-        if not self._has_told:
-            self._has_told = True
-            hint = "what is invalid is refused; replay or purge the dead letters of the account invalid"
-            log.warning("invalid.full", reason=error.message, hint=hint)
 
     async def wait_space(self, timeout: float) -> None:
         """Return when the queue may have space again, or after `timeout` seconds."""

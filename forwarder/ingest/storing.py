@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from forwarder.envelope import Checked, Refused
-from forwarder.errors import NoRoomForInvalidError, TooLargeError, UnavailableError
+from forwarder.errors import InvalidEventsError, MalformedError, NoRoomForInvalidError, TooLargeError, UnavailableError
 from forwarder.ingest.answers import Answers
 from forwarder.ingest.intake import Intake
-from forwarder.problems import problem_type
+from forwarder.observe import facts
+from forwarder.problems import PROBLEMS
 
 # Seconds between attempts to store while the queue cannot take events.
 _RETRY_SECONDS = 1.0
+
+# What a line can be refused for, by the status that it is refused with.
+_TYPES = [PROBLEMS[error] for error in (MalformedError, InvalidEventsError, TooLargeError)]
+_NAMES = {found.status: found.name for found in _TYPES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +58,7 @@ class Storing:
             try:
                 await self._together(piece.checked, piece.refused)
             except NoRoomForInvalidError:
-                for refusal in piece.refused:
-                    await self._answers.refuse(piece.first + refusal.index, refusal.status, refusal.detail)
+                await self.refuse(piece.first, piece.refused)
             else:
                 return
         try:
@@ -61,11 +66,18 @@ class Storing:
         except TooLargeError:
             await self._apart(piece.checked, piece.numbers())
 
+    async def refuse(self, first: int, refused: Sequence[Refused]) -> None:
+        """Tell the client which lines are not stored; they are counted from line `first`."""
+        for status, count in Counter(refusal.status for refusal in refused).items():
+            self._intake.observer.saw(facts.Refused("stream", _NAMES[status], count))
+        for refusal in refused:
+            await self._answers.refuse(first + refusal.index, refusal.status, refusal.detail)
+
     async def _together(self, checked: Checked, invalid: Sequence[Refused] = ()) -> None:
         """Store events, waiting for as long as the queue cannot take them."""
         while checked.events or invalid:
             try:
-                await self._intake.accept(checked, invalid)
+                await self._intake.accept("stream", checked, invalid)
                 break
             except NoRoomForInvalidError:
                 raise
@@ -80,7 +92,7 @@ class Storing:
             await self._together(checked)
         except TooLargeError as error:
             if checked.events == 1:
-                await self._answers.refuse(numbers[0], problem_type(TooLargeError).status, error.message)
+                await self.refuse(numbers[0], [Refused(0, PROBLEMS[TooLargeError].status, error.message, b"")])
                 return
             head, tail = checked.split()
             await self._apart(head, numbers[: head.events])

@@ -37,7 +37,7 @@ class StreamIntake:
     def __init__(self, intake: Intake, *, max_event_bytes: int) -> None:
         self.intake = intake
         self.max_event_bytes = max_event_bytes
-        self.headroom = Headroom("stream")
+        self.headroom = Headroom("stream", intake.observer)
         self.stopping: Stop | None = None
         """Set from the moment on in which the stop begins."""
         self._running: dict[Connection, asyncio.Task[None]] = {}

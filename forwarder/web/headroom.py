@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-import structlog
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Notice
 
 # Files that the queue opens now and then, and whatever else is not counted one by one.
 _QUEUE_FILES: Final = 8
@@ -22,8 +23,6 @@ _MORE_PER_DESTINATION: Final = 2
 _ADMIN_FILES: Final = 8
 # Seconds between two lines of the log.
 _TELL_SECONDS: Final = 10.0
-
-log = structlog.get_logger(__name__)
 
 # Who is refused has nobody to talk to.
 _nobody = asyncio.Protocol()
@@ -40,8 +39,9 @@ def kept_back(files: int, in_flight: list[int]) -> tuple[int, int]:
 class Headroom:
     """Lets connections of one kind in while their descriptors are below `limit`; None is no limit."""
 
-    def __init__(self, kind: str, limit: int | None = None) -> None:
+    def __init__(self, kind: str, observer: Observer, limit: int | None = None) -> None:
         self._kind = kind
+        self._observer = observer
         self.limit = limit
         self.refused = 0
         """Connections that were closed since the start."""
@@ -68,12 +68,7 @@ class Headroom:
         self._timer = None
         if self.refused == self._told:
             return
-        log.warning(
-            "connections.refused",
-            kind=self._kind,
-            connections=self.refused - self._told,
-            limit=self.limit,
-            hint="open files run out: close idle clients, or raise the limit (LimitNOFILE=, ulimit -n)",
-        )
+        details = {"kind": self._kind, "connections": self.refused - self._told, "limit": self.limit}
+        self._observer.saw(Notice("connections.refused", details))
         self._told = self.refused
         self._timer = asyncio.get_running_loop().call_later(_TELL_SECONDS, self._tell)

@@ -32,6 +32,7 @@ from forwarder.model import (
     Segment,
     State,
 )
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Pending, Share
 from forwarder.web.access import Access
 from forwarder.web.reach import Reach
@@ -271,7 +272,7 @@ async def serving(
 ) -> AsyncIterator[Served]:
     """Serve the admin API at an address; a TCP port of 0 is replaced by the real one."""
     reloads = reloads or FakeReloads()
-    api = AdminApi(queue, daemon, reloads, queue.readmitted, now=lambda: NOW)
+    api = AdminApi(queue, daemon, reloads, queue.readmitted, observer=Logs(), now=lambda: NOW)
     reach = Reach.FILE if address.is_unix else Reach.MACHINE
     runner = Runner(api.application(Access(address, reach, token=token, allow_uids=frozenset(), section="admin")))
     await runner.setup()

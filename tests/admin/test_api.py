@@ -15,6 +15,7 @@ from forwarder.admin.api import AdminApi
 from forwarder.admin.steering import DestinationStatus
 from forwarder.errors import StorageError
 from forwarder.model import Address, Segment, State
+from forwarder.observe.logs import Logs
 from forwarder.web.access import Access
 from forwarder.web.reach import Reach
 from tests.admin.memory import FakeDaemon, FakeReloads, Kept, MemoryQueue, Served, serving
@@ -333,7 +334,8 @@ async def test_every_route_that_is_not_a_look_is_an_act() -> None:
     """A route is open to everybody because it is named as one, not because nobody thought of it."""
     queue = MemoryQueue()
     access = Access(Address(path="/none"), Reach.FILE, token=None, allow_uids=frozenset())
-    routes = AdminApi(queue, FakeDaemon(queue), FakeReloads(), queue.readmitted).application(access).router.routes()
+    api = AdminApi(queue, FakeDaemon(queue), FakeReloads(), queue.readmitted, observer=Logs())
+    routes = api.application(access).router.routes()
     found = {(route.method, route.resource.canonical) for route in routes if route.resource is not None}
     verbs = {("POST", path.replace("flush", "{verb}")) for _, path in ACTS[:1]}
     acts = verbs | {(method, path) for method, path in (*ACTS[3:], *CONTENTS)}

@@ -29,6 +29,7 @@ from forwarder.errors import (
     UnsupportedError,
 )
 from forwarder.model import Address, LastError, Segment, State
+from forwarder.observe.logs import Logs
 from forwarder.web.access import Access
 from forwarder.web.reach import Reach
 from tests.admin.memory import NOW, FakeDaemon, FakeReloads, MemoryQueue, serving
@@ -86,7 +87,8 @@ def test_every_route_is_described() -> None:
     """The description has each route of the application, and no other."""
     queue = MemoryQueue()
     access = Access(Address(path="/none"), Reach.FILE, token=None, allow_uids=frozenset())
-    routes = AdminApi(queue, FakeDaemon(queue), FakeReloads(), queue.readmitted).application(access).router.routes()
+    api = AdminApi(queue, FakeDaemon(queue), FakeReloads(), queue.readmitted, observer=Logs())
+    routes = api.application(access).router.routes()
     found: set[tuple[str, str]] = set()
     for route in routes:
         path = route.resource.canonical if route.resource is not None else ""

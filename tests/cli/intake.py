@@ -19,6 +19,7 @@ from forwarder.ingest.http import HttpIntake
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.stream import StreamIntake
 from forwarder.model import Address, DeadSegment, Segment
+from forwarder.observe.logs import Logs
 from forwarder.web.access import Access
 from forwarder.web.listening import listen
 from tests.admin.memory import Kept, MemoryQueue
@@ -65,7 +66,7 @@ def receiving(tmp_path: Path, *, token: str | None = None, tcp: bool = False) ->
 
     async def run() -> None:
         loops.append(asyncio.get_running_loop())
-        intake = Intake(queue, Envelope(routes={"main": {}}, max_event_bytes=1000))
+        intake = Intake(queue, Envelope(routes={"main": {}}, max_event_bytes=1000), Logs())
         local = Address(host="127.0.0.1", port=0)
         http = listen(local if tcp else Address(path=str(tmp_path / "http.sock")))
         stream = listen(local if tcp else Address(path=str(tmp_path / "stream.sock")))

@@ -12,6 +12,7 @@ from forwarder.daemon import cleaning
 from forwarder.daemon.cleaning import Cleaning
 from forwarder.errors import StorageError
 from forwarder.model import Burial, DeadFilter
+from forwarder.observe.logs import Logs
 from forwarder.queue.sqlite.queue import SqliteQueue
 from tests.queue.building import LIMITS, account, segment
 from tests.queue.sqlite.files import opened
@@ -35,7 +36,7 @@ async def test_what_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     queue = await with_letters(tmp_path / "queue.db", [10.0, 500.0, 995.0], monkeypatch)
     ages: list[float | None] = [600.0]
     with structlog.testing.capture_logs() as lines:
-        task = asyncio.create_task(Cleaning(queue, lambda: ages[-1]).run())
+        task = asyncio.create_task(Cleaning(queue, lambda: ages[-1], Logs()).run())
         monkeypatch.setattr(cleaning, "_MOST_SECONDS", 0.01)
         await until(queue, dead=2)
         ages.append(None)
@@ -67,9 +68,9 @@ async def test_a_storage_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(queue, "purge_dead", fails)
     with structlog.testing.capture_logs() as lines:
-        await Cleaning(queue, lambda: 1.0).drop(1000.0)
+        await Cleaning(queue, lambda: 1.0, Logs()).drop(1000.0)
     assert [line["event"] for line in lines] == ["dead_letters.not_dropped"]
     monkeypatch.setattr(queue, "purge_dead", purge_dead)
-    await Cleaning(queue, lambda: 1.0).drop(1000.0)
+    await Cleaning(queue, lambda: 1.0, Logs()).drop(1000.0)
     assert (await account(queue)).dead == 0
     await queue.close()

@@ -23,6 +23,7 @@ from forwarder.destination.base import Answer
 from forwarder.destination.http_put.put import payload
 from forwarder.destination.http_put.responses import outcome_of
 from forwarder.model import Batch, DeadFilter, DeadLetter, Segment
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import views
 from tests.delivery.simulation import Clock, Storage, open_queue
@@ -245,7 +246,7 @@ class World:
         self.started.append(self.clock.now)
         await self.queue.__aenter__()
         await self.queue.configure(dict.fromkeys(self.configs, Share()))
-        self.outlets = Outlets(self.queue)
+        self.outlets = Outlets(self.queue, Logs())
         await self._apply()
 
     async def _apply(self) -> None:

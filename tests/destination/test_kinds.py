@@ -14,6 +14,7 @@ from forwarder.daemon.destinations import Outlets
 from forwarder.destination.base import Answer
 from forwarder.destination.kinds import KINDS, Kind
 from forwarder.model import Batch, Outcome, Segment
+from forwarder.observe.logs import Logs
 from forwarder.queue.memory import MemoryQueue
 from tests.delivery.conftest import PATIENCE, until
 
@@ -69,7 +70,7 @@ async def test_a_kind_of_its_own_is_delivered_to(tmp_path: Path) -> None:
     assert parts.files == ((tmp_path / "events", None),)
     async with MemoryQueue(1 << 20) as queue:
         await queue.configure(parts.shares)
-        outlets = Outlets(queue)
+        outlets = Outlets(queue, Logs())
         await outlets.apply(parts.outlets)
         await queue.append([Segment("main", 2, b'{"n":0}\n{"n":1}\n')])
 

@@ -737,8 +737,8 @@ class TestUnavailable:
         """Requests that are large together wait for each other, but not for ever."""
         body = lines(0, 1500)
         most = len(body) * 2 // 3
-        for name, value in (("room._MAX_BYTES", most), ("room.LARGE_BYTES", 1000), ("room._WAIT_SECONDS", 0.05)):
-            monkeypatch.setattr(f"forwarder.ingest.{name}", value)
+        for name, value in (("_MAX_BYTES", most), ("LARGE_BYTES", 1000), ("_WAIT_SECONDS", 0.05)):
+            monkeypatch.setattr(f"forwarder.ingest.admission.{name}", value)
         assert await post(served, body, NDJSON) == (202, {"accepted": 1500})
         _reader, writer = await connect(served.address["http"])
         writer.write(raw(body[:90_000], f"Content-Length: {len(body)}", kind=NDJSON["Content-Type"]))

@@ -12,6 +12,7 @@ from forwarder.ingest import readmission
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.readmission import readmit
 from forwarder.model import DeadFilter
+from forwarder.observe.logs import Logs
 from forwarder.queue.sqlite.queue import SqliteQueue
 from tests.ingest.serving import event, line
 from tests.ingest.serving import sqlite as open_queue
@@ -21,11 +22,11 @@ ALL = DeadFilter()
 
 def intake_of(queue: SqliteQueue, kind: str = "t", limit: int = 10_000) -> Intake:
     rules = Envelope(routes={"main": {"eventType": [kind]}}, max_event_bytes=limit)
-    return Intake(queue, rules, keeps_invalid=True)
+    return Intake(queue, rules, Logs(), keeps_invalid=True)
 
 
 async def hand_in(intake: Intake, *lines: bytes) -> None:
-    await intake.accept(*intake.envelope.examine_lines(b"\n".join(lines)))
+    await intake.accept("http", *intake.envelope.examine_lines(b"\n".join(lines)))
 
 
 async def dead(queue: SqliteQueue) -> list[tuple[bytes, str]]:

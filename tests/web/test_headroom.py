@@ -11,6 +11,7 @@ import structlog.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forwarder.observe.logs import Logs
 from forwarder.web import headroom
 from forwarder.web.headroom import Headroom, kept_back
 
@@ -51,7 +52,7 @@ async def test_a_connection_with_a_high_number_is_closed(monkeypatch: pytest.Mon
     one, other = socket.socketpair()
     with one, other, structlog.testing.capture_logs() as logs:
         low, high = sorted((one, other), key=socket.socket.fileno)
-        room = Headroom("stream", high.fileno())
+        room = Headroom("stream", Logs(), high.fileno())
         transports = [Transport(sock) for sock in (low, high, high, high)]
         assert [room.admits(transport) for transport in transports] == [True, False, False, False]
         assert [transport.aborted for transport in transports] == [False, True, True, True]
@@ -67,4 +68,4 @@ async def test_without_a_limit_all_come_in() -> None:
     """A server that has no limit asks for none."""
     one, other = socket.socketpair()
     with one, other:
-        assert Headroom("http").admits(cast("asyncio.BaseTransport", Transport(one)))
+        assert Headroom("http", Logs()).admits(cast("asyncio.BaseTransport", Transport(one)))

@@ -1,0 +1,118 @@
+"""What happened, as data: tuples with names, in plain units.
+
+Facts about events come once a request, a commit or a batch, never once an event; they are named tuples because
+those cost the least to make. No fact holds an event's content, a token or a JWS. What a fact is called in the
+log, and how bad it is, is the business of whoever observes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from forwarder.model import Burial, Outcome, State
+
+Way = Literal["http", "stream"]
+"""Where events come in."""
+
+
+class Accepted(NamedTuple):
+    """Events that came together are durable: those of one request, of requests that came at once, or of a stream."""
+
+    way: Way
+    events: int
+    invalid: int
+    """What broke the rules and was kept as dead letters; it is not among the `events`."""
+    bytes: int
+    """Of the events, as they were stored for one destination."""
+    seconds: float
+    """From the end of the checks until all of it was durable."""
+
+
+class Refused(NamedTuple):
+    """Nothing of these was stored, and the client was told why."""
+
+    way: Way
+    problem: str
+    """The last part of the problem type, such as `queue-full` (see `forwarder.errors`)."""
+    number: int
+    """Requests over HTTP, lines over the stream."""
+
+
+class Committed(NamedTuple):
+    """One transaction of the queue is durable."""
+
+    events: int
+    """How many events it accepted."""
+    bytes: int
+    """Of these events; 0 for a transaction that only settled others."""
+    seconds: float
+    """From its begin until it was synced to disk."""
+
+
+class Attempted(NamedTuple):
+    """A destination was sent a batch, and it answered or failed to."""
+
+    destination: str
+    outcome: Outcome
+    events: int
+    bytes: int
+    """Of the events, before they were signed."""
+    seconds: float
+    """From the first byte that was sent, or the attempt to connect, until the answer."""
+    status: int | None
+    """The HTTP status; None where no answer came."""
+
+
+class Settled(NamedTuple):
+    """Events have left the queue for good: delivered, or dead for the reason in `burial`."""
+
+    destination: str
+    events: int
+    burial: Burial | None = None
+    waited: bool = False
+    """Whether they died of old age while they waited, in no batch."""
+
+
+class StateChanged(NamedTuple):
+    """A destination begins to wait, waits again, or takes events again."""
+
+    destination: str
+    state: State
+    """BACKING_OFF or HOLDING where it waits from now on, DELIVERING where it works again."""
+    events: int | None = None
+    """Of the batch that was not taken; None where everything that waits is refused."""
+    status: int | None = None
+    detail: str = ""
+    """What the destination said, or what went wrong on the way to it."""
+    retry_in: float = 0.0
+    """Seconds until the next attempt."""
+
+
+class Acted(NamedTuple):
+    """Somebody steered the daemon, or changed what is stored."""
+
+    act: str
+    """A verb, such as `pause`."""
+    who: Mapping[str, Any]
+    """`uid` and `pid` of the peer of a unix socket, or the address of a TCP `peer`."""
+    what: Mapping[str, Any]
+    """What it was done to: a destination, a filter."""
+    result: Mapping[str, Any]
+    """What came of it, such as how many events were dropped."""
+    failure: str | None = None
+    """Why the act failed; a part of it may be done."""
+
+
+class Notice(NamedTuple):
+    """Something that an operator may want to know, and no other fact says."""
+
+    key: str
+    """One of the keys of `forwarder.observe.catalogue`, such as `queue.storage_failing`."""
+    details: Mapping[str, Any]
+    """What there is to know; a `hint` among it stands in place of that of the catalogue."""
+    error: BaseException | None = None
+    """A bug that came to light: its traceback tells where."""
+
+
+Fact = Accepted | Refused | Committed | Attempted | Settled | StateChanged | Acted | Notice

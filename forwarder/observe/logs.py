@@ -1,0 +1,71 @@
+"""The log: an observer that writes a line for each fact that has one in the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from forwarder.model import Outcome, State
+from forwarder.observe.catalogue import LINES
+from forwarder.observe.facts import Accepted, Acted, Attempted, Committed, Fact, Notice, Refused, Settled, StateChanged
+
+
+class Logs:
+    """Writes facts as lines of the log."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("forwarder")
+
+    def saw(self, fact: Fact) -> None:
+        """Log a fact, if it has a line."""
+        found = line_of(fact)
+        if found is not None:
+            key, details = found
+            line = LINES[key]
+            hint = {"hint": line.hint} if line.hint and "hint" not in details else {}
+            error = {"exc_info": fact.error} if isinstance(fact, Notice) and fact.error else {}
+            getattr(self._log, line.level)(key, **details, **hint, **error)
+
+
+def line_of(fact: Fact) -> tuple[str, dict[str, Any]] | None:
+    """Return the key and the fields of a fact's line; None for what is counted only."""
+    match fact:
+        case Accepted() | Refused() | Committed():
+            return None
+        case Notice(key, details):
+            return key, {**details}
+        case Attempted(outcome=Outcome.DELIVERED):
+            return "batch.delivered", {"destination": fact.destination, "events": fact.events, "bytes": fact.bytes}
+        case Settled() if fact.burial is not None:
+            return _died(fact)
+        case StateChanged():
+            return _changed(fact)
+        case Acted(act, who, what, result, None):
+            return "admin.act", {"act": act, **who, **what, **result}
+        case Acted(act, who, what, result, failure):
+            return "admin.act_failed", {"act": act, **who, **what, **result, "reason": failure}
+    return None
+
+
+def _died(fact: Settled) -> tuple[str, dict[str, Any]]:
+    found = {"destination": fact.destination, "events": fact.events}
+    if fact.waited or fact.burial is None:
+        return "events.expired", found
+    why = {"reason": fact.burial.reason, "status": fact.burial.status, "detail": fact.burial.detail}
+    return "event.dead", found | why
+
+
+def _changed(fact: StateChanged) -> tuple[str, dict[str, Any]]:
+    if fact.state is State.DELIVERING:
+        return "destination.recovered", {"destination": fact.destination}
+    key = "batch.held" if fact.state is State.HOLDING else "batch.deferred"
+    found = {"status": fact.status, "detail": fact.detail, "retry_in": round(fact.retry_in, 3)}
+    if fact.events is not None:
+        return key, {"destination": fact.destination, "events": fact.events, **found}
+    return key, {
+        "destination": fact.destination,
+        **found,
+        "reason": "everything that waits is refused, and nothing is given up",
+        "hint": "mend the destination, then: forwarder queue resume",
+    }

@@ -204,7 +204,7 @@ class Reply:
         self._end_if_enough()
 
     def _end_if_enough(self) -> None:
-        """End early if the connection is of no further use: a 2xx says all by its status, of others the start is enough."""
+        """End early if the connection is of no further use: a 2xx says all by its status, others by their start."""
         if self._read > _READ_BYTES:
             self.may_keep = False
         if not self.may_keep and self.status is not None:

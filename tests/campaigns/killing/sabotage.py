@@ -85,19 +85,16 @@ def late_settle() -> None:
 
 def bury_neighbours() -> None:
     """Give up a whole batch for one bad event."""
+    send = Delivery.send
 
-    async def at_once(delivery: Any, batch: Any, result: Any) -> bool:
-        await delivery._sending.bury(delivery._queue, batch, Burial("rejected", result.answer.status))
-        delivery._batch = None
-        return False
+    async def or_bury(delivery: Delivery) -> bool:
+        is_taken, batch = await send(delivery), delivery.batch
+        if not is_taken and batch is not None and delivery._link.triage.is_needed:
+            delivery.batch = None
+            await delivery._sending.bury(delivery._queue, batch, Burial("rejected"))
+        return is_taken
 
-    act = Delivery._act
-
-    async def refused_or_not(delivery: Any, batch: Any, result: Any) -> bool:
-        is_refused = result.outcome is Outcome.REJECTED
-        return await (at_once if is_refused else act)(delivery, batch, result)
-
-    _put(Delivery, "_act", refused_or_not)
+    _put(Delivery, "send", or_bury)
 
 
 def new_ids() -> None:

@@ -9,12 +9,13 @@ import aiohttp
 import pytest
 
 from forwarder.model import Address
-from tests.admin.memory import FakeDaemon, MemoryQueue, Served, serving
+from tests.admin.serving import FakeDaemon, Served, serving
+from tests.queue.watched import WatchedQueue
 
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
-    queue = MemoryQueue()
+    queue = WatchedQueue()
     daemon = FakeDaemon(queue, "main", "audit")
     async with serving(queue, daemon, Address(path=str(tmp_path / "admin.sock")), None) as served:
         yield served

@@ -12,7 +12,8 @@ import structlog.testing
 from forwarder.admin.acts import filter_of, peer_of
 from forwarder.errors import StorageError
 from forwarder.model import Address, DeadFilter, EventFilter
-from tests.admin.memory import FakeDaemon, Kept, MemoryQueue, Served, serving
+from tests.admin.serving import FakeDaemon, Served, serving
+from tests.queue.watched import WatchedQueue
 
 ME = {"uid": os.getuid(), "pid": os.getpid()}
 OLD = {"older_than": 60}
@@ -46,7 +47,7 @@ async def test_each_act(
     client: aiohttp.ClientSession, served: Served, method: str, path: str, body: Any, told: dict[str, Any]
 ) -> None:
     """Every act is one line, with the user id and the process that asked for it and the filter that was used."""
-    served.queue.kept["main"] = Kept([b"{}"])
+    served.queue.hold("main", [b"{}"])
     served.queue.bury()
     with structlog.testing.capture_logs() as logs:
         async with client.request(method, path, json=body) as response:
@@ -82,7 +83,7 @@ async def test_an_act_that_fails(
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_over_tcp(host: str) -> None:
     """Over TCP the address of the peer is told."""
-    daemon = FakeDaemon(queue := MemoryQueue(), "main")
+    daemon = FakeDaemon(queue := WatchedQueue(), "main")
     shown = f"[{host}]" if ":" in host else host
     async with (
         serving(queue, daemon, Address(host=host, port=0), "s3cret") as served,

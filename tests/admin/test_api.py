@@ -18,7 +18,8 @@ from forwarder.model import Address, Segment, State
 from forwarder.observe.logs import Logs
 from forwarder.web.access import Access
 from forwarder.web.reach import Reach
-from tests.admin.memory import FakeDaemon, FakeReloads, Kept, MemoryQueue, Served, serving
+from tests.admin.serving import FakeDaemon, FakeReloads, Served, serving
+from tests.queue.watched import WatchedQueue
 
 
 async def queued(served: Served, name: str, *events: bytes) -> None:
@@ -261,7 +262,7 @@ async def test_browsers_are_kept_out(client: aiohttp.ClientSession, served: Serv
 
 async def test_rebound_names_are_kept_out() -> None:
     """On a TCP port of this machine, a Host that is another name is refused (DNS rebinding)."""
-    daemon = FakeDaemon(queue := MemoryQueue(), "main")
+    daemon = FakeDaemon(queue := WatchedQueue(), "main")
     async with serving(queue, daemon, Address(host="127.0.0.1", port=0), None) as served:
         url = f"http://127.0.0.1:{served.address.port}/v1/status"
         async with aiohttp.ClientSession() as session:
@@ -273,7 +274,7 @@ async def test_rebound_names_are_kept_out() -> None:
 
 async def test_token(tmp_path: Path) -> None:
     """With a token, everything but the probes wants it, and says so to those who come without."""
-    daemon = FakeDaemon(queue := MemoryQueue(), "main")
+    daemon = FakeDaemon(queue := WatchedQueue(), "main")
     async with serving(queue, daemon, Address(path=str(tmp_path / "a.sock")), "s3cret") as served:
         connector = aiohttp.UnixConnector(served.address.path or "")
         async with aiohttp.ClientSession("http://localhost", connector=connector) as session:
@@ -304,8 +305,8 @@ CONTENTS = [("GET", "/v1/destinations/main/queue"), ("GET", "/v1/dead")]
 
 async def test_over_tcp_it_only_looks() -> None:
     """Over TCP without a token nothing changes and no event is seen, also on loopback; the next step is told."""
-    daemon = FakeDaemon(queue := MemoryQueue(), "main")
-    queue.kept["main"] = Kept([b"{}"])
+    daemon = FakeDaemon(queue := WatchedQueue(), "main")
+    queue.hold("main", [b"{}"])
     queue.bury()
     async with (
         serving(queue, daemon, Address(host="127.0.0.1", port=0), None) as served,
@@ -326,13 +327,13 @@ async def test_over_tcp_it_only_looks() -> None:
             assert response.status == 404
         async with session.put("/v1/status") as response:
             assert response.status == 405
-    assert (daemon.told, len(queue.dead), queue.kept["main"].events) == ([], 1, [b"{}"])
+    assert (daemon.told, len(queue.dead), queue.queued("main")) == ([], 1, [b"{}"])
     assert served.reloads.asked == 0
 
 
 async def test_every_route_that_is_not_a_look_is_an_act() -> None:
     """A route is open to everybody because it is named as one, not because nobody thought of it."""
-    queue = MemoryQueue()
+    queue = WatchedQueue()
     access = Access(Address(path="/none"), Reach.FILE, token=None, allow_uids=frozenset())
     api = AdminApi(queue, FakeDaemon(queue), FakeReloads(), queue.readmitted, observer=Logs())
     routes = api.application(access).router.routes()
@@ -346,7 +347,7 @@ async def test_every_route_that_is_not_a_look_is_an_act() -> None:
 
 async def test_with_a_token_tcp_acts() -> None:
     """Over TCP a token makes an act possible."""
-    daemon = FakeDaemon(queue := MemoryQueue(), "main")
+    daemon = FakeDaemon(queue := WatchedQueue(), "main")
     async with (
         serving(queue, daemon, Address(host="127.0.0.1", port=0), "s3cret") as served,
         aiohttp.ClientSession(f"http://127.0.0.1:{served.address.port}") as session,

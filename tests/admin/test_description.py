@@ -32,8 +32,9 @@ from forwarder.model import Address, LastError, Segment, State
 from forwarder.observe.logs import Logs
 from forwarder.web.access import Access
 from forwarder.web.reach import Reach
-from tests.admin.memory import NOW, FakeDaemon, FakeReloads, MemoryQueue, serving
+from tests.admin.serving import FakeDaemon, FakeReloads, serving
 from tests.openapi import PLAIN_PROBLEMS, Body, Described, Place, problem_names, read
+from tests.queue.watched import NOW, WatchedQueue
 
 ADMIN = Described("forwarder.admin")
 TOKEN = {"Authorization": "Bearer s3cret"}
@@ -85,7 +86,7 @@ def test_it_is_openapi() -> None:
 
 def test_every_route_is_described() -> None:
     """The description has each route of the application, and no other."""
-    queue = MemoryQueue()
+    queue = WatchedQueue()
     access = Access(Address(path="/none"), Reach.FILE, token=None, allow_uids=frozenset())
     api = AdminApi(queue, FakeDaemon(queue), FakeReloads(), queue.readmitted, observer=Logs())
     routes = api.application(access).router.routes()
@@ -119,7 +120,7 @@ async def test_an_answer(place: Place, tmp_path: Path) -> None:
     """Each answer that is described can be had, with the headers and the body that are described."""
     method, path, status = place
     arguments = dict(PROVOKED[place])
-    queue = MemoryQueue()
+    queue = WatchedQueue()
     daemon = FakeDaemon(queue, "main")
     await queue.append([Segment(name, 1, b"{}\n") for name in ("main", "old")])
     queue.bury()
@@ -151,7 +152,7 @@ async def test_an_answer(place: Place, tmp_path: Path) -> None:
 @pytest.mark.parametrize("event", [b'{"n":1.0}', b"\xff"])
 async def test_dead_letters_are_as_described(event: bytes) -> None:
     """Each line of the dead letters is as the schema says, also that of a damaged event."""
-    queue = MemoryQueue()
+    queue = WatchedQueue()
     queue.bury(event=event)
     ADMIN.check_named("DeadLetter", json.loads(encode_letter(queue.dead[0])))
 
@@ -185,7 +186,7 @@ def test_all_states_are_described() -> None:
 @pytest.mark.parametrize("token", [None, "s3cret"])
 async def test_a_token_is_described_where_it_is_wanted(tmp_path: Path, token: str | None) -> None:
     """The description that is served speaks of a token only where one is configured."""
-    queue = MemoryQueue()
+    queue = WatchedQueue()
     async with serving(queue, FakeDaemon(queue), Address(path=str(tmp_path / "a.sock")), token) as served:
         connector = aiohttp.UnixConnector(served.address.path or "")
         async with (

@@ -10,7 +10,7 @@ import pytest
 
 from forwarder.errors import StorageError
 from forwarder.model import Segment
-from tests.admin.memory import Served
+from tests.admin.serving import Served
 
 EVENT = b'{"pad":"' + b"x" * 1000 + b'"}'
 

@@ -22,10 +22,10 @@ from forwarder.model import Address, DeadSegment, Segment
 from forwarder.observe.logs import Logs
 from forwarder.web.access import Access
 from forwarder.web.listening import listen
-from tests.admin.memory import Kept, MemoryQueue
+from tests.queue.watched import WatchedQueue
 
 
-class FillingQueue(MemoryQueue):
+class FillingQueue(WatchedQueue):
     """A queue that refuses events as often as it is told to."""
 
     def __init__(self) -> None:
@@ -37,14 +37,10 @@ class FillingQueue(MemoryQueue):
         if self.refusals:
             raise self.refusals.pop()
         self.appends.append(sum(segment.events for segment in segments))
-        await super().append(segments)
+        await super().append(segments, dead)
 
     async def wait_space(self, timeout: float) -> None:
         await asyncio.sleep(0.01)
-
-    @property
-    def events(self) -> list[bytes]:
-        return self.kept.get("main", Kept()).events
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.cli.client import why_it_waits
-from tests.admin.memory import served_in_thread
+from tests.admin.serving import served_in_thread
 from tests.cli.console import run
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.admin.memory import NOW, Served, served_in_thread
+from tests.admin.serving import Served, served_in_thread
 from tests.cli.console import Ended, run, run_on_terminal
+from tests.queue.watched import NOW
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_nothing_matched(served: Served) -> None:
         ended = dead(served, *command, "--reason", "damaged", "--destination", "main", "--older-than", "1h")
         words = "nothing matched the dead letters of main with reason damaged older than 3600s\n"
         assert ended == Ended(0, words, "")
-    served.queue.dead.clear()
+    served.queue.accounts.clear()
     assert dead(served, "list").err == "there are no dead letters\n"
     assert dead(served, "export").err == "there are no dead letters\n"
 
@@ -163,7 +164,7 @@ def test_replay(served: Served) -> None:
     """A replay puts back what the filters name, or everything with --all."""
     assert dead(served, "replay", "--id", "2") == Ended(0, "1 dead letter put back into the queue\n", "")
     assert dead(served, "replay", "--all") == Ended(0, "1 dead letter put back into the queue\n", "")
-    assert served.queue.kept["main"].events == [b'{"n":1.0}']
+    assert served.queue.queued("main") == [b'{"n":1.0}']
 
 
 @pytest.mark.parametrize("command", [["replay"], ["purge"], ["purge", "--yes"]])

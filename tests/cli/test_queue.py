@@ -10,7 +10,7 @@ import pytest
 from forwarder.admin.steering import DestinationStatus
 from forwarder.errors import StorageError
 from forwarder.model import State
-from tests.admin.memory import Kept, Served, served_in_thread
+from tests.admin.serving import Served, served_in_thread
 from tests.cli.console import Ended, run, run_on_terminal
 
 EVENTS = [b'{"n":1.0}', b'{"n":"\xc2\x9b2J"}', b'{"n":3}']
@@ -19,7 +19,7 @@ EVENTS = [b'{"n":1.0}', b'{"n":"\xc2\x9b2J"}', b'{"n":3}']
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     with served_in_thread(tmp_path, "main") as served:
-        served.queue.kept["main"] = Kept(list(EVENTS))
+        served.queue.hold("main", EVENTS)
         yield served
 
 
@@ -40,7 +40,7 @@ def test_peek_on_a_terminal(served: Served) -> None:
 
 def test_peek_at_nothing(served: Served) -> None:
     """An empty queue is said to be empty."""
-    served.queue.kept.clear()
+    served.queue.accounts.clear()
     assert queue(served, "peek") == Ended(0, "", "main: nothing is queued\n")
 
 
@@ -52,12 +52,12 @@ def test_export(served: Served, tmp_path: Path) -> None:
     file = tmp_path / "events.ndjson"
     assert queue(served, "export", "-o", str(file)) == Ended(0, "", "main: 3 events exported\n")
     assert file.read_bytes() == whole
-    assert len(served.queue.kept["main"].events) == 3
+    assert len(served.queue.queued("main")) == 3
 
 
 def test_export_that_breaks_off(served: Served, tmp_path: Path) -> None:
     """Half an export leaves the file as it was and nothing beside it."""
-    served.queue.kept["main"] = Kept([b'"' + b"x" * 1000 + b'"'] * 500)
+    served.queue.hold("main", [b'"' + b"x" * 1000 + b'"'] * 500)
     served.queue.fails_after, served.queue.error = 400, StorageError("disk I/O error")
     (tmp_path / "out").mkdir()
     file = tmp_path / "out" / "events.ndjson"
@@ -90,7 +90,7 @@ def test_several_destinations(served: Served) -> None:
 def test_no_destination(served: Served) -> None:
     """Without any destination that is said."""
     served.daemon.states.clear()
-    served.queue.kept.clear()
+    served.queue.accounts.clear()
     ended = queue(served, "pause")
     assert (ended.code, "there is no destination" in ended.err) == (2, True)
 
@@ -104,7 +104,7 @@ def test_unknown_destination(served: Served) -> None:
 
 def test_removed_destination(served: Served) -> None:
     """A removed destination stands in the way of none but those commands that it could be meant by."""
-    served.queue.kept["old"] = Kept([b"{}"])
+    served.queue.hold("old", [b"{}"])
     assert queue(served, "pause").code == 0
     assert queue(served, "export").code == 2
     assert queue(served, "export", "-d", "old").out == "{}\n"
@@ -117,7 +117,7 @@ def test_removed_destination(served: Served) -> None:
 def test_purge(served: Served) -> None:
     """With --yes everything that is queued is dropped, and its number said."""
     assert queue(served, "purge", "--yes", "-d", "main") == Ended(0, "main: 3 events dropped\n", "")
-    assert served.queue.kept["main"].dropped == 3
+    assert served.queue.accounts["main"].dropped == 3
 
 
 @pytest.mark.parametrize("words", [[], ["--all", "-d", "main"]])
@@ -126,17 +126,17 @@ def test_purge_says_of_which(served: Served, words: list[str]) -> None:
     ended = queue(served, "purge", "--yes", *words)
     assert ended.code == 2
     assert "say which: --destination NAME, or --all" in ended.err
-    assert len(served.queue.kept["main"].events) == 3
+    assert len(served.queue.queued("main")) == 3
 
 
 def test_purge_all(served: Served) -> None:
     """With --all every destination is emptied, those that are no longer configured, too."""
-    served.queue.kept["old"] = Kept([b"{}"])
+    served.queue.hold("old", [b"{}"])
     ended = run_on_terminal("queue", "purge", "--all", "--admin", str(served.address), typed=b"y\n")
     assert "Drop the 4 events queued for all destinations, for good? [y/N]" in ended.out
     assert "main: 3 events dropped" in ended.out
     assert "old: 1 event dropped" in ended.out
-    assert [len(kept.events) for kept in served.queue.kept.values()] == [0, 0]
+    assert [served.queue.queued(name) for name in ("main", "old")] == [[], []]
 
 
 def test_purge_without_terminal(served: Served) -> None:
@@ -144,7 +144,7 @@ def test_purge_without_terminal(served: Served) -> None:
     ended = queue(served, "purge", "-d", "main")
     assert ended.code == 2
     assert "give --yes" in ended.err
-    assert len(served.queue.kept["main"].events) == 3
+    assert len(served.queue.queued("main")) == 3
 
 
 @pytest.mark.parametrize(("typed", "code", "left"), [(b"y\n", 0, 0), (b"n\n", 1, 3), (b"\n", 1, 3)])
@@ -153,7 +153,7 @@ def test_purge_asks(served: Served, typed: bytes, code: int, left: int) -> None:
     ended = run_on_terminal("queue", "purge", "-d", "main", "--admin", str(served.address), typed=typed)
     assert "Drop the 3 events queued for main, for good? [y/N]" in ended.out
     assert ended.code == code
-    assert len(served.queue.kept["main"].events) == left
+    assert len(served.queue.queued("main")) == left
     assert ("nothing was dropped" in ended.out) == (code == 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from forwarder.admin.steering import Refusal
-from tests.admin.memory import served_in_thread
+from tests.admin.serving import served_in_thread
 from tests.cli.console import run
 
 

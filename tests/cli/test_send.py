@@ -29,7 +29,7 @@ def ndjson(*events: object) -> bytes:
 
 
 def numbers(received: Receiving) -> list[int]:
-    return [json.loads(line)["n"] for line in received.queue.events]
+    return [json.loads(line)["n"] for line in received.queue.queued()]
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_from_a_pipe_that_stays_open(intake: Receiving, to: str) -> None:
             for number in range(3):
                 pipe.write(ndjson(event(number)))
                 deadline = time.monotonic() + 5
-                while len(intake.queue.events) <= number:
+                while len(intake.queue.queued()) <= number:
                     assert time.monotonic() < deadline
                     time.sleep(0.01)
 

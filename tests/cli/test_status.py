@@ -11,8 +11,9 @@ import pytest
 
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import LastError, Segment, State
-from tests.admin.memory import NOW, Kept, Served, served_in_thread
+from tests.admin.serving import Served, served_in_thread
 from tests.cli.console import run, run_on_terminal
+from tests.queue.watched import NOW
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 def test_json_is_the_answer_as_it_is(served: Served) -> None:
     """`--json` prints the daemon's document, and exits with 0 while events can be accepted."""
-    served.queue.kept["main"] = Kept([b"{}"], delivered=4)
+    served.queue.hold("main", [b"{}"], delivered=4)
     ended = run("status", "--json", "--admin", str(served.address))
     document = json.loads(ended.out)
     assert (ended.code, ended.err) == (0, "")
@@ -32,7 +33,7 @@ def test_json_is_the_answer_as_it_is(served: Served) -> None:
 
 def test_table(served: Served) -> None:
     """The table has a line a destination: its account, what is next and what went wrong last."""
-    served.queue.kept["main"] = Kept([b"{}"] * 1204, delivered=4)
+    served.queue.hold("main", [b"{}"] * 1204, delivered=4)
     served.queue.bury(destination="audit")
     error = LastError(NOW, 503, "busy \x1b[2J" + "x" * 100)
     served.daemon.states["main"] = DestinationStatus(State.BACKING_OFF, 3, 65.0, NOW, error)

@@ -13,7 +13,7 @@ import pytest
 from forwarder.cli import whereabouts
 from forwarder.config import AdminConfig
 from forwarder.running import Note, Running
-from tests.admin.memory import Served, served_in_thread
+from tests.admin.serving import Served, served_in_thread
 from tests.cli.console import run
 from tests.cli.test_client import config, secret_file
 

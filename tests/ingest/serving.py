@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from forwarder.queue.base import Queue, Share
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.web.access import Access
 from forwarder.web.listening import Listener, listen
-from tests.admin.memory import MemoryQueue
+from tests.queue.watched import WatchedQueue
 
 MAX_EVENT = 10_000
 MAX_REQUEST = 2_000_000
@@ -52,25 +52,19 @@ def numbers(stored: Sequence[bytes]) -> list[int]:
     return [json.loads(found)["data"]["n"] for found in stored]
 
 
-class StubbornQueue(MemoryQueue):
+class StubbornQueue(WatchedQueue):
     """A queue in memory that refuses everything while `refusal` is set, and tells of each attempt."""
 
     def __init__(self, refusal: ForwarderError | Exception | None = None) -> None:
         super().__init__()
         self.refusal = refusal
         self.attempts = 0
-        self._space = asyncio.Event()
 
     async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
         self.attempts += 1
         if self.refusal is not None:
             raise self.refusal
-        await super().append(segments)
-
-    async def wait_space(self, timeout: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._space.wait()
+        await super().append(segments, dead)
 
     def tell(self) -> None:
         """Say that there is space, true or not."""

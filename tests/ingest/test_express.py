@@ -20,10 +20,10 @@ from forwarder.envelope import Checked, Envelope
 from forwarder.errors import DiskFullError, QueueFullError, ShuttingDownError, StorageError, TooLargeError
 from forwarder.ingest.express import Connection, read_head
 from forwarder.model import DeadSegment, Segment
-from tests.admin.memory import MemoryQueue
 from tests.fixtures import Logs
 from tests.ingest.serving import MAX_EVENT, Serving, StubbornQueue, connect, event, line, serving
 from tests.ingest.test_http import raw, statuses
+from tests.queue.watched import WatchedQueue
 
 REQUEST = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
 Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -371,7 +371,7 @@ class TestServed:
             assert (await ask(found[0], good))[0] == 202
 
 
-class Choosy(MemoryQueue):
+class Choosy(WatchedQueue):
     """A queue in memory that is full for more than one event."""
 
     def __init__(self, error: Exception) -> None:
@@ -387,10 +387,10 @@ class Choosy(MemoryQueue):
         if sum(segment.events for segment in segments) > 1:
             self.refused += 1
             raise self.fault
-        await super().append(segments)
+        await super().append(segments, dead)
 
 
-class Forgetful(MemoryQueue):
+class Forgetful(WatchedQueue):
     """A queue in memory that stores what it is given and then fails."""
 
     def __init__(self, error: Exception) -> None:
@@ -399,7 +399,7 @@ class Forgetful(MemoryQueue):
         self.failures = 0
 
     async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
-        await super().append(segments)
+        await super().append(segments, dead)
         self.failures += 1
         raise self.fault
 
@@ -493,7 +493,7 @@ class TestRefused:
             assert (await ask(found[0], raw(body(0))))[0] == 202
 
 
-class SlowQueue(MemoryQueue):
+class SlowQueue(WatchedQueue):
     """A queue in memory that takes its time."""
 
     def __init__(self) -> None:
@@ -502,7 +502,7 @@ class SlowQueue(MemoryQueue):
 
     async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
         await self.may_go.wait()
-        await super().append(segments)
+        await super().append(segments, dead)
 
 
 class TestStop:

@@ -19,7 +19,7 @@ async def test_accept() -> None:
     intake = Intake(queue, Envelope(routes={"main": {}, "audit": {}}), Logs())
     checked = intake.envelope.parse_lines(lines(0, 3))
     await intake.accept("stream", checked)
-    assert {name: len(kept.events) for name, kept in queue.kept.items()} == {"main": 3, "audit": 3}
+    assert {name: len(queue.queued(name)) for name in queue.accounts} == {"main": 3, "audit": 3}
     queue.refusal = QueueFullError("full")
     with pytest.raises(QueueFullError):
         await intake.accept("stream", checked)

@@ -1,0 +1,127 @@
+"""An admin API that listens, over a queue in memory and a daemon that can be told what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog.testing
+from aiohttp import web
+
+from forwarder.admin.api import AdminApi
+from forwarder.admin.steering import DestinationStatus, Refusal
+from forwarder.model import EVERY_EVENT, Address, EventFilter, State
+from forwarder.observe.logs import Logs
+from forwarder.web.access import Access
+from forwarder.web.reach import Reach
+from forwarder.web.server import Runner
+from tests.queue.watched import NOW, WatchedQueue
+
+
+class FakeDaemon:
+    """The steering of a daemon that remembers what it was told."""
+
+    def __init__(self, queue: WatchedQueue, *names: str) -> None:
+        self.queue = queue
+        self.states: dict[str, DestinationStatus] = {name: DestinationStatus(State.IDLE) for name in names}
+        self.reason: str | None = None
+        self.told: list[tuple[str, str]] = []
+
+    async def status(self) -> Mapping[str, DestinationStatus]:
+        return self.states
+
+    def ready(self) -> str | None:
+        return self.reason
+
+    async def flush(self, name: str) -> None:
+        self.told.append(("flush", name))
+
+    async def pause(self, name: str) -> None:
+        self.told.append(("pause", name))
+
+    async def resume(self, name: str) -> None:
+        self.told.append(("resume", name))
+
+    async def purge(self, name: str, wanted: EventFilter = EVERY_EVENT) -> int:
+        self.told.append(("purge", name))
+        return await self.queue.purge(name, wanted)
+
+
+class FakeReloads:
+    """The reloads of a daemon, which all end in the same way."""
+
+    def __init__(self, refused: Refusal | None = None) -> None:
+        self.refused = refused
+        self.error: Exception | None = None
+        self.asked = 0
+
+    async def reload(self) -> Refusal | None:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return self.refused
+
+
+@dataclass
+class Served:
+    """An admin API that listens."""
+
+    queue: WatchedQueue
+    daemon: FakeDaemon
+    address: Address
+    reloads: FakeReloads
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    queue: WatchedQueue, daemon: FakeDaemon, address: Address, token: str | None, reloads: FakeReloads | None = None
+) -> AsyncIterator[Served]:
+    """Serve the admin API at an address; a TCP port of 0 is replaced by the real one."""
+    reloads = reloads or FakeReloads()
+    api = AdminApi(queue, daemon, reloads, queue.readmitted, observer=Logs(), now=lambda: NOW)
+    reach = Reach.FILE if address.is_unix else Reach.MACHINE
+    runner = Runner(api.application(Access(address, reach, token=token, allow_uids=frozenset(), section="admin")))
+    await runner.setup()
+    if address.path is not None:
+        await web.UnixSite(runner, address.path).start()
+    else:
+        await web.TCPSite(runner, address.host, address.port).start()
+        address = replace(address, port=runner.addresses[0][1])
+    try:
+        yield Served(queue, daemon, address, reloads)
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.contextmanager
+def served_in_thread(tmp_path: Path, *names: str, token: str | None = None, tcp: bool = False) -> Iterator[Served]:
+    """Serve the admin API beside a synchronous test."""
+    queue = WatchedQueue()
+    daemon = FakeDaemon(queue, *names)
+    address = Address(host="127.0.0.1", port=0) if tcp else Address(path=str(tmp_path / "admin.sock"))
+    started: list[Served] = []
+    ready = threading.Event()
+    stop = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with serving(queue, daemon, address, token) as served:
+            started.append(served)
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    # The log of the daemon must not come between the lines of a command in the same process.
+    with structlog.testing.capture_logs():
+        thread.start()
+        try:
+            assert ready.wait(10)
+            yield started[0]
+        finally:
+            loops[0].call_soon_threadsafe(stop.set)
+            thread.join(10)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Authority
 from tests.cli.console import run
-from tests.delivery.certificates import Authority
 from tests.integration.process import Forwarder
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.delivery.conftest import raw_server
-from tests.delivery.servers import answering
+from tests.destination.http_put.servers import answering
 from tests.faults.clock import HOUR, Clocks
 from tests.faults.trial import Trial
 from tests.faults.wrapped import Wrapped

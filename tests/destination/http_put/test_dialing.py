@@ -6,14 +6,14 @@ import asyncio
 import errno
 import gc
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator
 
 import pytest
 
 from forwarder.destination.http_put.dialing import DialError, dial, in_turns
 from forwarder.destination.http_put.resolver import Address
 from tests.delivery.conftest import PATIENCE, raw_server
+from tests.destination.http_put.servers import silent
 
 
 def four(host: str, port: int) -> Address:
@@ -41,20 +41,6 @@ def closed() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
     return port
-
-
-@contextmanager
-def silent() -> Iterator[Address]:
-    """An address that answers nothing: connections to a full backlog hang."""
-    with socket.socket() as listener, ExitStack() as stack:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        address = listener.getsockname()
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(address)
-        yield Address(socket.AF_INET, address)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from forwarder.destination.http_put.put import HttpPut, payload
 from forwarder.model import Batch, Outcome, Slice
 from forwarder.signing import Signer, Verifier
 from tests.delivery.conftest import raw_server
-from tests.delivery.servers import answering, at
+from tests.destination.http_put.servers import answering, at
 
 events = st.lists(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=20), max_size=3), min_size=1)
 BATCH = Batch("main", (Slice(0, 2, 0.0),), b'{"n":0}\n{"n":1}\n')

@@ -11,18 +11,22 @@ from dataclasses import replace
 import pytest
 
 from forwarder.config import TlsConfig
-from forwarder.destination.http_put.checks import connect
 from forwarder.destination.http_put.resolver import Address as AnyAddress
-from forwarder.errors import UnreachableError
-from tests.delivery.certificates import Authority
-from tests.delivery.conftest import PATIENCE, Handler, destination, raw_server, read_request, until
-from tests.delivery.servers import OK, alerting_server, answer_to, answering, at, proxy, put_to, said, send, tls_server
-from tests.destination.http_put.test_dialing import silent
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("ca"), "our")
+from tests.certificates import Authority
+from tests.delivery.conftest import PATIENCE, Handler, destination, raw_server, read_request
+from tests.destination.http_put.servers import (
+    OK,
+    alerting_server,
+    answer_to,
+    answering,
+    at,
+    proxy,
+    put_to,
+    said,
+    send,
+    silent,
+    tls_server,
+)
 
 
 @pytest.fixture(scope="module")
@@ -274,54 +278,8 @@ class TestNames:
                 assert await client.send(b"a.b.c") == said(200, "")
 
 
-class TestProbe:
-    async def test_what_is_reached_is_told(self, authority: Authority) -> None:
-        """Connected as for an attempt, over TLS and through a proxy; nothing is sent."""
-        seen: list[bytes] = []
-
-        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            seen.append(await reader.read())
-
-        async with tls_server(authority, handle) as port, proxy([]) as between:
-            config = destination(f"https://localhost:{port}/put", tls=TlsConfig(ca_file=authority.file))
-            assert await connect("main", config) == f"localhost:{port} connects (TLSv1.3)"
-            config = replace(config, proxy=f"http://127.0.0.1:{between}")
-            words = f"localhost:{port} through the proxy 127.0.0.1:{between} connects (TLSv1.3)"
-            assert await connect("main", config) == words
-            await until(lambda: len(seen) == 2)
-        async with raw_server(handle) as port:
-            assert await connect("main", at(port)) == f"127.0.0.1:{port} connects"
-            await until(lambda: len(seen) == 3)
-        assert seen == [b"", b"", b""]
-
-    async def test_a_client_certificate_that_is_missing(self, authority: Authority) -> None:
-        """With TLS 1.3 the handshake ends well, and the refusal comes behind it."""
-        with alerting_server(authority, ssl.TLSVersion.TLSv1_3) as port:
-            config = destination(f"https://localhost:{port}/put", tls=TlsConfig(ca_file=authority.file))
-            with pytest.raises(UnreachableError, match="certificate required"):
-                await connect("main", config)
-
-    async def test_what_is_not_reached_is_told(self) -> None:
-        """What is wrong is said in the words of an attempt."""
-        async with raw_server(answering(forever=True)) as port:
-            config = destination(f"https://127.0.0.1:{port}/put", timeout=0.05)
-            with pytest.raises(UnreachableError, match=r"did not end the TLS handshake within 0\.05 s"):
-                await connect("main", config)
-        with pytest.raises(UnreachableError, match=r"nobody\.invalid cannot be resolved"):
-            await connect("main", destination("http://nobody.invalid/put"))
-        async with raw_server(speaking_first) as port:
-            with pytest.raises(UnreachableError, match="spoke before it was asked: 220 mail"):
-                await connect("main", at(port))
-
-
 async def forever(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Take all and answer nothing."""
-    await reader.read()
-
-
-async def speaking_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Greet, as servers of other protocols do."""
-    writer.write(b"220 mail.example ESMTP\r\n")
     await reader.read()
 
 

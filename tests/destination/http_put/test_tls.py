@@ -13,13 +13,8 @@ import pytest
 from forwarder.config import TlsConfig
 from forwarder.destination.http_put.tls import tls_context
 from forwarder.errors import ConfigError
-from tests.delivery.certificates import Authority
+from tests.certificates import Authority
 from tests.delivery.conftest import PATIENCE
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("ca"), "our")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])

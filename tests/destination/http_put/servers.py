@@ -7,17 +7,17 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any, cast
 
 from forwarder.config import DestinationConfig
 from forwarder.destination.base import Answer
 from forwarder.destination.http_put.put import HttpPut
-from forwarder.destination.http_put.resolver import Lookup, look_up
+from forwarder.destination.http_put.resolver import Address, Lookup, look_up
 from forwarder.destination.http_put.responses import outcome_of
 from forwarder.model import Outcome
 from forwarder.signing import Signer
-from tests.delivery.certificates import Authority
+from tests.certificates import Authority
 from tests.delivery.conftest import PATIENCE, Handler, destination, raw_server, read_request
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -158,3 +158,17 @@ async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
             writer.write(data)
             await writer.drain()
         writer.close()
+
+
+@contextmanager
+def silent() -> Iterator[Address]:
+    """An address that answers nothing: connections to a full backlog hang."""
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        yield Address(socket.AF_INET, address)

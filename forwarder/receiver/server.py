@@ -28,9 +28,9 @@ from forwarder.receiver import tokens
 from forwarder.receiver.account import Account, Keep, Record, Stats
 from forwarder.receiver.faults import Action, Fault, Faults
 from forwarder.receiver.feeds import DEFAULT_PAGE, Feeds, Window
-from forwarder.receiver.listening import leave, listen
 from forwarder.receiver.payload import Envelope, PayloadError, one_line, read, split
 from forwarder.signing import Verifier
+from forwarder.web.listening import BACKLOG, Listener, listen
 
 MAX_BYTES = 64 * 1024 * 1024
 # Enough to see what happened, little enough for a test of days.
@@ -88,7 +88,7 @@ class Receiver:
         self._stored = asyncio.Event()
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None
-        self._listening = False
+        self._listener: Listener | None = None
 
     # --- what it knows -------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ class Receiver:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen; port 0 becomes the port that was free. Raises NotReachableError or InputOutputError."""
+        """Listen; port 0 becomes the port that was free. Raises ListenError or InputOutputError."""
         if self._store_file is not None:
             self._stream = _open_store(self._store_file)
         self._stopping.clear()
@@ -152,8 +152,11 @@ class Receiver:
             self._application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.5
         )
         try:
-            self.address = await listen(self._runner, self.address)
-            self._listening = True
+            # Whoever reads back needs a token; to send, anybody may: the signature says who it was.
+            self._listener = listen(self.address, has_token=True)
+            self.address = self._listener.address
+            await self._runner.setup()
+            await web.SockSite(self._runner, self._listener.socket, backlog=BACKLOG).start()
         except BaseException:
             await self.stop()
             raise
@@ -164,9 +167,9 @@ class Receiver:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-        if self._listening:
-            leave(self.address)
-            self._listening = False
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         if self._stream is not None:
             self._stream.close()
             self._stream = None

@@ -104,7 +104,8 @@ def listen(
             return _listen_unix(address, Path(address.path), mode, gid)
         return _listen_tcp(address, has_token=has_token, section=section)
     except (OSError, UnicodeError) as error:
-        words = getattr(error, "strerror", None) or str(error)
+        in_use = getattr(error, "errno", None) == errno.EADDRINUSE
+        words = "another process listens there" if in_use else getattr(error, "strerror", None) or str(error)
         raise ListenError(f"cannot listen at {address}: {words}", hint=_hint(address, error)) from error
 
 
@@ -198,7 +199,8 @@ def _remove_stale(address: Address, path: Path) -> None:
             # Somebody is there, whose backlog is full, or who speaks another kind of socket.
             pass
     raise ListenError(
-        f"cannot listen at {address}: another process listens there", hint="stop it, or choose another address"
+        f"cannot listen at {address}: another process listens there",
+        hint=f"see who it is: ss -lxnp src {path}; stop it, or choose another address",
     )
 
 

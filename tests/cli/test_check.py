@@ -222,7 +222,7 @@ def test_addresses_that_are_taken(tmp_path: Path) -> None:
         code, found = lines(forwarder)
         assert code == 1
         http, stream = failed(found)
-        assert f"http address: cannot listen at tcp:127.0.0.1:{port}: Address already in use" in http
+        assert f"http address: cannot listen at tcp:127.0.0.1:{port}: another process listens there" in http
         assert f"stream address: cannot listen at unix:{tmp_path}/taken.sock: another process listens there" in stream
     code, found = lines(forwarder)
     assert code == 0

@@ -169,7 +169,7 @@ def test_an_address_in_use_is_told(key_file: Path) -> None:
         result = CliRunner().invoke(cli, ["receiver", "--listen", f"tcp:{address}", "--public-key", str(key_file)])
     assert result.exit_code == 69
     assert f"tcp:{address}: another process listens there" in result.stderr
-    assert "ss -tlnp" in result.stderr
+    assert "ss -ltnp" in result.stderr
 
 
 @pytest.mark.parametrize(

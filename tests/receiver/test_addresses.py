@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from forwarder.errors import NotReachableError
+from forwarder.errors import ListenError
 from forwarder.model import Address
 from forwarder.receiver import Receiver
 
@@ -31,9 +31,9 @@ async def test_a_port_in_use_is_refused_with_the_command_that_finds_its_user() -
     """The hint can be pasted."""
     async with receiver_at(Address(host="127.0.0.1", port=0)) as first:
         second = receiver_at(first.address)
-        with pytest.raises(NotReachableError, match=f"{first.address}: another process listens there") as caught:
+        with pytest.raises(ListenError, match=f"{first.address}: another process listens there") as caught:
             await second.start()
-        assert f"ss -tlnp 'sport = :{first.address.port}'" in caught.value.hint
+        assert f"ss -ltnp 'sport = :{first.address.port}'" in caught.value.hint
         assert caught.value.exit_code == 69
 
 
@@ -47,7 +47,7 @@ async def test_a_port_in_use_is_refused_with_the_command_that_finds_its_user() -
 )
 async def test_an_address_that_cannot_be_had_is_told_with_the_reason(address: Address, problem: str) -> None:
     """No error of the system gets through as a traceback."""
-    with pytest.raises(NotReachableError, match=problem):
+    with pytest.raises(ListenError, match=problem):
         await receiver_at(address).start()
 
 
@@ -62,9 +62,9 @@ async def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
             client.get(receiver.url.replace("/put", "/healthz")) as response,
         ):
             assert response.status == 200
-        with pytest.raises(NotReachableError, match="another process listens there") as caught:
+        with pytest.raises(ListenError, match="another process listens there") as caught:
             await receiver_at(receiver.address).start()
-        assert f"ss -xlnp src {path}" in caught.value.hint
+        assert f"ss -lxnp src {path}" in caught.value.hint
     assert not path.exists()
 
 
@@ -72,6 +72,6 @@ async def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     """A mistaken path must not cost a file."""
     path = tmp_path / "precious"
     path.write_text("kept")
-    with pytest.raises(NotReachableError, match="File exists"):
+    with pytest.raises(ListenError, match="there is a file of that name"):
         await receiver_at(Address(path=str(path))).start()
     assert path.read_text() == "kept"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from forwarder.admin.steering import DestinationStatus
 from forwarder.daemon.assembly import Outlet
-from forwarder.delivery.clock import Aging
+from forwarder.delivery.clock import Clock
 from forwarder.delivery.pump import Pump
 from forwarder.model import EVERY_EVENT, EventFilter, State
 from forwarder.observe.base import Observer
@@ -38,7 +38,7 @@ class Outlets:
     def __init__(self, queue: Queue, observer: Observer) -> None:
         self._queue = queue
         self._observer = observer
-        self._aging = Aging()
+        self._clock = Clock()
         self._running: dict[str, _Running] = {}
         # Those of pumps that were replaced or removed and finish what they are sending, too.
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,13 +63,13 @@ class Outlets:
             if before is not None and before.outlet.is_same(outlet):
                 # A reload is also how somebody says that an address has changed.
                 before.outlet.destination.renew()
-                if before.pump.link.gate.state is State.HOLDING:
+                if before.pump.health.gate.state is State.HOLDING:
                     before.pump.flush()
                 continue
             if before is not None:
                 before.pump.retire()
             parts = (name, outlet.config, self._queue, outlet.destination)
-            pump = Pump(*parts, aging=self._aging, paused=paused.get(name, False))
+            pump = Pump(*parts, clock=self._clock, paused=paused.get(name, False))
             task = asyncio.create_task(self._run(name, pump, outlet, self._latest.get(name)), name=f"pump-{name}")
             self._running[name] = _Running(outlet, pump)
             self._tasks.add(task)
@@ -152,13 +152,13 @@ class Outlets:
 
 
 def _status_of(pump: Pump) -> DestinationStatus:
-    link = pump.link
+    health = pump.health
     return DestinationStatus(
-        state=link.gate.state,
-        attempts=link.failures,
-        next_attempt_in_seconds=link.gate.next_attempt_in,
-        last_success=link.last_success,
-        last_error=link.last_error,
-        set_aside=len(link.suspects),
-        reason=link.reason,
+        state=health.gate.state,
+        attempts=health.failures,
+        next_attempt_in_seconds=health.gate.next_attempt_in,
+        last_success=health.last_success,
+        last_error=health.last_error,
+        set_aside=len(health.suspects),
+        reason=health.reason,
     )

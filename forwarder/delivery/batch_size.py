@@ -16,7 +16,7 @@ _PATIENCE = 8
 _MOST_PATIENCE = 4096
 
 
-class Capacity:
+class BatchSize:
     """The largest batch worth sending; `limits` never exceeds what is configured."""
 
     def __init__(self, configured: Limits) -> None:

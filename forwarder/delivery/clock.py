@@ -21,7 +21,7 @@ _SAME = 1.0
 _MOST = 1000
 
 
-class Aging:
+class Clock:
     """What is known of the wall clock; one for the whole process, since it outlives a reload."""
 
     def __init__(self) -> None:

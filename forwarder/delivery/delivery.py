@@ -27,8 +27,8 @@ class Delivery(Place):
         self._batch = batch
         self._queue = queue
         self._sending = sending
-        self._link = sending.link
-        self._pipeline = sending.link.gate.pipeline
+        self._health = sending.health
+        self._pipeline = sending.health.gate.pipeline
         self._body = b""
         self._failures = 0
         self._was_refused = False
@@ -40,7 +40,7 @@ class Delivery(Place):
     async def send(self) -> bool:
         """Send until the batch is taken; return False where it is to go back to the queue."""
         # The size last: others may have been answered during the wait.
-        while await self._link.gate.may_send() and not self._is_too_large:
+        while await self._health.gate.may_send() and not self._is_too_large:
             self.stage = Stage.SENDING
             result = await self._sending.attempt(self._batch, self._body)
             self.stage = Stage.WAITING
@@ -60,7 +60,7 @@ class Delivery(Place):
     @property
     def _is_too_large(self) -> bool:
         """Whether it is known by now that the destination takes less: others were answered since it was leased."""
-        batch, limits = self._batch, self._link.capacity.limits
+        batch, limits = self._batch, self._health.batch_size.limits
         return batch.events > limits.max_events or (batch.events > 1 and len(batch.data) >= limits.max_bytes)
 
     # --- what the answers ask for --------------------------------------------------------------
@@ -74,7 +74,7 @@ class Delivery(Place):
             case Outcome.DEFERRED:
                 return await self._defer(result)
             case Outcome.HELD:
-                self._sending.log("batch.held", batch, answer, retry_in=self._link.hold(before))
+                self._sending.log("batch.held", batch, answer, retry_in=self._health.hold(before))
                 return await self._stays()
             case Outcome.TOO_LARGE if batch.events > 1:
                 self._sending.too_large(batch, answer)
@@ -83,7 +83,7 @@ class Delivery(Place):
                 if not self._sending.is_believed():
                     self._was_refused = True
                     return await self._defer(result)
-                self._link.distrust(batch.events, failed=False)
+                self._health.distrust(batch.events, failed=False)
                 return False
             case _:
                 assert_never(answer.outcome)
@@ -92,22 +92,22 @@ class Delivery(Place):
         """Close the gate for a while; return False where the next attempt is to be in parts."""
         batch, may_be_cut = self._batch, self._sending.may_be_cut(result)
         self._failures = self._failures + 1 if may_be_cut else 0
-        seconds = self._link.defer(result.answer, result.failures_before)
+        seconds = self._health.defer(result.answer, result.failures_before)
         self._sending.log("batch.deferred", batch, result.answer, retry_in=round(seconds, 3))
         if may_be_cut and (self._failures >= _FAILURES or self._sending.is_trial(batch, result)):
             self._sending.learn(batch, result)
-            self._link.distrust(batch.events, failed=True)
+            self._health.distrust(batch.events, failed=True)
             return False
         # Others may be old because of one that is not known yet; what does not reach the destination is nobody's fault.
         return may_be_cut or await self._stays()
 
     async def _stays(self) -> bool:
         """Give up what is too old; return False where the batch has some of that."""
-        before = self._link.expires_before()
+        before = self._health.expires_before()
         if before is None:
             return True
         is_old = self._batch.oldest < before
         if is_old:
             self._pipeline.leave(self)
-        await expire(self._sending.name, self._queue, self._link)
+        await expire(self._sending.name, self._queue, self._health)
         return not is_old

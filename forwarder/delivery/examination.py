@@ -46,9 +46,9 @@ class Examination:
         self._queue = queue
         self._sending = sending
         self._name = sending.name
-        self._link = sending.link
-        self._triage = sending.link.triage
-        self._suspects = sending.link.suspects
+        self._health = sending.health
+        self._triage = sending.health.triage
+        self._suspects = sending.health.suspects
         # It is the only delivery then, and has the slot for all of its requests.
         self._place = Place(Stage.WAITING)
         self._part: Batch | None = None
@@ -62,7 +62,7 @@ class Examination:
 
     async def run(self) -> None:
         """Send until there is no trouble left, or until a stop, a pause or a purge calls everything back."""
-        gate = self._link.gate
+        gate = self._health.gate
         await gate.wait_alone()
         gate.pipeline.enter(self._place)
         self._triage.explained()
@@ -88,14 +88,14 @@ class Examination:
                 self._part = await self._take(step)
             except (DiskFullError, StorageError) as error:
                 log.error("batch.not_taken", destination=self._name, reason=error.message, hint=error.hint)  # noqa: TRY400
-                await self._link.gate.pipeline.wait(_STORAGE_SECONDS)
+                await self._health.gate.pipeline.wait(_STORAGE_SECONDS)
             if self._part is not None:
                 self._body, self._repeats = await self._sending.prepare(self._part), 0
         return True
 
     async def _next_step(self) -> InTurn | Probe | None:
         """Return what to do next, after whatever is to be waited for; None where there is nothing more."""
-        gate = self._link.gate
+        gate = self._health.gate
         self._is_early = False
         while not gate.is_stopped:
             if self._is_waiting and (probe := await self._wait_for_events()) is not None:
@@ -104,7 +104,7 @@ class Examination:
             if self._suspects.has_turn(waiting, time.monotonic()) and not gate.is_draining:
                 await gate.pipeline.wait(_TURN_SECONDS)
                 continue
-            most = self._link.limits(waiting).max_events
+            most = self._health.limits(waiting).max_events
             step = self._triage.next(waiting, most, random.random())  # noqa: S311 - no secret
             if step is Nothing.DONE:
                 return None
@@ -116,7 +116,7 @@ class Examination:
     async def _take(self, step: InTurn | Probe) -> Batch | None:
         self._is_probe = isinstance(step, Probe)
         if isinstance(step, InTurn):
-            limits = Limits(step.events, self._link.capacity.limits.max_bytes)
+            limits = Limits(step.events, self._health.batch_size.limits.max_bytes)
             return next(iter(await self._queue.take(self._name, limits)), None)
         found = await self._queue.take_at(self._name, step.position)
         self._triage.reached(step.position, found.position if found else None)
@@ -127,21 +127,21 @@ class Examination:
         self._triage.hold()
         await self._give_back(keeps_doubt=True)
         self._is_waiting = self._tries_events = True
-        error = self._link.last_error
+        error = self._health.last_error
         log.warning(
             "batch.held",
             destination=self._name,
             status=error.status if error else None,
             detail=error.detail if error else "",
-            retry_in=self._link.hold(self._link.failures),
+            retry_in=self._health.hold(self._health.failures),
             reason="everything that waits is refused, and nothing is given up",
             hint="mend the destination, then: forwarder queue resume",
         )
-        await expire(self._name, self._queue, self._link)
+        await expire(self._name, self._queue, self._health)
 
     async def _wait_for_events(self) -> Probe | None:
         """Wait until the destination may be tried again; return how to try what comes to the queue before that."""
-        gate, known = self._link.gate, self._queue.pending(self._name).events
+        gate, known = self._health.gate, self._queue.pending(self._name).events
         while (left := gate.next_attempt_in) is not None and not gate.is_stopped:
             await self._queue.wait(self._name, min(left, gate.pipeline.look_again))
             waiting = self._queue.pending(self._name).events
@@ -163,7 +163,7 @@ class Examination:
         try:
             for batch in await self._queue.take_again(self._name, [oldest.place.position], 1):
                 body = await self._sending.prepare(batch)
-                if await self._link.gate.may_send(alone=True, early=True):
+                if await self._health.gate.may_send(alone=True, early=True):
                     outcome = (await self._attempt(batch, body)).outcome
         finally:
             if outcome is Outcome.DELIVERED:
@@ -185,11 +185,11 @@ class Examination:
             case Outcome.DELIVERED:
                 await self._taken(part)
             case Outcome.HELD:
-                seconds = self._link.hold(result.failures_before)
+                seconds = self._health.hold(result.failures_before)
                 self._sending.log("batch.held", part, result.answer, retry_in=seconds)
                 # What it says of events after that wait may have another reason.
-                await self._give_back(keeps_part=not self._is_probe and self._link.expires_before() is None)
-                await expire(self._name, self._queue, self._link)
+                await self._give_back(keeps_part=not self._is_probe and self._health.expires_before() is None)
+                await expire(self._name, self._queue, self._health)
             case Outcome.DEFERRED:
                 await self._deferred(part, result)
             case Outcome.TOO_LARGE | Outcome.REJECTED:
@@ -209,7 +209,7 @@ class Examination:
     async def _taken(self, part: Batch) -> None:
         self._part = None
         if self._triage.is_held:
-            self._link.gate.open()
+            self._health.gate.open()
         if (refused := self._triage.taken(part, is_probe=self._is_probe)) is not None:
             self._sending.taken_in_parts(*refused)
         await self._queue.settle(part)
@@ -240,16 +240,16 @@ class Examination:
         elif may_be_cut:
             self._sending.learn(part, result)
             if self._triage.failed(part, self._queue.pending(self._name).events):
-                self._link.count(result.failures_before)
+                self._health.count(result.failures_before)
                 self._doubt(part, result)
                 return
             await self._give_back()
-        elif self._is_probe or self._link.expires_before() is not None:
+        elif self._is_probe or self._health.expires_before() is not None:
             await self._give_back()
-        seconds = self._link.defer(result.answer, result.failures_before)
+        seconds = self._health.defer(result.answer, result.failures_before)
         self._sending.log("batch.deferred", part, result.answer, retry_in=round(seconds, 3))
         if not may_be_cut or self._triage.is_general:
-            await expire(self._name, self._queue, self._link)
+            await expire(self._name, self._queue, self._health)
 
     def _doubt(self, part: Batch, result: Result) -> None:
         """Keep the place of a single event that was refused or failed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from forwarder.delivery.health import Link
+from forwarder.delivery.health import Health
 from forwarder.delivery.suspects import Suspect
 from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import Batch, Burial
@@ -13,13 +13,13 @@ from forwarder.queue.base import Outbox
 log = structlog.get_logger(__name__)
 
 
-async def expire(name: str, queue: Outbox, link: Link) -> None:
+async def expire(name: str, queue: Outbox, health: Health) -> None:
     """Bury what is too old, but for what is held by others than the suspects."""
-    before = link.expires_before()
+    before = health.expires_before()
     if before is None:
         return
-    release(name, queue, link.suspects.older(before))
-    error = link.last_error
+    release(name, queue, health.suspects.older(before))
+    error = health.last_error
     burial = Burial("expired", error.status if error else None, error.detail if error else "")
     try:
         expired = await queue.expire(name, before, burial)

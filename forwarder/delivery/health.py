@@ -7,8 +7,8 @@ import random
 import time
 
 from forwarder.delivery.backoff import Backoff
-from forwarder.delivery.batch_size import Capacity
-from forwarder.delivery.clock import Aging
+from forwarder.delivery.batch_size import BatchSize
+from forwarder.delivery.clock import Clock
 from forwarder.delivery.gate import Gate
 from forwarder.delivery.pipeline import Pipeline
 from forwarder.delivery.policy import Policy
@@ -22,10 +22,10 @@ from forwarder.model import LastError, Limits
 _PARTS = 4
 
 
-class Link:
+class Health:
     """The shared state of all deliveries to one destination."""
 
-    def __init__(self, policy: Policy, aging: Aging, pipeline: Pipeline, *, paused: bool) -> None:
+    def __init__(self, policy: Policy, clock: Clock, pipeline: Pipeline, *, paused: bool) -> None:
         self.rate = Rate(policy.max_rate.events, policy.max_rate.bytes)
         self.gate = Gate(pipeline, self.rate, paused=paused)
         self.attempts = 0
@@ -43,13 +43,13 @@ class Link:
         self.triage = Triage(self.suspects)
         self.set_aside = asyncio.Event()
         """Set when something is set aside."""
-        self._aging = aging
-        aging.observe(time.time(), time.monotonic())
-        self.capacity = Capacity(self.rate.within(Limits(policy.batch.max_events, policy.batch.max_bytes)))
+        self._clock = clock
+        clock.observe(time.time(), time.monotonic())
+        self.batch_size = BatchSize(self.rate.within(Limits(policy.batch.max_events, policy.batch.max_bytes)))
 
     def limits(self, waiting: int) -> Limits:
         """Return the most that a batch may hold that is taken now, while so many events wait."""
-        limits = self.capacity.limits
+        limits = self.batch_size.limits
         if not self.suspects:
             return limits
         return Limits(min(limits.max_events, max(1, waiting // _PARTS)), limits.max_bytes)
@@ -116,8 +116,8 @@ class Link:
         """Return the time of acceptance before which events are given up, or None."""
         if self._retry.give_up_after is None:
             return None
-        self._aging.observe(time.time(), time.monotonic())
-        return self._aging.accepted_before(self._retry.give_up_after, time.monotonic())
+        self._clock.observe(time.time(), time.monotonic())
+        return self._clock.accepted_before(self._retry.give_up_after, time.monotonic())
 
     @property
     def reason(self) -> str | None:

@@ -24,11 +24,11 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 
 from forwarder.delivery.batching import seconds_until_due
-from forwarder.delivery.clock import Aging
+from forwarder.delivery.clock import Clock
 from forwarder.delivery.delivery import Delivery
 from forwarder.delivery.examination import Examination
 from forwarder.delivery.expiry import release
-from forwarder.delivery.health import Link
+from forwarder.delivery.health import Health
 from forwarder.delivery.leases import renewed
 from forwarder.delivery.pipeline import Pipeline, Place, Stage
 from forwarder.delivery.policy import Policy
@@ -51,7 +51,7 @@ log = structlog.get_logger(__name__)
 class Pump:
     """Delivers one destination's queue: `run` until `stop`, or until it is cancelled.
 
-    `aging` is handed on from one pump to the next.
+    `clock` is handed on from one pump to the next.
     So many batches are leased `at_once`, as asking the queue takes as long as sending to a destination nearby; a
     storage that could not hand out a batch is asked again after `storage_seconds`. No wait is longer than `look_again`
     seconds: a wake-up can get lost, a timer cannot.
@@ -64,7 +64,7 @@ class Pump:
         queue: Outbox,
         destination: Destination,
         *,
-        aging: Aging | None = None,
+        clock: Clock | None = None,
         paused: bool = False,
         at_once: int = 2,
         storage_seconds: float = 1.0,
@@ -76,8 +76,8 @@ class Pump:
         self._at_once = at_once
         self._storage_seconds = storage_seconds
         self._pipeline = Pipeline(queue.release, lambda: queue.wake(name), look_again)
-        self.link = Link(policy, aging or Aging(), self._pipeline, paused=paused)
-        self._sending = Sending(name, policy, destination, self.link)
+        self.health = Health(policy, clock or Clock(), self._pipeline, paused=paused)
+        self._sending = Sending(name, policy, destination, self.health)
         # Ends a run that was retired, should it take too long; None while nothing runs.
         self._limit: asyncio.Timeout | None = None
 
@@ -85,31 +85,31 @@ class Pump:
 
     def flush(self) -> None:
         """Send what waits now, without waiting for a batch to fill or a back-off to end."""
-        self.link.gate.flush()
+        self.health.gate.flush()
 
     def pause(self) -> None:
         """Send nothing more until `resume`; what is being sent is finished."""
-        self.link.gate.pause()
+        self.health.gate.pause()
 
     def resume(self) -> None:
         """Go on, and try at once what was held."""
-        self.link.resume()
+        self.health.resume()
 
     @asynccontextmanager
     async def recalled(self) -> AsyncIterator[None]:
         """Have everything but what is being sent at this moment back in the queue, and take nothing meanwhile."""
-        with self.link.gate.recalled():
-            await self.link.gate.wait_recalled(_RECALL_SECONDS)
-            release(self._name, self._queue, self.link.suspects.clear())
+        with self.health.gate.recalled():
+            await self.health.gate.wait_recalled(_RECALL_SECONDS)
+            release(self._name, self._queue, self.health.suspects.clear())
             yield
 
     def stop(self) -> None:
         """Deliver what waits, but end at the first failure instead of waiting."""
-        self.link.gate.drain()
+        self.health.gate.drain()
 
     def retire(self) -> None:
         """Finish what is being sent, if that takes no more than a moment, and end; another pump takes over."""
-        self.link.gate.retire()
+        self.health.gate.retire()
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time() + _RETIRE_SECONDS)
 
@@ -131,11 +131,11 @@ class Pump:
             self._limit = None
             # A task that is cancelled before its first step does nothing at all: its batch is still there.
             self._pipeline.clear()
-            release(self._name, self._queue, self.link.suspects.clear())
+            release(self._name, self._queue, self.health.suspects.clear())
 
     async def _run(self, tasks: asyncio.TaskGroup) -> None:
         while await self._is_due():
-            if self.link.triage.is_needed:
+            if self.health.triage.is_needed:
                 await Examination(self._queue, self._sending).run()
                 continue
             for delivery in await self._lease():
@@ -149,12 +149,12 @@ class Pump:
         # Whoever recalls all batches waits for these, too.
         self._pipeline.enter(leasing := Place(Stage.LEASING))
         try:
-            limits = self.link.limits(self._queue.pending(self._name).events)
+            limits = self.health.limits(self._queue.pending(self._name).events)
             batches = await self._queue.take(self._name, limits, self._at_once)
             deliveries = [Delivery(batch, queue=self._queue, sending=self._sending) for batch in batches]
         except (DiskFullError, StorageError) as error:
             log.error("batch.not_taken", destination=self._name, reason=error.message, hint=error.hint)  # noqa: TRY400
-            self.link.gate.close_for(self._storage_seconds, held=False)
+            self.health.gate.close_for(self._storage_seconds, held=False)
         finally:
             self._pipeline.leased(leasing, deliveries)
         return deliveries
@@ -163,7 +163,7 @@ class Pump:
         """Take a batch from its lease to its settlement; one that does not get there goes back to the queue."""
         try:
             await delivery.prepare()
-            if await self.link.gate.begin(delivery, self._policy.in_flight) and await delivery.send():
+            if await self.health.gate.begin(delivery, self._policy.in_flight) and await delivery.send():
                 await delivery.settle()
         finally:
             self._pipeline.leave(delivery)
@@ -172,9 +172,9 @@ class Pump:
 
     async def _is_due(self) -> bool:
         """Wait until a batch is to be taken; return False when there will be no more."""
-        gate, suspects = self.link.gate, self.link.suspects
+        gate, suspects = self.health.gate, self.health.suspects
         while await gate.may_take():
-            if self.link.triage.is_needed:
+            if self.health.triage.is_needed:
                 return True
             pending = self._queue.pending(self._name)
             if suspects and suspects.has_turn(pending.events, time.monotonic()) and not gate.is_draining:
@@ -186,7 +186,7 @@ class Pump:
                 gate.wants_all = gate.is_draining
                 if gate.is_draining and not self._pipeline:
                     return False
-            limits = self.link.limits(pending.events)
+            limits = self.health.limits(pending.events)
             due = seconds_until_due(pending, limits, self._policy.batch.max_age, time.monotonic())
             if due == 0.0:
                 if pending.fills(limits) or self._pipeline.has_free_slot(self._policy.in_flight):

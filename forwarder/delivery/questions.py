@@ -32,17 +32,17 @@ class Questions:
     def __init__(self, queue: Outbox, sending: Sending) -> None:
         self._queue = queue
         self._sending = sending
-        self._link = sending.link
-        self._gate = sending.link.gate
-        self._suspects = sending.link.suspects
+        self._health = sending.health
+        self._gate = sending.health.gate
+        self._suspects = sending.health.suspects
 
     async def run(self) -> None:
         """Ask whatever is due, and bury what is proven to be bad."""
         while True:
-            await self._link.set_aside.wait()
+            await self._health.set_aside.wait()
             seconds = self._suspects.seconds_until_due(time.monotonic())
             if seconds is None:
-                self._link.set_aside.clear()
+                self._health.set_aside.clear()
             elif seconds > 0:
                 await self._gate.pipeline.wait(seconds)
             elif await self._gate.may_ask(self._sending.policy.in_flight):
@@ -110,7 +110,7 @@ class Questions:
         """Ask about an event once; return whether to do so again at once."""
         result = await self._sending.attempt(batch, body, fresh=True)
         now, answer, is_refused = time.monotonic(), result.answer, suspect.reason != "failing"
-        before = self._link.expires_before()
+        before = self._health.expires_before()
         if result.outcome is not Outcome.DELIVERED and before is not None and batch.oldest < before:
             self._forget(suspect)
             await self._sending.bury(self._queue, batch, Burial("expired", answer.status, answer.detail))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import structlog
 
-from forwarder.delivery.health import Link
+from forwarder.delivery.health import Health
 from forwarder.delivery.policy import Policy
 from forwarder.destination.base import Answer, Destination
 from forwarder.model import Batch, Burial, Outcome
@@ -30,30 +30,30 @@ class Result(NamedTuple):
 class Sending:
     """The way of requests to one destination."""
 
-    def __init__(self, name: str, policy: Policy, destination: Destination, link: Link) -> None:
+    def __init__(self, name: str, policy: Policy, destination: Destination, health: Health) -> None:
         self.name = name
         self.policy = policy
-        self.link = link
+        self.health = health
         self.prepare = destination.prepare
         self._destination = destination
 
     async def attempt(self, batch: Batch, body: bytes, *, fresh: bool = False) -> Result:
-        """Send a body that the gate has let through; what came of it is in the record of the link."""
+        """Send a body that the gate has let through, and note what came of it."""
         # Counted once: a batch may have a thousand slices.
-        link, before, events = self.link, self.link.failures, batch.events
-        link.attempts += 1
-        link.rate.sent(events, len(body), time.monotonic())
+        health, before, events = self.health, self.health.failures, batch.events
+        health.attempts += 1
+        health.rate.sent(events, len(body), time.monotonic())
         answer = await self._destination.send(body, fresh=fresh)
         if answer.outcome is Outcome.DELIVERED:
             self._taken(events, len(batch.data))
         else:
-            link.failed(answer)
+            health.failed(answer)
         return Result(answer, before)
 
     def _taken(self, events: int, size: int) -> None:
-        link = self.link
-        link.capacity.passed(events, size + 1)
-        recovered, set_aside = link.succeeded(events, size)
+        health = self.health
+        health.batch_size.passed(events, size + 1)
+        recovered, set_aside = health.succeeded(events, size)
         if recovered:
             log.info("destination.recovered", destination=self.name)
         if set_aside:
@@ -61,14 +61,14 @@ class Sending:
                 "events.set_aside",
                 destination=self.name,
                 events=set_aside,
-                in_all=len(link.suspects),
+                in_all=len(health.suspects),
                 hint="they were refused or failed alone; others are delivered meanwhile, and they are tried again",
             )
         log.debug("batch.delivered", destination=self.name, events=events, bytes=size)
 
     def contradicted(self) -> None:
         """Take note that something was taken that had been refused."""
-        if self.link.suspects.contradicted(time.monotonic()):
+        if self.health.suspects.contradicted(time.monotonic()):
             log.warning(
                 "destination.distrusted",
                 destination=self.name,
@@ -81,21 +81,21 @@ class Sending:
 
         It may have been too large; where as much has been taken before, one of several servers may have refused it.
         """
-        if events <= self.link.most_events and size <= self.link.largest + 1:
+        if events <= self.health.most_events and size <= self.health.largest + 1:
             # Anew from here on: it may be that it takes less than before.
-            self.link.most_events = 0
+            self.health.most_events = 0
             self.contradicted()
         else:
-            self.link.capacity.too_large(events, size)
+            self.health.batch_size.too_large(events, size)
 
     def is_believed(self) -> bool:
         """Whether a refusal counts as one."""
-        return self.link.suspects.believes(time.monotonic())
+        return self.health.suspects.believes(time.monotonic())
 
     def is_too_large_alone(self, result: Result, batch: Batch) -> bool:
         """Whether a single event is bad by its size: it was too large, and larger than all that was taken."""
         is_single = result.outcome is Outcome.TOO_LARGE and batch.events == 1
-        return is_single and 0 < self.link.largest < len(batch.data)
+        return is_single and 0 < self.health.largest < len(batch.data)
 
     def may_be_cut(self, result: Result) -> bool:
         """Whether a failure may be the fault of one event, or of the size."""
@@ -103,8 +103,8 @@ class Sending:
 
     def too_large(self, batch: Batch, answer: Answer) -> None:
         """Learn from a batch of several events that was too large."""
-        self.link.capacity.too_large(batch.events, len(batch.data) + 1)
-        limits = self.link.capacity.limits
+        self.health.batch_size.too_large(batch.events, len(batch.data) + 1)
+        limits = self.health.batch_size.limits
         log.info(
             "batch.too_large",
             destination=self.name,
@@ -122,7 +122,7 @@ class Sending:
 
     def is_trial(self, batch: Batch, result: Result) -> bool:
         """Whether there was no answer in time to a batch that is larger than those of before, to see if it passes."""
-        return result.answer.timed_out and batch.events > 1 and self.link.capacity.is_trial
+        return result.answer.timed_out and batch.events > 1 and self.health.batch_size.is_trial
 
     def reason(self, result: Result) -> str:
         """Return for which reason an event would go to the dead letters after such an answer."""

@@ -179,7 +179,7 @@ class Line:
 
     async def in_state(self, state: str) -> None:
         """Wait until the destination is in a state."""
-        await until(lambda: self.pump.link.gate.state.value == state)
+        await until(lambda: self.pump.health.gate.state.value == state)
 
     @property
     def arrived(self) -> list[int]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.delivery.clock import Aging
+from forwarder.delivery.clock import Clock
 
 HOUR = 3600.0
 START = 1_700_000_000.0
@@ -16,31 +16,31 @@ AGE = 10 * HOUR
 histories = st.lists(st.tuples(st.floats(1, 20 * HOUR), st.floats(-1e8, 1e8)), max_size=20)
 
 
-def at(*leads: tuple[float, float]) -> Aging:
+def at(*leads: tuple[float, float]) -> Clock:
     """Return what is known of a wall clock that was seen at these hours to be so many hours ahead of what it was."""
-    aging = Aging()
+    clock = Clock()
     for hour, lead in leads:
-        aging.observe(START + (hour + lead) * HOUR, hour * HOUR)
-    return aging
+        clock.observe(START + (hour + lead) * HOUR, hour * HOUR)
+    return clock
 
 
-def hours(aging: Aging, hour: float) -> float:
+def hours(clock: Clock, hour: float) -> float:
     """Return below which stamp events are given up at an hour, in hours from the start."""
-    return (aging.accepted_before(AGE, hour * HOUR) - START) / HOUR
+    return (clock.accepted_before(AGE, hour * HOUR) - START) / HOUR
 
 
-class TestAging:
+class TestClock:
     def test_a_clock_that_goes(self) -> None:
         """Without a jump the age is the time that has passed since the stamp."""
-        aging = at((0, 0), (1, 0), (20, 0))
-        assert hours(aging, 20) == 10
-        assert hours(aging, 21) == 11
+        clock = at((0, 0), (1, 0), (20, 0))
+        assert hours(clock, 20) == 10
+        assert hours(clock, 21) == 11
 
     def test_set_forward(self) -> None:
         """A clock that is set forward makes nothing old, and the age is right again once all stamps are new."""
-        aging = at((0, 0), (1, 5))
-        assert hours(aging, 11) == 1
-        assert hours(aging, 11.01) == pytest.approx(6.01)
+        clock = at((0, 0), (1, 5))
+        assert hours(clock, 11) == 1
+        assert hours(clock, 11.01) == pytest.approx(6.01)
 
     def test_set_back(self) -> None:
         """A clock that is set back makes nothing old."""
@@ -48,38 +48,38 @@ class TestAging:
 
     def test_wrong_for_a_while(self) -> None:
         """What was stamped by a clock that was behind for a while is no older once it is right again."""
-        aging = at((0, 0), (1, -5), (2, 0))
-        assert hours(aging, 3) == -12
+        clock = at((0, 0), (1, -5), (2, 0))
+        assert hours(clock, 3) == -12
         # All that was stamped in that hour is old enough by now.
-        assert hours(aging, 12.01) == pytest.approx(2.01)
+        assert hours(clock, 12.01) == pytest.approx(2.01)
 
     def test_small_differences_are_no_jumps(self) -> None:
         """A clock that is steered gently costs no memory."""
-        aging = Aging()
+        clock = Clock()
         for second in range(100_000):
-            aging.observe(START + second + second % 7 / 10, second)
-        assert len(aging._leads) == 1
+            clock.observe(START + second + second % 7 / 10, second)
+        assert len(clock._leads) == 1
 
     def test_many_jumps(self) -> None:
         """However often a clock jumps, little of it is kept."""
-        aging = Aging()
+        clock = Clock()
         for second in range(100_000):
-            aging.observe(START + second + second % 7 * 1000, second)
-        assert len(aging._leads) <= 1000
+            clock.observe(START + second + second % 7 * 1000, second)
+        assert len(clock._leads) <= 1000
 
     @given(histories, st.data())
     def test_nothing_is_given_up_before_its_time(self, history: list[tuple[float, float]], data: st.DataObject) -> None:
         """Whenever a clock jumped, as long as each jump was seen, no event expires that is younger than allowed."""
-        aging, now, lead = Aging(), 0.0, START
+        clock, now, lead = Clock(), 0.0, START
         stamps: list[tuple[float, float]] = []
-        aging.observe(lead, now)
+        clock.observe(lead, now)
         for seconds, jump in history:
             stamps.append((now, now + lead))
             now += seconds
             stamps.append((now, now + lead))
             lead += jump
-            aging.observe(now + lead, now)
-        before = aging.accepted_before(AGE, now)
+            clock.observe(now + lead, now)
+        before = clock.accepted_before(AGE, now)
         for accepted, stamp in stamps:
             # But for rounding.
             assert now - accepted >= AGE - 0.001 or stamp >= before - 0.001

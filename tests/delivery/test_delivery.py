@@ -32,8 +32,8 @@ class TestTable:
         await line.append(0, 3)
         line.start()
         await delivers_all(line, 3)
-        assert line.pump.link.last_error is None
-        assert line.pump.link.last_success == pytest.approx(time.time(), abs=60)
+        assert line.pump.health.last_error is None
+        assert line.pump.health.last_success == pytest.approx(time.time(), abs=60)
 
     @pytest.mark.parametrize("fault", ["503", "500", "599", "408", "425", "429", "503:0", "cut", "garbage"])
     async def test_deferred(self, make_line: MakeLine, fault: str) -> None:
@@ -42,7 +42,7 @@ class TestTable:
         await line.append(0, 5)
         line.start(batch=BatchConfig(max_events=2, max_age=0))
         await delivers_all(line, 5)
-        assert line.pump.link.failures == 0
+        assert line.pump.health.failures == 0
         assert len(line.receiver.requests) == 6
 
     async def test_a_timeout_is_deferred(self, make_line: MakeLine) -> None:
@@ -59,7 +59,7 @@ class TestTable:
         await line.receiver.stop()
         await line.append(0, 5)
         line.start()
-        await until(lambda: line.pump.link.failures >= 5)
+        await until(lambda: line.pump.health.failures >= 5)
         assert (await line.account()).queued == 5
         await line.receiver.start()
         await delivers_all(line, 5)
@@ -71,9 +71,9 @@ class TestTable:
         await line.append(0, 3)
         line.start()
         await line.in_state("holding")
-        assert line.pump.link.gate.next_attempt_in == pytest.approx(5, abs=4.9)
-        assert line.pump.link.last_error is not None
-        assert line.pump.link.last_error.status == status
+        assert line.pump.health.gate.next_attempt_in == pytest.approx(5, abs=4.9)
+        assert line.pump.health.last_error is not None
+        assert line.pump.health.last_error.status == status
         assert (await line.account()).queued == 3
         line.pump.resume()
         await delivers_all(line, 3)
@@ -168,7 +168,7 @@ class TestTooLarge:
         await line.append(0, 601)
         line.start(batch=BatchConfig(max_events=601, max_age=0))
         await delivers_all(line, 601)
-        assert line.pump.link.limits(1000).max_events >= 150
+        assert line.pump.health.limits(1000).max_events >= 150
 
     async def test_one_large_event(self, make_line: MakeLine) -> None:
         """An event that is too large by itself dies; its neighbours arrive, in batches of a useful size."""
@@ -208,7 +208,7 @@ class TestRejected:
         line = await make_line(f"{fault},loop")
         await line.append(0, 100)
         line.start()
-        await until(lambda: line.pump.link.triage.holds >= 8)
+        await until(lambda: line.pump.health.triage.holds >= 8)
         assert (await line.account()).dead == 0
         line.receiver.faults = ""
         line.pump.resume()
@@ -260,7 +260,7 @@ class TestRejected:
         line = await make_line(rejects(5))
         await line.append(0, 6)
         line.start()
-        await until(lambda: len(line.pump.link.suspects) == 1)
+        await until(lambda: len(line.pump.health.suspects) == 1)
         assert (await line.account()).queued == 1
         assert await line.purge() == 1
         assert (await line.account()).dropped == 1
@@ -272,7 +272,7 @@ class TestRejected:
         line = await make_line(rejects(5))
         await line.append(0, 6)
         line.start()
-        await until(lambda: len(line.pump.link.suspects) == 1)
+        await until(lambda: len(line.pump.health.suspects) == 1)
         line.pump.pause()
         await asyncio.sleep(0.1)
         tried = len(line.receiver.requests)

@@ -16,7 +16,7 @@ async def test_never_by_default(make_line: MakeLine) -> None:
     line = await make_line()
     await line.append(0, 3)
     pump = line.build()
-    await expire("main", line.queue, pump.link)
+    await expire("main", line.queue, pump.health)
     assert (await line.account()).queued == 3
 
 
@@ -27,7 +27,7 @@ async def test_what_is_too_old(make_line: MakeLine) -> None:
     await line.append(0, 3)
     await asyncio.sleep(0.6)
     await line.append(3, 2)
-    await expire("main", line.queue, pump.link)
+    await expire("main", line.queue, pump.health)
     assert [letter.reason for letter in await line.dead()] == ["expired"] * 3
     assert (await line.account()).queued == 2
 
@@ -38,11 +38,11 @@ async def test_what_is_set_aside_expires_too(make_line: MakeLine) -> None:
     pump = line.build()
     await line.append(0, 3)
     [batch] = await line.queue.take("main", Limits(1, 1 << 20))
-    pump.link.suspects.doubt(Suspect(batch.slices[0], "rejected", 400, "no"), 0.0, failed=False)
-    pump.link.suspects.taken(0.0)
+    pump.health.suspects.doubt(Suspect(batch.slices[0], "rejected", 400, "no"), 0.0, failed=False)
+    pump.health.suspects.taken(0.0)
     await asyncio.sleep(0.2)
-    await expire("main", line.queue, pump.link)
-    assert len(pump.link.suspects) == 0
+    await expire("main", line.queue, pump.health)
+    assert len(pump.health.suspects) == 0
     account = await line.account()
     assert (account.queued, account.dead) == (0, 3)
 

@@ -138,7 +138,7 @@ class TestInFlight:
             return (await line.account()).delivered == 2
 
         await until(others_are_delivered)
-        assert line.pump.link.gate.state.value == "holding"
+        assert line.pump.health.gate.state.value == "holding"
         assert line.answers == [200, 200, 400]
 
     async def test_the_next_is_signed_meanwhile(self, make_line: MakeLine) -> None:
@@ -147,9 +147,9 @@ class TestInFlight:
         await line.append(0, 50)
         line.start(batch=BatchConfig(max_events=10, max_age=0))
         await sending(line, waiting=10)
-        await until(lambda: len(line.pump.link.gate.pipeline) == 4)
+        await until(lambda: len(line.pump.health.gate.pipeline) == 4)
         await asyncio.sleep(0.05)
-        assert (len(line.pump.link.gate.pipeline), line.queue.pending("main").events) == (4, 10)
+        assert (len(line.pump.health.gate.pipeline), line.queue.pending("main").events) == (4, 10)
 
 
 async def sending(line: Line, *, waiting: int) -> None:
@@ -163,7 +163,7 @@ async def watch(line: Line) -> int:
 
     def look() -> None:
         nonlocal most
-        most = max(most, line.pump.link.gate.pipeline.under_way)
+        most = max(most, line.pump.health.gate.pipeline.under_way)
 
     async def is_empty() -> bool:
         look()
@@ -181,7 +181,7 @@ class TestSteering:
         await line.append(0, 3)
         line.pump.flush()
         await line.empty()
-        await until(lambda: not line.pump.link.gate.wants_all)
+        await until(lambda: not line.pump.health.gate.wants_all)
         await line.append(3)
         await line.in_state("idle")
         assert line.arrived == [0, 1, 2]
@@ -212,7 +212,7 @@ class TestSteering:
         line = await make_line()
         line.start(batch=NEVER)
         line.pump.flush()
-        await until(lambda: not line.pump.link.gate.wants_all)
+        await until(lambda: not line.pump.health.gate.wants_all)
         await line.append(0)
         assert (await line.account()).queued == 1
 
@@ -236,7 +236,7 @@ class TestSteering:
         line.start(batch=BatchConfig(max_events=10, max_age=0))
         await sending(line, waiting=0)
         line.pump.pause()
-        await until(lambda: len(line.pump.link.gate.pipeline) == 0)
+        await until(lambda: len(line.pump.health.gate.pipeline) == 0)
         assert line.arrived == list(range(10))
         assert line.queue.pending("main").events == 20
         line.pump.resume()
@@ -251,8 +251,8 @@ class TestSteering:
         line.start(batch=BatchConfig(max_events=10, max_age=0))
         await line.in_state(state)
         line.pump.pause()
-        await until(lambda: len(line.pump.link.gate.pipeline) == 0)
-        assert line.pump.link.gate.state.value == "paused"
+        await until(lambda: len(line.pump.health.gate.pipeline) == 0)
+        assert line.pump.health.gate.state.value == "paused"
         line.pump.resume()
         await line.empty()
         assert line.arrived == list(range(30))
@@ -422,7 +422,7 @@ class TestHandingOver:
         await line.append(0, 100)
         line.start(batch=BatchConfig(max_events=10, max_age=0))
         for _ in range(6):
-            await until(lambda: len(line.pump.link.gate.pipeline) > 0)
+            await until(lambda: len(line.pump.health.gate.pipeline) > 0)
             line.pump.retire()
             await line.ended()
             line.start(batch=BatchConfig(max_events=10, max_age=0))
@@ -448,7 +448,7 @@ class TestHandingOver:
         await line.append(0, 200)
         for _ in range(5):
             line.start(batch=BatchConfig(max_events=5, max_age=0))
-            await until(lambda: line.pump.link.gate.pipeline.under_way == 4)
+            await until(lambda: line.pump.health.gate.pipeline.under_way == 4)
             line.pump.retire()
             await line.ended()
         line.receiver.faults = ""
@@ -481,7 +481,7 @@ class TestOrderAtTheSeam:
         await taken.wait()
         await line.in_state("backing_off")
         line.pump.pause()
-        await until(lambda: line.pump.link.gate.pipeline.unsettled == 0)
+        await until(lambda: line.pump.health.gate.pipeline.unsettled == 0)
         line.pump.resume()
         may_go_on.set()
         await line.empty()
@@ -504,7 +504,7 @@ class TestCancelled:
             await asyncio.sleep(chance.random() * 0.01)
             await line.cancel()
             found = await line.account()
-            await until(lambda: line.pump.link.gate.pipeline.unsettled == 0)
+            await until(lambda: line.pump.health.gate.pipeline.unsettled == 0)
         line.receiver.faults = ""
         line.start(batch=batch)
         await line.empty()
@@ -518,9 +518,9 @@ class TestCancelled:
         line = await make_line()
         await line.append(0, 10)
         line.start()
-        await until(lambda: line.pump.link.gate.pipeline.unsettled == 1)
+        await until(lambda: line.pump.health.gate.pipeline.unsettled == 1)
         await line.cancel()
-        assert line.pump.link.gate.pipeline.unsettled == 0
+        assert line.pump.health.gate.pipeline.unsettled == 0
         line.start()
         await line.empty()
         assert set(line.arrived) == set(range(10))
@@ -555,6 +555,6 @@ class TestFailingStorage:
         monkeypatch.setattr(line.signer, "sign", broken)
         with pytest.raises(ExceptionGroup):
             await asyncio.wait_for(line._run(), PATIENCE)
-        assert len(line.pump.link.gate.pipeline) == 0
+        assert len(line.pump.health.gate.pipeline) == 0
         await line.account()
         assert line.queue.pending("main").events == 10

@@ -9,8 +9,8 @@ import pytest
 
 from forwarder.config import BatchConfig, RetryConfig
 from forwarder.config.schema import RateConfig
-from forwarder.delivery.clock import Aging
-from forwarder.delivery.health import Link
+from forwarder.delivery.clock import Clock
+from forwarder.delivery.health import Health
 from forwarder.delivery.sending import Result, Sending
 from forwarder.destination.base import Answer
 from forwarder.model import Batch, Limits, Outcome, Slice
@@ -20,8 +20,8 @@ from tests.delivery.scripted import Scripted
 
 def sending(*answers: Answer, **settings: Any) -> Sending:
     config = destination(**settings)
-    link = Link(config, Aging(), idle_pipeline(), paused=False)
-    return Sending("main", config, Scripted(*answers), link)
+    health = Health(config, Clock(), idle_pipeline(), paused=False)
+    return Sending("main", config, Scripted(*answers), health)
 
 
 def batch(events: int = 1, size: int = 3) -> Batch:
@@ -39,25 +39,25 @@ class TestAttempt:
     async def test_what_is_taken_is_remembered(self) -> None:
         """The largest size and number of events that passed are known, and what ended a row of failures."""
         found = sending(OK, OK)
-        found.link.failures = 3
+        found.health.failures = 3
         result = await found.attempt(batch(7, 10), b"signed")
         await found.attempt(batch(2, 20), b"signed")
         assert (result.outcome, result.failures_before) == (Outcome.DELIVERED, 3)
-        assert (found.link.failures, found.link.attempts) == (0, 2)
-        assert (found.link.most_events, found.link.largest) == (7, 70)
+        assert (found.health.failures, found.health.attempts) == (0, 2)
+        assert (found.health.most_events, found.health.largest) == (7, 70)
 
     async def test_what_is_not_taken_is_told(self) -> None:
         """Status and detail of the last failure are kept for `status`."""
         found = sending(REFUSED)
         assert (await found.attempt(batch(), b"signed")).outcome is Outcome.REJECTED
-        assert found.link.last_error is not None
-        assert (found.link.last_error.status, found.link.last_error.detail) == (400, "no")
+        assert found.health.last_error is not None
+        assert (found.health.last_error.status, found.health.last_error.detail) == (400, "no")
 
     async def test_is_paid_for(self) -> None:
         """A request counts against `max_rate`, whatever is answered."""
         found = sending(REFUSED, max_rate=RateConfig(events=10))
         await found.attempt(batch(20), b"signed")
-        assert found.link.rate.ready_at - time.monotonic() == pytest.approx(2.0, abs=0.5)
+        assert found.health.rate.ready_at - time.monotonic() == pytest.approx(2.0, abs=0.5)
 
 
 class TestTooLarge:
@@ -65,7 +65,7 @@ class TestTooLarge:
     def test_alone(self, taken: int, size: int, is_bad: bool) -> None:
         """A single event is bad by its size if it is larger than all that was taken, and something was taken."""
         found = sending()
-        found.link.largest = taken
+        found.health.largest = taken
         result = Result(TOO_LARGE, 0)
         assert found.is_too_large_alone(result, batch(1, size)) is is_bad
         assert not found.is_too_large_alone(result, batch(2, size))
@@ -76,23 +76,23 @@ class TestTooLarge:
         found = sending(batch=BatchConfig(max_events=100))
         found.learn(batch(1), Result(LATE, 0))
         found.learn(batch(100), Result(FAILED, 0))
-        assert found.link.capacity.limits.max_events == 100
+        assert found.health.batch_size.limits.max_events == 100
         found.learn(batch(100), Result(LATE, 0))
-        assert found.link.capacity.limits.max_events == 50
+        assert found.health.batch_size.limits.max_events == 50
 
     def test_taken_in_parts(self) -> None:
         """A refused batch that is taken in parts was too large, unless as much had been taken before."""
         found = sending(batch=BatchConfig(max_events=100))
         found.taken_in_parts(100, 300)
-        assert found.link.capacity.limits.max_events == 50
+        assert found.health.batch_size.limits.max_events == 50
         assert found.is_believed()
-        found.link.most_events, found.link.largest = 50, 150
+        found.health.most_events, found.health.largest = 50, 150
         found.taken_in_parts(50, 151)
-        assert found.link.capacity.limits == Limits(50, found.link.capacity.limits.max_bytes)
+        assert found.health.batch_size.limits == Limits(50, found.health.batch_size.limits.max_bytes)
         assert not found.is_believed()
         # If it takes less than it did, the next time teaches the size.
         found.taken_in_parts(50, 151)
-        assert found.link.capacity.limits.max_events == 25
+        assert found.health.batch_size.limits.max_events == 25
 
 
 class TestMayBeCut:

@@ -89,7 +89,7 @@ def bury_neighbours() -> None:
 
     async def or_bury(delivery: Delivery) -> bool:
         is_taken, batch = await send(delivery), delivery.batch
-        if not is_taken and batch is not None and delivery._link.triage.is_needed:
+        if not is_taken and batch is not None and delivery._health.triage.is_needed:
             delivery.batch = None
             await delivery._sending.bury(delivery._queue, batch, Burial("rejected"))
         return is_taken

@@ -23,11 +23,11 @@ import pytest
 import structlog
 
 from forwarder.queue.sqlite.database import Connection
-from forwarder.queue.sqlite.jobs import Jobs
 from forwarder.queue.sqlite.lock import InstanceLock
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.reserve import Reserve
 from forwarder.queue.sqlite.store import Store
+from forwarder.queue.sqlite.worker import Worker
 
 # When the simulation begins, in seconds since the epoch and on the monotonic clock.
 EPOCH = 1_700_000_000.0
@@ -160,5 +160,5 @@ def open_queue(db: sqlite3.Connection, storage: Storage, *, max_bytes: int = 64 
     # There is no file: memory does not fill up as a disk does, and there is nobody to lock out.
     nowhere = Path("/nowhere/queue.db")
     lock = InstanceLock(nowhere)
-    jobs = Jobs(nowhere, cast("Connection", storage), store, Reserve(nowhere, 0), note=lock.note)
-    return SqliteQueue(jobs, lock, max_bytes), store
+    worker = Worker(nowhere, cast("Connection", storage), store, Reserve(nowhere, 0), note=lock.note)
+    return SqliteQueue(worker, lock), store

@@ -13,7 +13,7 @@ import pytest
 from forwarder.config import SqliteConfig
 from forwarder.queue.base import Queue, Share
 from forwarder.queue.memory import Account
-from forwarder.queue.sqlite.jobs import Snapshot
+from forwarder.queue.sqlite.executor import Snapshot
 from forwarder.queue.sqlite.store import Store
 from tests.queue.sqlite.stores import beyond_bounds
 from tests.queue.throwaway import WITH_DICT, DictConfig
@@ -26,11 +26,11 @@ def _within_bounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Whatever a test does to a queue, after each of its jobs file and log take no more than they may."""
     of, broken = Snapshot.of, list[str]()
 
-    def looked_at(store: Store, **words: Any) -> Snapshot:
+    def looked_at(store: Store, *words: Any) -> Snapshot:
         # The first one is not made on the thread on which the store can be asked.
         with suppress(sqlite3.ProgrammingError):
             broken.extend(beyond_bounds(store))
-        return of(store, **words)
+        return of(store, *words)
 
     monkeypatch.setattr(Snapshot, "of", looked_at)
     yield

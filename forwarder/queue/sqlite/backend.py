@@ -14,6 +14,7 @@ from pathlib import Path
 from forwarder.config import SqliteConfig, format_size
 from forwarder.errors import StorageError
 from forwarder.files import barrier
+from forwarder.queue.sqlite.files import DAMAGED
 from forwarder.queue.sqlite.limits import check_path, largest_file
 from forwarder.queue.sqlite.lock import InstanceLock
 from forwarder.queue.sqlite.queue import SqliteQueue
@@ -63,7 +64,7 @@ def note_of_damage(config: SqliteConfig) -> str | None:
     if not path.is_file() or not os.access(path, os.R_OK, effective_ids=True) or begins_as_queue(path):
         return None
     return (
-        f"{path} does not begin as a queue; it will be renamed to {path.name}.damaged-…, and a new one begun with "
+        f"{path} does not begin as a queue; it will be renamed to {path.name}{DAMAGED}…, and a new one begun with "
         "what can be read of it"
     )
 

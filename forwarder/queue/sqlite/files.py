@@ -35,6 +35,8 @@ class QueueFile(StrEnum):
         return database.with_name(database.name + self)
 
 
+# What a damaged file is called from then on: this, and when it was found.
+DAMAGED = ".damaged-"
 # These belong together: a database that is renamed or removed takes them along.
 DATABASE_FILES = (QueueFile.DATABASE, QueueFile.LOG, QueueFile.INDEX, QueueFile.FIRST_PAGE)
 
@@ -42,7 +44,7 @@ DATABASE_FILES = (QueueFile.DATABASE, QueueFile.LOG, QueueFile.INDEX, QueueFile.
 def damaged_name(path: Path) -> Path:
     """Return a name that is free, for a damaged file to be kept under."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    names = (f"{path.name}.damaged-{stamp}{f'-{number}' if number > 1 else ''}" for number in count(1))
+    names = (f"{path.name}{DAMAGED}{stamp}{f'-{number}' if number > 1 else ''}" for number in count(1))
     return next(found for name in names if not (found := path.with_name(name)).exists())
 
 

@@ -1,26 +1,24 @@
 """The queue in one SQLite file.
 
-The state of the queue belongs to the connection's thread: everything that is done to it is an
-operation that the group commit carries there, and what the event loop sees between two jobs is a
-snapshot that the last job brought back. An append returns after the commit that holds it has been
-synced. A process that dies leaves the last commit; what it had taken and not settled is still
-queued.
+Here is what is promised to the rest of the program, each call in a few lines; what is done in the file is in the
+modules beside this one. The state of the queue belongs to the connection's thread: whatever is to be done is submitted
+to the `Worker`, and what the event loop knows in between is the snapshot that came back last. An append returns after
+the commit that holds it has been synced. A process that dies leaves the last commit; what it had taken and not settled
+is still queued.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import structlog
 
-from forwarder.errors import DiskFullError, QueueFullError, ShuttingDownError, StorageError
+from forwarder.errors import DiskFullError, QueueFullError, StorageError
 from forwarder.model import (
     EVERY_EVENT,
     Batch,
@@ -35,18 +33,19 @@ from forwarder.model import (
 )
 from forwarder.queue.base import Pending, Share
 from forwarder.queue.sqlite import admission, apart, burying, cutting, dead, readmission, views, waiting
-from forwarder.queue.sqlite.commit import GroupCommit, Operation
+from forwarder.queue.sqlite.closing import RETRY_SECONDS, Closing
+from forwarder.queue.sqlite.executor import Snapshot
 from forwarder.queue.sqlite.folder import folder_error, make_folder
-from forwarder.queue.sqlite.jobs import Jobs, Snapshot
 from forwarder.queue.sqlite.limits import check_path
 from forwarder.queue.sqlite.lock import InstanceLock
 from forwarder.queue.sqlite.opening import open_with_reserve, refuse_newer
 from forwarder.queue.sqlite.recovery import Accounts
-from forwarder.queue.sqlite.sizes import wal_bytes
 from forwarder.queue.sqlite.store import Store
 from forwarder.queue.sqlite.take import take
-from forwarder.queue.sqlite.upkeep import Upkeep, pause
+from forwarder.queue.sqlite.upkeep import Upkeep
+from forwarder.queue.sqlite.wakeups import WakeUps
 from forwarder.queue.sqlite.watch import Watch
+from forwarder.queue.sqlite.worker import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -54,27 +53,25 @@ log = structlog.get_logger(__name__)
 class SqliteQueue:
     """`forwarder.queue.base.Queue` on SQLite. Use `async with await SqliteQueue.open(…)`."""
 
-    def __init__(self, jobs: Jobs, lock: InstanceLock, max_bytes: int) -> None:
-        self._jobs = jobs
+    def __init__(self, worker: Worker, lock: InstanceLock, *, retry_seconds: float = RETRY_SECONDS) -> None:
+        self._worker = worker
         self._lock = lock
-        self._commit: GroupCommit[Store] = GroupCommit(self._run, max_bytes=wal_bytes(max_bytes) // 4)
-        self._snapshot = jobs.snapshot
-        self._changed: dict[str, asyncio.Event] = {}
-        self._enough: dict[str, Limits] = {}
-        self._space = asyncio.Event()
-        self._closing = asyncio.Event()
-        self._upkeep = Upkeep(self._commit, lambda: (self._snapshot, self._failing is not None), self._closing)
-        self._watch = Watch(self._commit, jobs.place, lock, self._closing)
-        self._watch_task: asyncio.Task[None] | None = None
+        self._closing = Closing(retry_seconds)
+        self._wake_ups = WakeUps()
+        worker.observers += [self._wake_ups.see, _tell_failing]
+        self._upkeep = Upkeep(worker, self._closing)
+        self._watch = Watch(worker, lock, self._closing)
+        self._tasks: list[asyncio.Task[None]] = []
         self._settling: set[asyncio.Task[bool]] = set()
-        self._failing: str | None = None
-        self._upkeep_task: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, path: Path, *, max_bytes: int, names: Sequence[str] = ()) -> SqliteQueue:
+    async def open(
+        cls, path: Path, *, max_bytes: int, names: Sequence[str] = (), retry_seconds: float = RETRY_SECONDS
+    ) -> SqliteQueue:
         """Open or begin the queue at `path`; its folder is made where it is missing.
 
-        A file that is damaged may have lost the name of a destination; `names` are those that are configured.
+        A file that is damaged may have lost the name of a destination; `names` are those that are configured. A storage
+        that fails is tried again every `retry_seconds`.
 
         Raises QueueLockedError, StorageError or DiskFullError.
         """
@@ -91,21 +88,20 @@ class SqliteQueue:
         except BaseException:
             lock.release()
             raise
-        jobs = Jobs(path, connection, store, reserve, note=lock.note)
-        if (missing := lock.noted() - jobs.accepted) > 0:
+        if (missing := lock.noted() - store.accepted) > 0:
             log.error(
                 "queue.events_missing",
                 events=missing,
                 hint="the queue file knows nothing of so many events that were accepted: they were delivered before, or"
                 " are lost. Its log was removed or damaged, its accounts were (queue.set_aside), or it is an old copy",
             )
-        return cls(jobs, lock, max_bytes)
+        return cls(Worker(path, connection, store, reserve, note=lock.note), lock, retry_seconds=retry_seconds)
 
     async def __aenter__(self) -> SqliteQueue:
-        self._commit.start()
-        self._upkeep_task = asyncio.create_task(self._upkeep.run(), name="queue-upkeep")
-        if self._jobs.place.is_known:
-            self._watch_task = asyncio.create_task(self._watch.run(), name="queue-watch")
+        self._worker.start()
+        self._tasks.append(asyncio.create_task(self._upkeep.run(), name="queue-upkeep"))
+        if self._worker.place.is_known:
+            self._tasks.append(asyncio.create_task(self._watch.run(), name="queue-watch"))
         return self
 
     async def __aexit__(
@@ -118,54 +114,21 @@ class SqliteQueue:
         if self._closing.is_set():
             return
         self._closing.set()
-        self._upkeep.look()
-        for task in filter(None, (self._upkeep_task, self._watch_task)):
+        self._upkeep.stop()
+        for task in self._tasks:
             await task
         if self._settling:
             await asyncio.wait(self._settling)
-        await self._commit.close()
         try:
-            await self._jobs.close()
+            await self._worker.close()
         finally:
             self._lock.release()
-
-    # --- jobs ----------------------------------------------------------------------------------
-
-    async def _run(self) -> None:
-        await self._jobs.run(self._commit.next_group, self._tell, is_sound=lambda: self._failing is None)
-
-    def _tell(self, group: Sequence[Operation[Store]], results: list[Any], snapshot: Snapshot) -> None:
-        self._publish(snapshot)
-        self._commit.finish(group, results)
-
-    def _publish(self, snapshot: Snapshot) -> None:
-        """Take over what a job brought back, and wake whom it concerns."""
-        if snapshot.live_bytes < self._snapshot.live_bytes:
-            self._space.set()
-            self._space = asyncio.Event()
-        before, self._snapshot = self._snapshot, snapshot
-        for name, event in self._changed.items():
-            now, then = snapshot.pending.get(name), before.pending.get(name)
-            if now == then:
-                continue
-            enough = self._enough.get(name)
-            # Whatever comes to an empty queue is worth waking up for, and what fills a batch.
-            if not then or not then.events or not now or not enough or now.fills(enough):
-                event.set()
-        if snapshot.failure is not None:
-            if self._failing is None:
-                log.error("queue.storage_failing", reason=snapshot.failure.message, hint=snapshot.failure.hint)
-            self._failing = snapshot.failure.message
-        elif snapshot.wrote and self._failing is not None:
-            log.info("queue.storage_recovered")
-            self._failing = None
-        self._upkeep.look()
 
     # --- the contract --------------------------------------------------------------------------
 
     async def configure(self, shares: dict[str, Share]) -> Sequence[str]:
         """Set the destinations that take events; return the names of others that still keep something."""
-        others: Sequence[str] = await self._commit.submit(lambda store: store.configure(shares))
+        others: Sequence[str] = await self._worker.submit(lambda store: store.configure(shares))
         return others
 
     async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
@@ -173,7 +136,7 @@ class SqliteQueue:
         self._watch.check()
         size = sum([len(segment.data) for segment in segments]) + sum([len(died.data) for died in dead])
         if segments or dead:
-            await self._commit.submit(lambda store: admission.append(store, segments, dead), size=size)
+            await self._worker.submit(lambda store: admission.append(store, segments, dead), size=size)
 
     async def take(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
         """Take the oldest events that are not held: a batch as large as `limits` allow, and full ones behind it."""
@@ -190,7 +153,7 @@ class SqliteQueue:
 
     async def take_again(self, destination: str, positions: Sequence[int], max_bytes: int) -> list[Batch]:
         """Return held events once more, a batch each: those that fit into `max_bytes`, at least one."""
-        batches: list[Batch] = await self._commit.submit(
+        batches: list[Batch] = await self._worker.submit(
             lambda store: apart.take_again(store, destination, positions, max_bytes), is_write=False
         )
         return batches
@@ -199,7 +162,7 @@ class SqliteQueue:
         """Do nothing: what this process has taken is leased to it for as long as it lives."""
 
     async def _taken(self, take: Callable[[Store], list[Batch]]) -> list[Batch]:
-        taking = self._commit.submit(take, is_write=False)
+        taking = self._worker.submit(take, is_write=False)
         try:
             batches: list[Batch] = await asyncio.shield(taking)
         except asyncio.CancelledError:
@@ -233,61 +196,47 @@ class SqliteQueue:
     async def _settle(self, batch: Batch, burial: Burial | None) -> bool:
         while True:
             try:
-                await self._commit.submit(
+                await self._worker.submit(
                     lambda store: burying.bury_batch(store, batch, burial) if burial else store.settle(batch)
                 )
             except QueueFullError as error:
                 _tell_unburied(batch.destination, error)
                 self.release(batch)
                 # It comes again soon, and there is no more room by then than there is now.
-                await pause(self._closing)
+                await self._closing.pause()
                 return False
             except (DiskFullError, StorageError):
                 if self._closing.is_set():
                     raise
-                await pause(self._closing)
+                await self._closing.pause()
             else:
                 return True
 
     def release(self, batch: Batch) -> None:
         """Give a held batch back; its events are handed out again, in their old places."""
-        # The next job begins with it: a purge or an expiry that comes after must find these events.
-        self._jobs.released.append(batch)
-        with suppress(ShuttingDownError):
-            self._commit.submit(lambda _store: None, is_write=False)
+        self._worker.release(batch)
 
     def pending(self, destination: str) -> Pending:
         """Return what waits for a destination."""
-        return self._snapshot.pending.get(destination, Pending(0, 0, float("-inf")))
+        return self._worker.snapshot.pending.get(destination, Pending(0, 0, float("-inf")))
 
     async def wait(self, destination: str, timeout: float | None, enough: Limits | None = None) -> None:
         """Return when events came to an empty queue, or there are `enough`, or after `timeout` seconds."""
-        event = self._changed.setdefault(destination, asyncio.Event())
-        if enough is None:
-            self._enough.pop(destination, None)
-        else:
-            self._enough[destination] = enough
-        # Not `wait_for`: up to Python 3.11 it loses a cancellation that comes with the wake-up.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await event.wait()
-        event.clear()
+        await self._wake_ups.wait(destination, timeout, enough)
 
     def wake(self, destination: str) -> None:
         """Make `wait` return, now or the next time it is called."""
-        self._changed.setdefault(destination, asyncio.Event()).set()
+        self._wake_ups.wake(destination)
 
     async def wait_space(self, timeout: float) -> None:
         """Return when space may have become free, or after `timeout` seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._space.wait()
+        await self._wake_ups.wait_space(timeout)
 
     async def expire(self, destination: str, accepted_before: float, burial: Burial) -> int:
         """Move what waits and was accepted before that time to the dead letters; return how many."""
         total = 0
         try:
-            while count := await self._commit.submit(
+            while count := await self._worker.submit(
                 lambda store: burying.expire(store, destination, accepted_before, burial)
             ):
                 total += count
@@ -297,23 +246,23 @@ class SqliteQueue:
 
     async def purge(self, destination: str, wanted: EventFilter = EVERY_EVENT) -> int:
         """Drop what waits for a destination at this moment, or some of it; return how many."""
-        until: int = await self._commit.submit(lambda store: store.lanes[destination].ledger.tail, is_write=False)
+        until: int = await self._worker.submit(lambda store: store.lanes[destination].ledger.tail, is_write=False)
         count: int
         total = position = 0
         if wanted == EVERY_EVENT:
-            while count := await self._commit.submit(lambda store: waiting.purge(store, destination, until)):
+            while count := await self._worker.submit(lambda store: waiting.purge(store, destination, until)):
                 total += count
             return total
         while True:
             step = partial(cutting.purge_some, name=destination, wanted=wanted, position=position, until=until)
-            count, position = await self._commit.submit(step)
+            count, position = await self._worker.submit(step)
             total += count
             if not position:
                 return total
 
     async def set_paused(self, destination: str, paused: bool) -> None:
         """Remember, across restarts, whether a destination is paused."""
-        await self._commit.submit(lambda store: store.set_paused(destination, paused))
+        await self._worker.submit(lambda store: store.set_paused(destination, paused))
 
     async def replay(self, wanted: DeadFilter) -> int:
         """Move dead letters to the end of their queues; return how many."""
@@ -326,7 +275,7 @@ class SqliteQueue:
         again: Sequence[tuple[DeadLetter, Burial]] = (),
     ) -> bool:
         """Store what dead letters turned out to be, all or nothing; durable on return."""
-        done: bool = await self._commit.submit(lambda store: readmission.readmit(store, passed, segments, again))
+        done: bool = await self._worker.submit(lambda store: readmission.readmit(store, passed, segments, again))
         return done
 
     async def purge_dead(self, wanted: DeadFilter) -> int:
@@ -335,11 +284,11 @@ class SqliteQueue:
 
     async def _all_letters(self, step: Callable[..., tuple[int, int]], wanted: DeadFilter) -> int:
         """Repeat a bounded write up to the last letter that there is now; what dies meanwhile is not concerned."""
-        wanted = await self._commit.submit(partial(dead.up_to_now, wanted=wanted), is_write=False)
+        wanted = await self._worker.submit(partial(dead.up_to_now, wanted=wanted), is_write=False)
         total = after = 0
         while True:
             count: int
-            count, after = await self._commit.submit(partial(step, wanted=wanted, after=after))
+            count, after = await self._worker.submit(partial(step, wanted=wanted, after=after))
             total += count
             if not after:
                 return total
@@ -348,7 +297,7 @@ class SqliteQueue:
         """Yield queued events (held ones too) from the oldest on, without taking them."""
         position, left = 0, limit
         while left is None or left > 0:
-            found: tuple[list[bytes], int] | None = await self._commit.submit(
+            found: tuple[list[bytes], int] | None = await self._worker.submit(
                 partial(views.lines_from, name=destination, position=position), is_write=False
             )
             if found is None:
@@ -360,12 +309,12 @@ class SqliteQueue:
 
     async def dead_letters(self, wanted: DeadFilter, limit: int | None = None) -> AsyncIterator[DeadLetter]:
         """Yield dead letters from the oldest on."""
-        wanted = await self._commit.submit(partial(dead.up_to_now, wanted=wanted), is_write=False)
+        wanted = await self._worker.submit(partial(dead.up_to_now, wanted=wanted), is_write=False)
         after, left = 0, limit
         while left is None or left > 0:
             step = dead.STEP_LETTERS if left is None else min(left, dead.STEP_LETTERS)
             letters: list[DeadLetter]
-            letters, after = await self._commit.submit(
+            letters, after = await self._worker.submit(
                 partial(dead.find, wanted=wanted, after=after, limit=step), is_write=False
             )
             for letter in letters:
@@ -378,14 +327,26 @@ class SqliteQueue:
         """Return why events cannot be accepted just now, or None while they can."""
         if self._closing.is_set():
             return "the forwarder is shutting down"
-        if (failing := self._watch.trouble or self._failing) is not None:
+        if (failing := self._why_failing()) is not None:
             return failing
-        return "the queue is full (queue.max_bytes)" if self._snapshot.is_full else None
+        return "the queue is full (queue.max_bytes)" if self._worker.snapshot.is_full else None
 
     async def stats(self) -> QueueStats:
         """Return the counters of every destination that the queue knows, and its size."""
-        stats: QueueStats = await self._commit.submit(views.stats, is_write=False)
-        return replace(stats, failing=self._watch.trouble or self._failing)
+        stats: QueueStats = await self._worker.submit(views.stats, is_write=False)
+        return replace(stats, failing=self._why_failing())
+
+    def _why_failing(self) -> str | None:
+        failing = self._worker.snapshot.failing
+        return self._watch.trouble or (failing.message if failing is not None else None)
+
+
+def _tell_failing(before: Snapshot, now: Snapshot) -> None:
+    """Say that the storage has begun to fail, or works again."""
+    if now.failing is not None and before.failing is None:
+        log.error("queue.storage_failing", reason=now.failing.message, hint=now.failing.hint)
+    elif now.failing is None and before.failing is not None:
+        log.info("queue.storage_recovered")
 
 
 def _tell_unburied(destination: str, error: QueueFullError) -> None:

@@ -170,6 +170,11 @@ class Store:
             ledger = self._changed[name] = self.lanes[name].ledger.copy()
         return ledger
 
+    @property
+    def accepted(self) -> int:
+        """How many events were accepted, for all destinations, since the file was begun."""
+        return sum([lane.ledger.accepted for lane in self.lanes.values()])
+
     def name_of(self, number: int) -> str:
         """Return the name of the destination with this number."""
         return next(name for name, lane in self.lanes.items() if lane.ledger.id == number)
@@ -232,6 +237,19 @@ class Store:
         self.measure()
         if self.is_short or self.free_bytes <= keep:
             self.fold()
+
+    def release(self, batch: Batch) -> None:
+        """Give back what is held; it is handed out again, in its old place."""
+        lane = self.lanes[batch.destination]
+        lane.let_go(batch)
+        lane.look_again()
+
+    def take_over(self, before: Store) -> None:
+        """Go on where the store of a file that was rebuilt has stopped: what was held is still held."""
+        for name, lane in before.lanes.items():
+            if name in self.lanes:
+                self.lanes[name].held, self.lanes[name].share = lane.held, lane.share
+        self.is_short = self.is_short or before.is_short
 
     # --- append --------------------------------------------------------------------------------
 

@@ -3,74 +3,73 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 from forwarder.errors import DiskFullError, StorageError
-from forwarder.queue.sqlite.commit import GroupCommit
-from forwarder.queue.sqlite.jobs import Snapshot
+from forwarder.queue.sqlite.closing import Closing
+from forwarder.queue.sqlite.executor import Snapshot
 from forwarder.queue.sqlite.store import Store
+from forwarder.queue.sqlite.worker import Worker
 
-# Free pages that a file keeps for reuse before space is handed back, and how many pages one step
-# hands back, so that no commit waits long for it.
-_KEEP_FREE_BYTES = 16 * 1024 * 1024
-_VACUUM_PAGES = 64
+# Free bytes that a file keeps, since they will soon be used again.
+KEEP_FREE_BYTES = 16 * 1024 * 1024
+# How many pages one step hands back, so that no commit waits long for it.
+STEP_PAGES = 64
 # The same where the disk is full: what a step writes must fit into what little there is.
-_SHORT_VACUUM_PAGES = 16
-# Seconds between attempts to write to a storage that fails.
-RETRY_SECONDS = 1.0
+_SHORT_STEP_PAGES = 16
 
 
 class Upkeep:
-    """What is done beside the callers' operations until `closing` is set; `state` tells whether there is a need."""
+    """What is done beside the callers' operations, from when a snapshot shows the need until there is none."""
 
     def __init__(
-        self, commit: GroupCommit[Store], state: Callable[[], tuple[Snapshot, bool]], closing: asyncio.Event
+        self,
+        worker: Worker,
+        closing: Closing,
+        *,
+        keep_free_bytes: int = KEEP_FREE_BYTES,
+        step_pages: int = STEP_PAGES,
     ) -> None:
-        self._commit = commit
-        self._state = state
+        self._worker = worker
         self._closing = closing
+        self._keep_free_bytes = keep_free_bytes
+        self._step_pages = step_pages
         self._wake = asyncio.Event()
-
-    def look(self) -> None:
-        """Take note that the state has changed, or that `closing` was set."""
-        if self._is_needed() or self._closing.is_set():
-            self._wake.set()
+        worker.observers.append(self._see)
 
     async def run(self) -> None:
-        """Work until `closing` is set."""
+        """Work until `closing` is set, and `stop` was called."""
         while not self._closing.is_set():
             await self._wake.wait()
             self._wake.clear()
-            while not self._closing.is_set() and self._is_needed():
+            while not self._closing.is_set() and self._is_needed(self._worker.snapshot):
                 try:
                     await self._step()
                 except (DiskFullError, StorageError):
-                    await pause(self._closing)
+                    await self._closing.pause()
 
-    def _is_needed(self) -> bool:
-        snapshot, is_failing = self._state()
-        return is_failing or snapshot.free_bytes > _keep(snapshot)
+    def stop(self) -> None:
+        """Look at `closing`."""
+        self._wake.set()
+
+    def _see(self, _before: Snapshot, now: Snapshot) -> None:
+        if self._is_needed(now):
+            self._wake.set()
+
+    def _is_needed(self, snapshot: Snapshot) -> bool:
+        return snapshot.failing is not None or snapshot.free_bytes > self._keep(snapshot)
+
+    def _keep(self, snapshot: Snapshot) -> int:
+        """Return how many free bytes of the file are kept for reuse."""
+        return 0 if snapshot.is_short else max(self._keep_free_bytes, snapshot.live_bytes // 2)
 
     async def _step(self) -> None:
-        before, _ = self._state()
-        if before.free_bytes > _keep(before):
-            pages = _SHORT_VACUUM_PAGES if before.is_short else _VACUUM_PAGES
-            await self._commit.submit(partial(Store.vacuum, pages=pages, keep=_keep(before)), is_write=False)
-        if self._state()[0].free_bytes >= before.free_bytes:
-            await pause(self._closing)
-            if self._state()[1]:
-                await self._commit.submit(Store.probe)
-
-
-def _keep(snapshot: Snapshot) -> int:
-    """Return how many free bytes of the file are kept for reuse."""
-    return 0 if snapshot.is_short else max(_KEEP_FREE_BYTES, snapshot.live_bytes // 2)
-
-
-async def pause(closing: asyncio.Event) -> None:
-    """Wait until it is time to try again, or `closing` is set."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(RETRY_SECONDS):
-            await closing.wait()
+        before = self._worker.snapshot
+        if before.free_bytes > (keep := self._keep(before)):
+            pages = _SHORT_STEP_PAGES if before.is_short else self._step_pages
+            await self._worker.submit(partial(Store.vacuum, pages=pages, keep=keep), is_write=False)
+        if self._worker.snapshot.free_bytes >= before.free_bytes:
+            # Nothing was gained: the storage fails, or cannot give more back just now.
+            await self._closing.pause()
+            if self._worker.snapshot.failing is not None:
+                await self._worker.submit(Store.probe)

@@ -7,11 +7,10 @@ import asyncio
 import structlog
 
 from forwarder.errors import DiskFullError, StorageError
-from forwarder.queue.sqlite.commit import GroupCommit
+from forwarder.queue.sqlite.closing import Closing
 from forwarder.queue.sqlite.lock import InstanceLock
-from forwarder.queue.sqlite.place import Place
 from forwarder.queue.sqlite.store import Store
-from forwarder.queue.sqlite.upkeep import pause
+from forwarder.queue.sqlite.worker import Worker
 
 HINT = (
     "run forwarder queue export for each destination, and forwarder dead export, before this process ends; then put the"
@@ -24,9 +23,8 @@ log = structlog.get_logger(__name__)
 class Watch:
     """What is wrong with the place of the file, looked at until `closing` is set."""
 
-    def __init__(self, commit: GroupCommit[Store], place: Place, lock: InstanceLock, closing: asyncio.Event) -> None:
-        self._commit = commit
-        self._place = place
+    def __init__(self, worker: Worker, lock: InstanceLock, closing: Closing) -> None:
+        self._worker = worker
         self._lock = lock
         self._closing = closing
         self.trouble: str | None = None
@@ -46,10 +44,10 @@ class Watch:
                 await self._fold()
             elif before is not None:
                 log.info("queue.file_back")
-            await pause(self._closing)
+            await self._closing.pause()
 
     def _look(self) -> str | None:
-        trouble = self._place.trouble()
+        trouble = self._worker.place.trouble()
         if trouble is not None:
             return f"{trouble}; what is queued can be read with: forwarder queue export"
         if self._lock.is_gone() and self._lock.restore():
@@ -59,6 +57,6 @@ class Watch:
     async def _fold(self) -> None:
         """Write the log into the file that is open, so that one that was moved away has everything."""
         try:
-            await self._commit.submit(Store.fold, is_write=False)
+            await self._worker.submit(Store.fold, is_write=False)
         except (DiskFullError, StorageError) as error:
             log.warning("queue.not_folded", reason=error.message)

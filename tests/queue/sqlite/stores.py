@@ -84,9 +84,7 @@ class Desk:
         self.write(lambda store: burying.bury_batch(store, batch, burial) if burial else store.settle(batch))
 
     def release(self, batch: Batch) -> None:
-        lane = self.store.lanes[batch.destination]
-        lane.let_go(batch)
-        lane.look_again()
+        self.store.release(batch)
 
     def purge(self, name: str = "main") -> int:
         until = self.store.lanes[name].ledger.tail

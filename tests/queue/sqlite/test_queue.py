@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,11 @@ from forwarder.delivery.batching import seconds_until_due
 from forwarder.errors import QueueFullError, QueueLockedError, ShuttingDownError, StorageError
 from forwarder.model import Burial, DeadFilter, Limits
 from forwarder.queue.base import Share
-from forwarder.queue.sqlite import upkeep
-from forwarder.queue.sqlite.database import Connection
-from forwarder.queue.sqlite.jobs import Jobs
 from forwarder.queue.sqlite.queue import SqliteQueue
-from forwarder.queue.sqlite.sizes import PAGE_BYTES, wal_bytes
-from forwarder.queue.sqlite.store import Store
+from forwarder.queue.sqlite.sizes import wal_bytes
 from tests.queue.building import LIMITS, account, drain, next_batch, numbers, segment, take
+from tests.queue.sqlite.files import PATIENCE, opened, until
 
-PATIENCE = 10.0
 LONG = 1000.0
 
 
@@ -33,21 +28,9 @@ async def queue(tmp_path: Path) -> AsyncIterator[SqliteQueue]:
         yield queue
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try a failing storage again after a moment."""
-    monkeypatch.setattr(upkeep, "RETRY_SECONDS", 0.01)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
 async def fail(queue: SqliteQueue, fails: bool) -> None:
     """Let every write fail from now on, or succeed again."""
-    await queue._jobs.connection.run(lambda db: db.execute(f"PRAGMA query_only = {fails}").fetchall())
+    await queue._worker.submit(lambda store: store.query(f"PRAGMA query_only = {fails}", ()), is_write=False)
 
 
 async def waits(task: asyncio.Task[None]) -> bool:
@@ -55,51 +38,6 @@ async def waits(task: asyncio.Task[None]) -> bool:
     for _ in range(10):
         await asyncio.sleep(0)
     return not task.done()
-
-
-class TestGroups:
-    async def test_one_follows_the_other(self, queue: SqliteQueue) -> None:
-        """What comes while a group is worked off is the next, and need not wait for the event loop to begin it."""
-        began, may_end, second = threading.Event(), threading.Event(), threading.Event()
-
-        def block(_store: Store) -> None:
-            began.set()
-            assert may_end.wait(PATIENCE)
-
-        first = queue._commit.submit(block)
-        assert await asyncio.to_thread(began.wait, PATIENCE)
-        appending = asyncio.create_task(queue.append([segment(0)]))
-        await asyncio.sleep(0)
-        followed = queue._commit.submit(lambda _store: second.set(), is_write=False)
-        may_end.set()
-        # The event loop stands still meanwhile.
-        assert second.wait(PATIENCE)
-        assert not first.done()
-        assert not appending.done()
-        await asyncio.wait_for(asyncio.gather(first, appending, followed), PATIENCE)
-        assert queue.pending("main").events == 1
-
-    async def test_no_way_to_the_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the connection takes no job, each caller is told, and later jobs are run."""
-
-        async def fails(_self: Connection, _job: object) -> None:
-            raise ValueError("no connection")
-
-        async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 << 20) as queue:
-            with monkeypatch.context() as patch:
-                patch.setattr(Connection, "run", fails)
-                found = await asyncio.wait_for(
-                    asyncio.gather(queue.set_paused("main", True), queue.purge("main"), return_exceptions=True),
-                    PATIENCE,
-                )
-                assert [str(error) for error in found] == ["no connection"] * 2
-            assert await asyncio.wait_for(queue.configure({"main": Share()}), PATIENCE) == []
-
-    async def test_what_has_no_result_is_not_done(self, queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An append that a job passed over is not taken for stored."""
-        monkeypatch.setattr(Jobs, "_job", lambda jobs, *_group: jobs.snapshot)
-        with pytest.raises(RuntimeError, match="not done"):
-            await asyncio.wait_for(queue.append([segment(0)]), PATIENCE)
 
 
 class TestWaiting:
@@ -227,8 +165,14 @@ class TestGivingBack:
             assert await drain(queue) == [0, 1, 2]
 
 
-@pytest.mark.usefixtures("quick")
 class TestFailingStorage:
+    @pytest.fixture
+    async def queue(self, tmp_path: Path) -> AsyncIterator[SqliteQueue]:
+        """A queue that tries a failing storage again after a moment."""
+        queue = await opened(tmp_path / "queue.db", retry_seconds=0.01)
+        yield queue
+        await queue.close()
+
     async def test_nothing_is_accepted(self, queue: SqliteQueue) -> None:
         """While the storage fails, appends are refused and stored by nobody; once it works, they are taken again."""
         await queue.append([segment(0)])
@@ -327,30 +271,7 @@ class TestFailingStorage:
         assert await drain(queue) == [1]
 
 
-class TestUpkeep:
-    async def test_free_space_is_handed_back(
-        self, queue: SqliteQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """After a long outage the file becomes small again, by itself, and in as few steps as it takes."""
-        monkeypatch.setattr(upkeep, "_KEEP_FREE_BYTES", 256 * 1024)
-        monkeypatch.setattr(upkeep, "_VACUUM_PAGES", 16)
-        steps, vacuum = 0, Store.vacuum
-
-        def counted(store: Store, pages: int, keep: int) -> None:
-            nonlocal steps
-            steps += 1
-            vacuum(store, pages, keep)
-
-        monkeypatch.setattr(Store, "vacuum", counted)
-        for first in range(0, 20_000, 500):
-            await queue.append([segment(first, 500, filler=1000)])
-        # More than the log holds, so that it is in the file.
-        assert (tmp_path / "queue.db").stat().st_size > 8 << 20
-        pages = (tmp_path / "queue.db").stat().st_size // PAGE_BYTES
-        await queue.purge("main")
-        await until(lambda: (tmp_path / "queue.db").stat().st_size < 1 << 20)
-        assert steps <= pages // 8
-
+class TestLog:
     async def test_the_log_stays_small(self, queue: SqliteQueue, tmp_path: Path) -> None:
         """Whatever goes through the queue, its log is folded into the file before it outgrows what is kept for it."""
         largest = 0

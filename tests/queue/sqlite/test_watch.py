@@ -17,25 +17,17 @@ import structlog
 
 from forwarder.errors import QueueLockedError, StorageError
 from forwarder.model import Batch, DeadFilter
-from forwarder.queue.sqlite import upkeep
 from forwarder.queue.sqlite.database import open_database
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.take import take
 from tests.queue.building import account, drain, numbers, segment
-from tests.queue.sqlite.files import damage, opened
-
-PATIENCE = 10.0
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "RETRY_SECONDS", 0.02)
+from tests.queue.sqlite.files import damage, opened, until
 
 
 @pytest.fixture
 async def queue(tmp_path: Path) -> AsyncIterator[SqliteQueue]:
     """A queue in a folder of its own, with ten events, that is in use."""
-    queue = await opened(path_in(tmp_path))
+    queue = await opened(path_in(tmp_path), retry_seconds=0.02)
     await queue.append([segment(0, 10)])
     yield queue
     await queue.close()
@@ -44,12 +36,6 @@ async def queue(tmp_path: Path) -> AsyncIterator[SqliteQueue]:
 def path_in(folder: Path) -> Path:
     (folder / "q").mkdir(exist_ok=True)
     return folder / "q" / "queue.db"
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 def with_log(path: Path) -> list[Path]:
@@ -175,7 +161,6 @@ async def test_damage_while_another_file_is_there(
         await drain(queue)
     assert {file: file.read_bytes() for file in path.parent.iterdir()} == found
     monkeypatch.undo()
-    monkeypatch.setattr(upkeep, "RETRY_SECONDS", 0.02)
     assert await drain(queue) == list(range(10))
 
 

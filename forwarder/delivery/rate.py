@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from forwarder.model import Limits
 
-# A signed batch is base64: four bytes for three.
+# What is sent may be larger than its events by a third, as base64 is: four bytes for three.
 _SIGNED = 4 / 3
 
 

@@ -22,11 +22,11 @@ class Answer:
     retry_after: float | None = None
     """The seconds for which the destination asks to be left alone; untrusted, so whoever waits caps them."""
     status: int | None = None
-    """A number that people know such answers by; None where none came."""
+    """The number by which people know such an answer; None if there is none."""
     timed_out: bool = False
     """Whether the time ran out before there was an answer."""
     is_about_events: bool = False
-    """Whether an attempt that is deferred may have failed because of what was sent: it was, and nobody said "later"."""
+    """Whether a deferred attempt may have failed because of the events: they were sent, and nobody said "later"."""
 
 
 class Destination(Protocol):
@@ -39,7 +39,7 @@ class Destination(Protocol):
     async def prepare(self, batch: Batch) -> bytes:
         """Return a batch in the form in which it travels.
 
-        This is done ahead, while another batch is being sent, and once: what is sent again are the same bytes.
+        It is done ahead, while another batch is being sent, and only once: a repetition sends the same bytes.
         """
 
     async def send(self, body: bytes, *, fresh: bool = False) -> Answer:

@@ -1,7 +1,7 @@
 """The Event API's `/put`: a batch is a JSON array, signed as a JWS; the status of the answer says what came of it.
 
-Here alone meet the signature, the request and the table of statuses. A key, a certificate, or what a status means
-is changed by building another one.
+Only this module knows the signature, the request and the table of statuses together. Its settings never change:
+a reload with another key, certificate or meaning of a status builds another destination.
 """
 
 from __future__ import annotations

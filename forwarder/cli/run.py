@@ -11,7 +11,7 @@ import click
 from forwarder import log, lossy
 from forwarder.cli.options import config_option
 from forwarder.config import config_file, load
-from forwarder.daemon import Parts, run
+from forwarder.daemon import Assembly, run
 
 
 @click.command("run")
@@ -27,4 +27,4 @@ def run_command(config_path: Path | None) -> None:
     atexit.register(lossy.drain_stderr)
     config = load(config_path, os.environ)
     log.configure(config.log.level, config.log.format)
-    run(Parts.build(config), lambda: load(config_path, os.environ), config_file(config_path, os.environ))
+    run(Assembly.build(config), lambda: load(config_path, os.environ), config_file(config_path, os.environ))

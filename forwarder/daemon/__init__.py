@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forwarder.daemon.assembly import Parts
+from forwarder.daemon.assembly import Assembly
 from forwarder.daemon.process import run
 
-__all__ = ["Parts", "run"]
+__all__ = ["Assembly", "run"]

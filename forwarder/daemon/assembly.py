@@ -25,7 +25,7 @@ Files = tuple[tuple[Path, tuple[int, ...] | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Outlet:
+class BuiltDestination:
     """One destination, ready to be delivered to."""
 
     config: DestinationConfig
@@ -33,19 +33,19 @@ class Outlet:
     files: Files
     """The key and whatever else was read for it, as it was then."""
 
-    def is_same(self, other: Outlet) -> bool:
+    def is_same(self, other: BuiltDestination) -> bool:
         """Whether nothing about the destination has changed."""
         return self.config == other.config and self.files == other.files
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Assembly:
     """A configuration with everything that it names read and checked."""
 
     config: Config
     envelope: Envelope
     shares: dict[str, Share]
-    outlets: dict[str, Outlet]
+    destinations: dict[str, BuiltDestination]
     ingest_token: str | None
     admin_token: str | None
     token_files: Files
@@ -60,23 +60,23 @@ class Parts:
     @property
     def files(self) -> Files:
         """The keys, tokens and certificates that were read, as they were then."""
-        return self.token_files + tuple(file for outlet in self.outlets.values() for file in outlet.files)
+        return self.token_files + tuple(file for built in self.destinations.values() for file in built.files)
 
     def files_now(self) -> Files:
         """The same files as they are now."""
         return look_at(path for path, _ in self.files)
 
     @classmethod
-    def build(cls, config: Config, kinds: Kinds = KINDS) -> Parts:
+    def build(cls, config: Config, kinds: Kinds = KINDS) -> Assembly:
         """Read keys, tokens and certificates. Raises ConfigError with every problem found."""
         problems: list[Problem] = []
-        outlets: dict[str, Outlet] = {}
+        destinations: dict[str, BuiltDestination] = {}
         for name, destination in config.destinations.items():
             kind = kinds[type(destination)]
             with _collecting(problems, f"destinations.{name}"):
                 # Looked at first: what changes while it is read counts as changed afterwards.
                 files = look_at(kind.files(destination))
-                outlets[name] = Outlet(destination, kind.build(name, destination), files)
+                destinations[name] = BuiltDestination(destination, kind.build(name, destination), files)
         tokens: dict[str, str | None] = {"ingest": None, "admin": None}
         token_files = look_at([config.ingest.token_file, config.admin.token_file])
         for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
@@ -91,7 +91,7 @@ class Parts:
         if problems:
             raise ConfigError(problems)
         envelope, shares = envelope_of(config), shares_of(config)
-        return cls(config, envelope, shares, outlets, tokens["ingest"], tokens["admin"], token_files, gids)
+        return cls(config, envelope, shares, destinations, tokens["ingest"], tokens["admin"], token_files, gids)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from forwarder.admin.steering import DestinationStatus
-from forwarder.daemon.assembly import Outlet
+from forwarder.daemon.assembly import BuiltDestination
 from forwarder.delivery.clock import Clock
 from forwarder.delivery.pump import Pump
 from forwarder.model import EVERY_EVENT, EventFilter, State
@@ -28,11 +28,11 @@ _RESTART_SECONDS = 1.0
 class _Running:
     """A pump that runs, and for what."""
 
-    outlet: Outlet
+    built: BuiltDestination
     pump: Pump
 
 
-class Outlets:
+class Destinations:
     """One pump for each configured destination; `forwarder.admin.steering.Steering` over them."""
 
     def __init__(self, queue: Queue, observer: Observer) -> None:
@@ -48,34 +48,35 @@ class Outlets:
 
     # --- life ----------------------------------------------------------------------------------
 
-    async def apply(self, outlets: dict[str, Outlet]) -> None:
+    async def apply(self, wanted: dict[str, BuiltDestination]) -> None:
         """Run a pump for each of these destinations; one about which nothing has changed goes on.
 
         A pump that is replaced, or removed and wanted again, finishes what it is sending; only then does
         the new one start, so no batch is sent by both and order holds.
         """
         paused = {name: found.paused for name, found in (await self._queue.stats()).destinations.items()}
-        for name in self._running.keys() - outlets.keys():
+        for name in self._running.keys() - wanted.keys():
             self._running.pop(name).pump.retire()
             self._observer.saw(Notice("destination.removed", {"destination": name}))
-        for name, outlet in outlets.items():
+        for name, built in wanted.items():
             before = self._running.get(name)
-            if before is not None and before.outlet.is_same(outlet):
+            if before is not None and before.built.is_same(built):
                 # A reload is also how somebody says that an address has changed.
-                before.outlet.destination.renew()
+                before.built.destination.renew()
                 if before.pump.health.gate.state is State.HOLDING:
                     before.pump.flush()
                 continue
             if before is not None:
                 before.pump.retire()
-            parts = (name, outlet.config, self._queue, outlet.destination)
-            pump = Pump(*parts, clock=self._clock, paused=paused.get(name, False))
-            task = asyncio.create_task(self._run(name, pump, outlet, self._latest.get(name)), name=f"pump-{name}")
-            self._running[name] = _Running(outlet, pump)
+            pump = Pump(
+                name, built.config, self._queue, built.destination, clock=self._clock, paused=paused.get(name, False)
+            )
+            task = asyncio.create_task(self._run(name, pump, built, self._latest.get(name)), name=f"pump-{name}")
+            self._running[name] = _Running(built, pump)
             self._tasks.add(task)
             self._latest[name] = task
             task.add_done_callback(partial(self._ended, name))
-            details = {"destination": name, **outlet.destination.description}
+            details = {"destination": name, **built.destination.description}
             self._observer.saw(Notice("destination.started", details))
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
@@ -83,11 +84,11 @@ class Outlets:
         if self._latest.get(name) is task:
             del self._latest[name]
 
-    async def _run(self, name: str, pump: Pump, outlet: Outlet, previous: asyncio.Task[None] | None) -> None:
+    async def _run(self, name: str, pump: Pump, built: BuiltDestination, previous: asyncio.Task[None] | None) -> None:
         """Run a pump once the one before it has ended, and again should it ever fail."""
         if previous is not None:
             await asyncio.wait([previous])
-        async with aclosing(outlet.destination):
+        async with aclosing(built.destination):
             while True:
                 try:
                     await pump.run()
@@ -131,7 +132,7 @@ class Outlets:
 
     async def flush(self, name: str) -> None:
         """Attempt a delivery now, over a new connection: wait neither for a fuller batch nor for the back-off."""
-        self._running[name].outlet.destination.renew()
+        self._running[name].built.destination.renew()
         self._running[name].pump.flush()
 
     async def pause(self, name: str) -> None:
@@ -142,7 +143,7 @@ class Outlets:
     async def resume(self, name: str) -> None:
         """Deliver again after a pause, and at once where the destination is held."""
         await self._queue.set_paused(name, False)
-        self._running[name].outlet.destination.renew()
+        self._running[name].built.destination.renew()
         self._running[name].pump.resume()
 
     async def purge(self, name: str, wanted: EventFilter = EVERY_EVENT) -> int:

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from forwarder.admin.api import AdminApi
 from forwarder.config import open_to_all
-from forwarder.daemon.assembly import Parts
+from forwarder.daemon.assembly import Assembly
 from forwarder.daemon.descriptors import open_files
 from forwarder.errors import ListenError
 from forwarder.ingest.http import HttpIntake
@@ -67,16 +67,18 @@ class _Rule:
     gid: int | None
 
 
-class Inlets:
+class Listeners:
     """Everything that is listened at. `passed` are sockets from systemd with their names: http, stream, admin.
 
     Raises ListenError for a socket with another name: nobody knows what it was meant for.
     """
 
-    def __init__(self, parts: Parts, intake: Intake, admin: AdminApi, passed: list[tuple[str, socket.socket]]) -> None:
+    def __init__(
+        self, assembly: Assembly, intake: Intake, admin: AdminApi, passed: list[tuple[str, socket.socket]]
+    ) -> None:
         self._admin = admin
-        self.http = HttpIntake(intake, max_request_bytes=parts.config.ingest.max_request_bytes)
-        self.stream = StreamIntake(intake, max_event_bytes=parts.config.ingest.max_event_bytes)
+        self.http = HttpIntake(intake, max_request_bytes=assembly.config.ingest.max_request_bytes)
+        self.stream = StreamIntake(intake, max_event_bytes=assembly.config.ingest.max_event_bytes)
         self._observer = intake.observer
         self._headroom = Headroom("admin", self._observer)
         self._passed: dict[Key, Listener] = {}
@@ -91,9 +93,9 @@ class Inlets:
         self._open: dict[Key, _Open] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def apply(self, parts: Parts) -> None:
+    async def apply(self, assembly: Assembly) -> None:
         """Listen at the addresses of a configuration, and at no others. Raises ListenError, having changed nothing."""
-        wanted = self._wanted(parts)
+        wanted = self._wanted(assembly)
         self._refuse_exposed(wanted)
         opened = self._listen({key: rule for key, rule in wanted.items() if key not in self._open})
         try:
@@ -101,9 +103,9 @@ class Inlets:
         except BaseException:
             _close(opened)
             raise
-        self._keep_back(parts)
-        self.http.limit(parts.config.ingest.max_request_bytes)
-        self.stream.max_event_bytes = parts.config.ingest.max_event_bytes
+        self._keep_back(assembly)
+        self.http.limit(assembly.config.ingest.max_request_bytes)
+        self.stream.max_event_bytes = assembly.config.ingest.max_event_bytes
         for key in [key for key in self._open if key not in wanted]:
             closing = asyncio.create_task(self._open.pop(key).close(), name="listener-closing")
             self._closing.add(closing)
@@ -120,10 +122,10 @@ class Inlets:
             self._open[key] = await self._serve(key[0], listener, wanted[key])
             self._observer.saw(Notice("listener.opened", {"kind": key[0], "address": str(listener.address)}))
 
-    def _keep_back(self, parts: Parts) -> None:
+    def _keep_back(self, assembly: Assembly) -> None:
         """Leave open files to deliveries, the queue and the admin API, whatever clients do."""
         files = open_files()
-        intake, admin = kept_back(files, [found.in_flight for found in parts.config.destinations.values()])
+        intake, admin = kept_back(files, [found.in_flight for found in assembly.config.destinations.values()])
         self._headroom.limit = files - admin
         self.http.headroom.limit = self.stream.headroom.limit = files - intake
 
@@ -133,13 +135,13 @@ class Inlets:
         rooms = (("http", self.http.headroom), ("stream", self.stream.headroom), ("admin", self._headroom))
         return {kind: room.refused for kind, room in rooms}
 
-    def _wanted(self, parts: Parts) -> dict[Key, _Rule]:
-        config, gids = parts.config, parts.socket_gids
+    def _wanted(self, assembly: Assembly) -> dict[Key, _Rule]:
+        config, gids = assembly.config, assembly.socket_gids
         ingest, admin = (
             _Rule(name, token, frozenset(section.allow_uids), section.socket_mode, gids[name])
             for name, token, section in (
-                ("ingest", parts.ingest_token, config.ingest),
-                ("admin", parts.admin_token, config.admin),
+                ("ingest", assembly.ingest_token, config.ingest),
+                ("admin", assembly.admin_token, config.admin),
             )
         )
         wanted: dict[Key, _Rule] = {}

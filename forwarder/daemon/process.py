@@ -21,11 +21,11 @@ from forwarder import __version__
 from forwarder import log as log_to
 from forwarder.admin.api import AdminApi
 from forwarder.config import warnings
-from forwarder.daemon.assembly import Parts
+from forwarder.daemon.assembly import Assembly
 from forwarder.daemon.cleaning import Cleaning
 from forwarder.daemon.descriptors import raise_limit
-from forwarder.daemon.destinations import Outlets
-from forwarder.daemon.listeners import Inlets
+from forwarder.daemon.destinations import Destinations
+from forwarder.daemon.listeners import Listeners
 from forwarder.daemon.memory import keep_freed_blocks, spare_what_stays
 from forwarder.daemon.reloading import Load, Reloading
 from forwarder.daemon.report import Report
@@ -42,7 +42,7 @@ from forwarder.running import Note, Running
 from forwarder.systemd import Notifier, listening_sockets
 
 
-def run(parts: Parts, load: Load, config_file: Path) -> None:
+def run(assembly: Assembly, load: Load, config_file: Path) -> None:
     """Run the daemon until it is told to stop. `load` reads the configuration again, for a reload.
 
     Commands find the daemon by its `config_file`.
@@ -52,11 +52,11 @@ def run(parts: Parts, load: Load, config_file: Path) -> None:
     keep_freed_blocks()
     raise_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_live(parts, load, Note(config_file, os.environ)))
+        runner.run(_live(assembly, load, Note(config_file, os.environ)))
 
 
-async def _live(parts: Parts, load: Load, note: Note) -> None:
-    config = parts.config
+async def _live(assembly: Assembly, load: Load, note: Note) -> None:
+    config = assembly.config
     notifier = Notifier(os.environ)
     observer = Observers(Logs())
     stop, reload = _signals(observer)
@@ -64,13 +64,13 @@ async def _live(parts: Parts, load: Load, note: Note) -> None:
     description = backend.describe(config.queue)
     notifier.send(f"STATUS=Opening the queue {description['queue']}")
     async with await backend.open(config.queue, list(config.destinations)) as queue:
-        daemon = Daemon(parts, queue, load, note, observer)
+        daemon = Daemon(assembly, queue, load, note, observer)
         await daemon.start()
         spare_what_stays()
         report = Report(notifier, queue, daemon.listening)
         reloading = asyncio.create_task(daemon.reloading.run(reload, report), name="reloading")
         watching = asyncio.create_task(report.run(), name="report")
-        cleaning = Cleaning(queue, lambda: daemon.parts.config.dead_letters.max_age, observer)
+        cleaning = Cleaning(queue, lambda: daemon.assembly.config.dead_letters.max_age, observer)
         dropping = asyncio.create_task(cleaning.run(), name="cleaning")
         report.ready()
         details = {"version": __version__, **description, "listening": daemon.listening()}
@@ -108,28 +108,28 @@ def _signals(observer: Observer) -> tuple[asyncio.Event, asyncio.Event]:
 class Daemon:
     """Everything that runs for one queue."""
 
-    def __init__(self, parts: Parts, queue: Queue, load: Load, note: Note, observer: Observer) -> None:
-        self.parts = parts
+    def __init__(self, assembly: Assembly, queue: Queue, load: Load, note: Note, observer: Observer) -> None:
+        self.assembly = assembly
         self._observer = observer
         self._note = note
         self._queue = queue
-        self._intake = Intake(queue, parts.envelope, observer, keeps_invalid=parts.keeps_invalid)
-        self.outlets = Outlets(queue, observer)
-        self.reloading = Reloading(parts, load, self._put_in_place, observer)
+        self._intake = Intake(queue, assembly.envelope, observer, keeps_invalid=assembly.keeps_invalid)
+        self.destinations = Destinations(queue, observer)
+        self.reloading = Reloading(assembly, load, self._put_in_place, observer)
         again = partial(readmit, queue, self._intake)
-        admin = AdminApi(queue, self.outlets, self.reloading, again, observer=observer)
-        self._inlets = Inlets(parts, self._intake, admin, listening_sockets(os.environ))
+        admin = AdminApi(queue, self.destinations, self.reloading, again, observer=observer)
+        self._listeners = Listeners(assembly, self._intake, admin, listening_sockets(os.environ))
 
     async def start(self) -> None:
         """Start to deliver, then to accept. Raises ListenError."""
-        for name in await self._queue.configure(self.parts.shares):
+        for name in await self._queue.configure(self.assembly.shares):
             self._observer.saw(Notice("destination.not_configured", {"destination": name}))
-        self._warn(warnings(self.parts.config))
-        await self.outlets.apply(self.parts.outlets)
+        self._warn(warnings(self.assembly.config))
+        await self.destinations.apply(self.assembly.destinations)
         try:
-            await self._inlets.apply(self.parts)
+            await self._listeners.apply(self.assembly)
         except BaseException:
-            await self.outlets.drain(0.0)
+            await self.destinations.drain(0.0)
             raise
         self._note.write(self._running())
 
@@ -137,40 +137,40 @@ class Daemon:
         for warning in found:
             self._observer.saw(Notice("config.warning", {"detail": warning}))
 
-    async def _put_in_place(self, parts: Parts) -> None:
+    async def _put_in_place(self, assembly: Assembly) -> None:
         """Put another configuration in place. Raises ForwarderError, having changed nothing."""
-        if changed := changed_for_good(self.parts.config.queue, parts.config.queue):
+        if changed := changed_for_good(self.assembly.config.queue, assembly.config.queue):
             words = "changes only at a start", "Restart."
             raise ConfigError([Problem("the queue", f"queue.{name}", *words) for name in changed])
         # New addresses may fail to open, so they go first; for a moment they serve the old rules.
-        await self._inlets.apply(parts)
-        await self._queue.configure(parts.shares)
-        self._intake.envelope, self._intake.keeps_invalid = parts.envelope, parts.keeps_invalid
-        await self.outlets.apply(parts.outlets)
-        log_to.configure(parts.config.log.level, parts.config.log.format)
-        known = warnings(self.parts.config)
-        self._warn([warning for warning in warnings(parts.config) if warning not in known])
-        self.parts = parts
+        await self._listeners.apply(assembly)
+        await self._queue.configure(assembly.shares)
+        self._intake.envelope, self._intake.keeps_invalid = assembly.envelope, assembly.keeps_invalid
+        await self.destinations.apply(assembly.destinations)
+        log_to.configure(assembly.config.log.level, assembly.config.log.format)
+        known = warnings(self.assembly.config)
+        self._warn([warning for warning in warnings(assembly.config) if warning not in known])
+        self.assembly = assembly
         self._note.write(self._running())
         self._observer.saw(Notice("reload.done", {"listening": self.listening()}))
 
     async def stop(self) -> None:
         """Accept nothing more, deliver what waits within `shutdown_timeout`, and let go."""
-        deadline = asyncio.get_running_loop().time() + self.parts.config.shutdown_timeout
-        self.outlets.begin_stop()
-        await self._inlets.close_intake(self.parts.config.shutdown_timeout)
+        deadline = asyncio.get_running_loop().time() + self.assembly.config.shutdown_timeout
+        self.destinations.begin_stop()
+        await self._listeners.close_intake(self.assembly.config.shutdown_timeout)
         self._intake.close()
-        await self.outlets.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
-        await self._inlets.close("admin")
+        await self.destinations.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
+        await self._listeners.close("admin")
         self._note.remove()
 
     def _running(self) -> Running:
         """Return where commands find the daemon."""
-        admin, http, stream = (list(map(str, self._inlets.addresses(kind))) for kind in ("admin", "http", "stream"))
-        tokens = [self.parts.config.admin.token_file, self.parts.config.ingest.token_file]
+        admin, http, stream = (list(map(str, self._listeners.addresses(kind))) for kind in ("admin", "http", "stream"))
+        tokens = [self.assembly.config.admin.token_file, self.assembly.config.ingest.token_file]
         files = [None if file is None else str(file.absolute()) for file in tokens]
         return Running(os.getpid(), admin, http, stream, *files)
 
     def listening(self) -> str:
         """Return the addresses of the intake, for people."""
-        return ", ".join(str(found) for kind in ("http", "stream") for found in self._inlets.addresses(kind))
+        return ", ".join(str(found) for kind in ("http", "stream") for found in self._listeners.addresses(kind))

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from forwarder.admin.steering import Refusal
 from forwarder.config import Config
-from forwarder.daemon.assembly import Parts
+from forwarder.daemon.assembly import Assembly
 from forwarder.daemon.report import Report
 from forwarder.errors import ConfigError, ForwarderError, ShuttingDownError
 from forwarder.observe.base import Observer
@@ -27,19 +27,19 @@ Load = Callable[[], Config]
 
 
 class Reloading:
-    """The reloads of one daemon, which runs with `parts`.
+    """The reloads of one daemon, which runs with `assembly`.
 
     `load` reads the configuration, `put_in_place` does the rest; it raises ForwarderError, having changed nothing.
     """
 
     def __init__(
-        self, parts: Parts, load: Load, put_in_place: Callable[[Parts], Awaitable[None]], observer: Observer
+        self, assembly: Assembly, load: Load, put_in_place: Callable[[Assembly], Awaitable[None]], observer: Observer
     ) -> None:
-        self._parts = parts
+        self._assembly = assembly
         self._load = load
         self._put_in_place = put_in_place
         self._observer = observer
-        self._tried = parts.files
+        self._tried = assembly.files
         self._one_at_a_time = asyncio.Lock()
         self._running: set[asyncio.Task[Refusal | None]] = set()
         self._report: Report | None = None
@@ -73,16 +73,16 @@ class Reloading:
             await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _look_at_files(self) -> None:
-        found = await asyncio.to_thread(self._parts.files_now)
+        found = await asyncio.to_thread(self._assembly.files_now)
         # What was refused is not tried again before it changes again.
         if found == self._tried:
             return
         self._tried = found
-        if found == self._parts.files:
+        if found == self._assembly.files:
             # It was put back as it was.
             self._ended(None)
         else:
-            await self._begin(lambda: self._parts.config)
+            await self._begin(lambda: self._assembly.config)
 
     async def _begin(self, load: Load) -> Refusal | None:
         if self._report is None:
@@ -104,8 +104,8 @@ class Reloading:
     async def _try(self, load: Load) -> list[str]:
         """Put another configuration in place, or return what is wrong with it."""
         try:
-            parts = await asyncio.to_thread(lambda: Parts.build(load()))
-            await self._put_in_place(parts)
+            assembly = await asyncio.to_thread(lambda: Assembly.build(load()))
+            await self._put_in_place(assembly)
         except ConfigError as error:
             problems = [str(problem) for problem in error.problems]
         except ForwarderError as error:
@@ -114,7 +114,7 @@ class Reloading:
             self._observer.saw(Notice("reload.failed", {}, error))
             return [f"{type(error).__name__}, see the log"]
         else:
-            self._parts = parts
+            self._assembly = assembly
             return []
         for problem in problems:
             self._observer.saw(Notice("reload.refused", {"problem": problem}))

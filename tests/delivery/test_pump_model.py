@@ -561,7 +561,7 @@ def test_ten_thousand_failures() -> None:
         world, destination = await trouble(clock, Fault(503), 0.0)
         while len(destination.attempts) < 10_000:
             await asyncio.sleep(HOUR)
-        found = (await world.outlets.status())["main"]
+        found = (await world.pumps.status())["main"]
         assert found.attempts >= 10_000
         assert found.state in {State.BACKING_OFF, State.DELIVERING}
         times = [attempt.began for attempt in destination.attempts]

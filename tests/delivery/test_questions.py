@@ -48,7 +48,7 @@ def test_one_that_is_taken_in_the_end_is_delivered() -> None:
         fault[0] = OK
         await asyncio.sleep(2 * LONGEST)
         assert (await case.account()).delivered == 2
-        status = (await case.world.outlets.status())["main"]
+        status = (await case.world.pumps.status())["main"]
         assert status.reason is not None
         assert "taken later" in status.reason
 
@@ -87,7 +87,7 @@ def test_one_that_is_proven_is_buried(fault: Fault, reason: str) -> None:
             if (await case.account()).dead:
                 break
         assert await case.dead() == {1: reason}
-        assert (await case.world.outlets.status())["main"].set_aside == 0
+        assert (await case.world.pumps.status())["main"].set_aside == 0
 
     play(marked(lambda: fault), about(), act)
 
@@ -131,7 +131,7 @@ def test_a_purge_takes_what_is_set_aside() -> None:
         await case.world.purge()
         found = await case.account()
         assert (found.queued, found.dropped, found.delivered) == (0, 1, 1)
-        assert (await case.world.outlets.status())["main"].set_aside == 0
+        assert (await case.world.pumps.status())["main"].set_aside == 0
 
     play(marked(lambda: Fault(400)), about(), act)
 

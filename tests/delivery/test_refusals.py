@@ -163,7 +163,7 @@ class TestBadOnes:
         async def act(case: Case) -> None:
             await case.append([False, True])
             await asyncio.sleep(400.0)
-            status = (await case.world.outlets.status())["main"]
+            status = (await case.world.pumps.status())["main"]
             assert (await case.account()).queued == status.set_aside == 1
             assert status.reason is not None
             assert "refused" in status.reason
@@ -242,7 +242,7 @@ class TestOneOfTwoServers:
                 await asyncio.sleep(2.0)
             assert await case.world.is_emptied(1000.0)
             assert len(case.destination.attempts) < 50 * 4
-            reason = (await case.world.outlets.status())["main"].reason
+            reason = (await case.world.pumps.status())["main"].reason
             assert reason is not None
             assert "taken later" in reason
 
@@ -255,7 +255,7 @@ class TestOneOfTwoServers:
         async def act(case: Case) -> None:
             await case.append([False] * 100)
             await asyncio.sleep(60.0)
-            reason = (await case.world.outlets.status())["main"].reason
+            reason = (await case.world.pumps.status())["main"].reason
             assert reason is not None
             assert "taken later" in reason
 

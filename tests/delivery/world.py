@@ -1,6 +1,6 @@
 """A forwarder without its intake, and the destinations it delivers to, in simulated time.
 
-The pumps, the outlets that start and steer them, and the queue are the real ones; the destinations
+The pumps, what starts and steers them, and the queue are the real ones; the destinations
 do as they are told and remember every attempt. A process can crash at any moment: what it had
 committed is there for the next one, and what it had sent has been sent.
 """
@@ -17,8 +17,8 @@ from types import MappingProxyType
 from typing import Any
 
 from forwarder.config import DestinationConfig
-from forwarder.daemon.assembly import Outlet
-from forwarder.daemon.destinations import Outlets
+from forwarder.daemon.assembly import BuiltDestination
+from forwarder.daemon.destinations import Destinations
 from forwarder.destination.base import Answer
 from forwarder.destination.http_put.put import payload
 from forwarder.destination.http_put.responses import outcome_of
@@ -246,21 +246,21 @@ class World:
         self.started.append(self.clock.now)
         await self.queue.__aenter__()
         await self.queue.configure(dict.fromkeys(self.configs, Share()))
-        self.outlets = Outlets(self.queue, Logs())
+        self.pumps = Destinations(self.queue, Logs())
         await self._apply()
 
     async def _apply(self) -> None:
-        await self.outlets.apply({name: self._outlet(name) for name in self.configs})
+        await self.pumps.apply({name: self._built(name) for name in self.configs})
         # The pumps are replaced at the end of it.
         for moments in self.moments.values():
             moments.replaced.append(self.clock.now)
             moments.recalled.append(self.clock.now)
 
-    def _outlet(self, name: str) -> Outlet:
+    def _built(self, name: str) -> BuiltDestination:
         way = _Way(self.destinations[name], len(self.started))
         # Files that were replaced count as a change; only those of "main" ever are.
         files = ((_KEY_FILE, (self.reloads if name == "main" else 0,)),)
-        return Outlet(self.configs[name], way, files)
+        return BuiltDestination(self.configs[name], way, files)
 
     async def reload(self, config: DestinationConfig) -> None:
         """Put another configuration, or another key, of "main" in place."""
@@ -280,7 +280,7 @@ class World:
             await asyncio.wait(self._tasks)
         for moments in self.moments.values():
             moments.recalled.append(self.clock.now)
-        await self.outlets.drain(timeout)
+        await self.pumps.drain(timeout)
         await self.queue.close()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         if left:
@@ -325,7 +325,7 @@ class World:
             event.accepted = self.clock.now
 
     async def pause(self) -> None:
-        await self.outlets.pause("main")
+        await self.pumps.pause("main")
         self.moments["main"].recalled.append(self.clock.now)
         if self._paused_since is None:
             self._paused_since = self.clock.now
@@ -333,13 +333,13 @@ class World:
     async def resume(self) -> None:
         if self._paused_since is not None:
             self.moments["main"].paused.append((self._paused_since, self.clock.now))
-        await self.outlets.resume("main")
+        await self.pumps.resume("main")
         # A pause that was asked for in between was lifted as well.
         self._paused_since = None
         self.moments["main"].opened.append(self.clock.now)
 
     async def flush(self) -> None:
-        await self.outlets.flush("main")
+        await self.pumps.flush("main")
         self.moments["main"].opened.append(self.clock.now)
 
     async def purge(self) -> None:
@@ -347,7 +347,7 @@ class World:
         moments.recalled.append(began)
         # Until it has ended, or for ever: a crash may leave it half done.
         moments.purged.append((began, float("inf")))
-        await self.outlets.purge("main")
+        await self.pumps.purge("main")
         moments.purged[moments.purged.index((began, float("inf")))] = (began, self.clock.now)
         moments.recalled.append(self.clock.now)
 

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from forwarder.config import BatchConfig, Config, RateConfig, RetryConfig, ShareConfig
-from forwarder.daemon.assembly import Parts
-from forwarder.daemon.destinations import Outlets
+from forwarder.daemon.assembly import Assembly
+from forwarder.daemon.destinations import Destinations
 from forwarder.destination.base import Answer
 from forwarder.destination.kinds import KINDS, Kind
 from forwarder.model import Batch, Outcome, Segment
@@ -66,20 +66,20 @@ async def test_a_kind_of_its_own_is_delivered_to(tmp_path: Path) -> None:
         checks=lambda _name, _config, _connects: [],
     )
     settings: Any = {"main": FileConfig(file=tmp_path / "events")}
-    parts = Parts.build(Config(destinations=settings), {**KINDS, FileConfig: kind})
-    assert parts.files == ((tmp_path / "events", None),)
+    assembly = Assembly.build(Config(destinations=settings), {**KINDS, FileConfig: kind})
+    assert assembly.files == ((tmp_path / "events", None),)
     async with MemoryQueue(1 << 20) as queue:
-        await queue.configure(parts.shares)
-        outlets = Outlets(queue, Logs())
-        await outlets.apply(parts.outlets)
+        await queue.configure(assembly.shares)
+        destinations = Destinations(queue, Logs())
+        await destinations.apply(assembly.destinations)
         await queue.append([Segment("main", 2, b'{"n":0}\n{"n":1}\n')])
 
         async def is_delivered() -> bool:
             return (await queue.stats()).destinations["main"].delivered == 2
 
         await until(is_delivered)
-        status = (await outlets.status())["main"]
+        status = (await destinations.status())["main"]
         assert status.last_error is not None
         assert (status.last_error.status, status.last_error.detail) == (None, "not yet")
-        await outlets.drain(PATIENCE)
+        await destinations.drain(PATIENCE)
     assert (await asyncio.to_thread((tmp_path / "events").read_bytes)) == b'{"n":0}\n{"n":1}\n'

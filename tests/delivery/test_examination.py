@@ -10,8 +10,8 @@ import pytest
 
 from forwarder.config import BatchConfig
 from forwarder.model import Segment
+from tests.delivery.cases import Case, about, play, refuses_bad
 from tests.delivery.conftest import MakeLine, event_id, until
-from tests.delivery.test_refusals import Case, about, play, refuses_bad
 from tests.delivery.world import OK, Fault
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from forwarder.config import RetryConfig
 from forwarder.model import DeadFilter
-from tests.delivery.test_refusals import Case, about, play
+from tests.delivery.cases import Case, about, play
 from tests.delivery.world import OK, TIMEOUT, Fault
 
 LONGEST = 60.0

@@ -63,7 +63,7 @@ async def _live(assembly: Assembly, load: Load, note: Note) -> None:
     backend = BACKENDS[type(config.queue)]
     description = backend.describe(config.queue)
     notifier.send(f"STATUS=Opening the queue {description['queue']}")
-    async with await backend.open(config.queue, list(config.destinations)) as queue:
+    async with await backend.open(config.queue, list(config.destinations), observer) as queue:
         daemon = Daemon(assembly, queue, load, note, observer)
         await daemon.start()
         spare_what_stays()

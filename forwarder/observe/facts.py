@@ -45,7 +45,7 @@ class Committed(NamedTuple):
     events: int
     """How many events it accepted."""
     bytes: int
-    """Of these events; 0 for a transaction that only settled others."""
+    """Of these events, once for each destination; 0 for a transaction that only settled others."""
     seconds: float
     """From its begin until it was synced to disk."""
 

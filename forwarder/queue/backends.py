@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from forwarder.config import SqliteConfig
+from forwarder.observe.base import Observer
 from forwarder.queue.base import Queue
 from forwarder.queue.sqlite import backend as sqlite
 
@@ -18,8 +19,9 @@ from forwarder.queue.sqlite import backend as sqlite
 class Backend(NamedTuple):
     """What can be done with the settings of a queue; each function is given them."""
 
-    open: Callable[[Any, Sequence[str]], Awaitable[Queue]]
-    """Open the queue, or begin one; the names of destinations help to rebuild a damaged one. Raises ForwarderError."""
+    open: Callable[[Any, Sequence[str], Observer], Awaitable[Queue]]
+    """Open the queue, or begin one; the names of destinations help to rebuild a damaged one, and the
+    observer is told what happens to it. Raises ForwarderError."""
     describe: Callable[[Any], Mapping[str, str]]
     """What the log says of it when the daemon starts; `queue` is where it is."""
     holder: Callable[[Any], str | None]

@@ -18,6 +18,7 @@ from aiohttp import web
 from forwarder.destination.http_put.put import payload
 from forwarder.envelope import Envelope
 from forwarder.model import Limits, Segment
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import admission
 from forwarder.queue.sqlite.database import open_database
@@ -104,10 +105,10 @@ async def _alone(folder: Path, work: Callable[[Store], T]) -> T:
     """Do something with a new queue's store, on its connection's thread."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         reserve = wal_bytes(4 << 30)
-        connection = await open_database(Path(name) / "queue.db", wal_bytes=reserve)
+        connection = await open_database(Path(name) / "queue.db", Logs(), wal_bytes=reserve)
 
         def job(db: sqlite3.Connection) -> T:
-            store = Store(db, max_bytes=4 << 30, wal_bytes=reserve)
+            store = Store(db, Logs(), max_bytes=4 << 30, wal_bytes=reserve)
             store.transact([lambda s: s.configure({"main": Share()})])
             return work(store)
 

@@ -27,6 +27,7 @@ import structlog
 
 from forwarder.errors import NewerQueueError
 from forwarder.model import Burial, DeadFilter, Limits
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.sizes import PAGE_BYTES
@@ -157,7 +158,7 @@ async def _run(report: Report[Row], options: argparse.Namespace) -> None:
 
 
 async def _opened(path: Path) -> SqliteQueue:
-    queue = await (await SqliteQueue.open(path, max_bytes=_MAX_BYTES, names=["main"])).__aenter__()
+    queue = await (await SqliteQueue.open(path, Logs(), max_bytes=_MAX_BYTES, names=["main"])).__aenter__()
     await queue.configure({"main": Share()})
     return queue
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from forwarder.observe.logs import Logs
 from forwarder.queue.sqlite.database import open_database
 from tests.campaigns.power_events import UNWANTED, event, identify, runs
 from tests.campaigns.power_ledger import Ledger
@@ -94,7 +95,7 @@ async def test_sabotage_reaches_the_queue(
     """The queue's own connection gets the weaker level: a campaign without losses would mean something else."""
     monkeypatch.setattr(sqlite3, "connect", sqlite3.connect)
     weaken(level)
-    connection = await open_database(tmp_path / "queue.db", wal_bytes=2**20)
+    connection = await open_database(tmp_path / "queue.db", Logs(), wal_bytes=2**20)
     try:
         assert await connection.run(lambda db: db.execute("PRAGMA synchronous").fetchone()[0]) == value
     finally:

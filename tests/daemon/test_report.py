@@ -13,6 +13,7 @@ import pytest
 from forwarder.daemon.report import Report
 from forwarder.errors import StorageError
 from forwarder.model import QueueStats
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.systemd import Notifier
@@ -33,7 +34,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
 async def reporting(folder: Path, kind: type[SqliteQueue] = SqliteQueue) -> AsyncIterator[Report]:
     """Report about a queue of this kind to the manager in the folder."""
     environ = {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": _WATCHDOG_USEC}
-    async with await kind.open(folder / "queue.db", max_bytes=1 << 30) as queue:
+    async with await kind.open(folder / "queue.db", Logs(), max_bytes=1 << 30) as queue:
         await queue.configure({"main": Share(None, drop_oldest=False)})
         yield Report(Notifier(environ), queue, lambda: "unix:/somewhere")
 

@@ -19,6 +19,7 @@ from forwarder.delivery.pipeline import Pipeline
 from forwarder.delivery.pump import Pump
 from forwarder.destination.http_put.put import HttpPut
 from forwarder.model import Address, Counters, DeadFilter, DeadLetter, Segment
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.receiver import Receiver
@@ -202,7 +203,7 @@ async def make_line(tmp_path: Path, signer: Signer) -> AsyncIterator[MakeLine]:
 
         async def make(faults: str = "", *, retry: RetryConfig = QUICK, **settings: Any) -> Line:
             queue = await stack.enter_async_context(
-                await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 * 1024 * 1024)
+                await SqliteQueue.open(tmp_path / "queue.db", Logs(), max_bytes=64 * 1024 * 1024)
             )
             await queue.configure({"main": Share()})
             address = Address(host="127.0.0.1", port=0)

@@ -22,6 +22,7 @@ from typing import Any, TypeVar, cast
 import pytest
 import structlog
 
+from forwarder.observe.logs import Logs
 from forwarder.queue.sqlite.database import Connection
 from forwarder.queue.sqlite.lock import InstanceLock
 from forwarder.queue.sqlite.queue import SqliteQueue
@@ -156,7 +157,7 @@ class Storage:
 
 def open_queue(db: sqlite3.Connection, storage: Storage, *, max_bytes: int = 64 << 20) -> tuple[SqliteQueue, Store]:
     """Return the real queue over data in memory, to be used as `async with`, and its store."""
-    store = Store(db, max_bytes=max_bytes, wal_bytes=0)
+    store = Store(db, Logs(), max_bytes=max_bytes, wal_bytes=0)
     # There is no file: memory does not fill up as a disk does, and there is nobody to lock out.
     nowhere = Path("/nowhere/queue.db")
     lock = InstanceLock(nowhere)

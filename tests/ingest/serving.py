@@ -108,7 +108,7 @@ async def sqlite(
     tmp_path: Path, max_bytes: int = 64 * 1024 * 1024, *, invalid_bytes: int = 1024 * 1024
 ) -> AsyncIterator[SqliteQueue]:
     """Open a queue for one destination, and for what is invalid."""
-    async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=max_bytes) as queue:
+    async with await SqliteQueue.open(tmp_path / "queue.db", Logs(), max_bytes=max_bytes) as queue:
         await queue.configure({"main": Share(), INVALID: Share(invalid_bytes, setting="ingest.invalid_max_bytes")})
         yield queue
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from forwarder.config import SqliteConfig
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Queue, Share
 from forwarder.queue.memory import Account
 from forwarder.queue.sqlite.executor import Snapshot
@@ -51,7 +52,7 @@ async def open_queue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
                 "sqlite": SqliteConfig(path=tmp_path / "queue" / "queue.db", max_bytes=max_bytes),
                 "dict": DictConfig(max_bytes, accounts),
             }[request.param]
-            queue = await stack.enter_async_context(await WITH_DICT[type(config)].open(config, ["main"]))
+            queue = await stack.enter_async_context(await WITH_DICT[type(config)].open(config, ["main"], Logs()))
             await queue.configure(shares or {"main": Share()})
             return queue
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from forwarder.observe.base import Observer
 from forwarder.queue.backends import BACKENDS, Backend, Backends
 from forwarder.queue.memory import Account, MemoryQueue
 
@@ -17,7 +18,7 @@ class DictConfig:
     accounts: dict[str, Account] = field(default_factory=dict)
 
 
-async def open_queue(config: DictConfig, names: Sequence[str]) -> MemoryQueue:
+async def open_queue(config: DictConfig, names: Sequence[str], observer: Observer) -> MemoryQueue:
     return MemoryQueue(config.max_bytes, accounts=config.accounts)
 
 

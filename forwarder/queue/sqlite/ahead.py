@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import structlog
-
 from forwarder.model import Burial, whole_lines
+from forwarder.observe.facts import Notice
 from forwarder.queue.sqlite.burying import bury
 from forwarder.queue.sqlite.lane import LOOK_AHEAD, Entry, Lane
 from forwarder.queue.sqlite.store import Store
-
-log = structlog.get_logger(__name__)
 
 
 def look_ahead(store: Store, lane: Lane) -> None:
@@ -57,12 +54,7 @@ def _lose(store: Store, lane: Lane, gaps: Iterable[tuple[int, int]]) -> None:
 
     store.transact([write])
     if missing:
-        log.error(
-            "queue.events_lost",
-            destination=lane.ledger.name,
-            events=missing,
-            hint="their rows are missing from the queue file; they are counted as dropped",
-        )
+        store.observer.saw(Notice("queue.events_lost", {"destination": lane.ledger.name, "events": missing}))
 
 
 def give_up(store: Store, lane: Lane, entry: Entry) -> None:
@@ -77,9 +69,4 @@ def give_up(store: Store, lane: Lane, entry: Entry) -> None:
         store.mark_settled(ledger, entry.position, entry.position + entry.events)
 
     store.transact([write])
-    log.error(
-        "queue.segment_damaged",
-        destination=lane.ledger.name,
-        events=entry.events,
-        hint="they are kept as dead letters: forwarder dead list --reason damaged",
-    )
+    store.observer.saw(Notice("queue.segment_damaged", {"destination": lane.ledger.name, "events": entry.events}))

@@ -14,6 +14,7 @@ from pathlib import Path
 from forwarder.config import SqliteConfig, format_size
 from forwarder.errors import StorageError
 from forwarder.files import barrier
+from forwarder.observe.base import Observer
 from forwarder.queue.sqlite.files import DAMAGED
 from forwarder.queue.sqlite.limits import check_path, largest_file
 from forwarder.queue.sqlite.lock import InstanceLock
@@ -21,9 +22,9 @@ from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.recovery import begins_as_queue
 
 
-async def open_queue(config: SqliteConfig, names: Sequence[str]) -> SqliteQueue:
+async def open_queue(config: SqliteConfig, names: Sequence[str], observer: Observer) -> SqliteQueue:
     """Open or begin the queue. Raises QueueLockedError, StorageError or DiskFullError."""
-    return await SqliteQueue.open(config.path, max_bytes=config.max_bytes, names=names)
+    return await SqliteQueue.open(config.path, observer, max_bytes=config.max_bytes, names=names)
 
 
 def describe(config: SqliteConfig) -> Mapping[str, str]:

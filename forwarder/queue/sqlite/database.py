@@ -21,6 +21,7 @@ from typing import Any, TypeVar, cast
 import aiosqlite
 
 from forwarder.errors import DamagedError, DiskFullError, StorageError, UnavailableError
+from forwarder.observe.base import Observer
 from forwarder.queue.sqlite.folder import folder_error, sync_folder
 from forwarder.queue.sqlite.limits import largest_file
 from forwarder.queue.sqlite.migration import migrate
@@ -107,13 +108,13 @@ def disk_full() -> DiskFullError:
     )
 
 
-async def open_database(path: Path, *, wal_bytes: int) -> Connection:
+async def open_database(path: Path, observer: Observer, *, wal_bytes: int) -> Connection:
     """Open or begin the queue's file.
 
     Raises DamagedError for a file that is no queue, or that SQLite cannot read; StorageError or
     DiskFullError where the system does not let us.
     """
-    prepare = partial(_prepare, wal_bytes=wal_bytes)
+    prepare = partial(_prepare, observer=observer, wal_bytes=wal_bytes)
 
     def connector() -> sqlite3.Connection:
         # Transactions are begun and committed by our own statements only.
@@ -143,7 +144,7 @@ async def open_database(path: Path, *, wal_bytes: int) -> Connection:
     return connection
 
 
-def _prepare(db: sqlite3.Connection, *, wal_bytes: int) -> None:
+def _prepare(db: sqlite3.Connection, *, observer: Observer, wal_bytes: int) -> None:
     # Before the first access: with it the WAL index lives in memory, and nobody else gets in.
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     # Somebody else's database is not touched.
@@ -159,7 +160,7 @@ def _prepare(db: sqlite3.Connection, *, wal_bytes: int) -> None:
     db.execute("PRAGMA cache_size = -8192")
     db.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_bytes(wal_bytes) // PAGE_BYTES}")
     db.execute(f"PRAGMA journal_size_limit = {wal_bytes}")
-    migrate(db, version)
+    migrate(db, observer, version)
 
 
 def _known_version(db: sqlite3.Connection) -> int:

@@ -16,19 +16,17 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
-
-import structlog
 
 from forwarder.errors import DamagedError, DiskFullError, ForwarderError, StorageError
 from forwarder.model import Batch
+from forwarder.observe.facts import Committed, Notice
 from forwarder.queue.base import Pending
 from forwarder.queue.sqlite.database import disk_full, fold, map_error
 from forwarder.queue.sqlite.group_commit import Group
 from forwarder.queue.sqlite.reserve import Reserve
 from forwarder.queue.sqlite.store import Store
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +90,7 @@ class Executor:
         parts, failure = deque([writes]), None
         while parts:
             part = parts.popleft()
+            began, accepted = monotonic(), self.store.accepted
             try:
                 results = self.store.transact([group.operations[index].act for index in part])
             except DamagedError:
@@ -108,8 +107,12 @@ class Executor:
                     # One of them has a bug. Alone it does no harm to the others.
                     parts.extendleft([index] for index in reversed(part))
                     continue
-                log.exception("queue.write_failed")
+                self.store.observer.saw(Notice("queue.write_failed", {}, error))
                 results = [error]
+            else:
+                size = sum([group.operations[index].size for index in part])
+                committed = Committed(self.store.accepted - accepted, size, monotonic() - began)
+                self.store.observer.saw(committed)
             group.results.update(zip(part, results, strict=True))
         return failure
 

@@ -18,10 +18,10 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
-import structlog
-
 from forwarder.errors import DamagedError
 from forwarder.model import Burial
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Notice
 from forwarder.queue.sqlite.letters import COLUMNS, DeadRow, new_row
 from forwarder.queue.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION, columns_of, roots_of, schema_sql
 from forwarder.queue.sqlite.sizes import stored_bytes
@@ -53,23 +53,16 @@ _STEP_ROWS = 5000
 _STEP_BYTES = 4 * 1024 * 1024
 # The most bytes of letters in one row.
 _ROW_BYTES = 256 * 1024
-log = structlog.get_logger(__name__)
 
 OldLetter = Sequence[Any]
 
 
-def migrate(db: sqlite3.Connection, version: int) -> None:
+def migrate(db: sqlite3.Connection, observer: Observer, version: int) -> None:
     """Bring a file of this version up to date; 0 is an empty one. Raises DamagedError or sqlite3.Error."""
     if not version:
         _run(db, schema_sql(), SCHEMA_VERSION)
     elif version < SCHEMA_VERSION:
-        log.warning(
-            "queue.migrating",
-            version=version,
-            to=SCHEMA_VERSION,
-            hint="a forwarder of an older version cannot read the queue from now on; before going back to one,"
-            " let the queue be delivered, or export it",
-        )
+        observer.saw(Notice("queue.migrating", {"version": version, "to": SCHEMA_VERSION}))
     for step in range(version + 1, SCHEMA_VERSION + 1) if version else ():
         _run(db, MIGRATIONS[step], step)
     _move_letters(db)

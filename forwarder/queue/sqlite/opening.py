@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from forwarder.errors import DamagedError, DiskFullError
+from forwarder.observe.base import Observer
 from forwarder.queue.sqlite.database import Connection, fold, open_database
 from forwarder.queue.sqlite.folder import folder_error
 from forwarder.queue.sqlite.recovery import Accounts, examine, finish_rebuild, rebuild, version_of
@@ -27,22 +28,24 @@ async def refuse_newer(path: Path) -> None:
         raise newer_error(version)
 
 
-async def open_with_reserve(path: Path, max_bytes: int, known: Accounts) -> tuple[Connection, Store, Reserve]:
+async def open_with_reserve(
+    path: Path, observer: Observer, max_bytes: int, known: Accounts
+) -> tuple[Connection, Store, Reserve]:
     """Open a queue's file and keep room beside it; a full disk gives its room to what opening writes."""
     reserve = Reserve(path, checkpoint_bytes(log_bytes(path, max_bytes)))
     is_held = await asyncio.to_thread(reserve.hold)
     try:
-        connection, store = await open_store(path, max_bytes, known)
+        connection, store = await open_store(path, observer, max_bytes, known)
     except DiskFullError:
         if not await asyncio.to_thread(reserve.release):
             raise
         is_held = False
-        connection, store = await open_store(path, max_bytes, known)
+        connection, store = await open_store(path, observer, max_bytes, known)
     store.is_short = store.is_short or not is_held
     return connection, store, reserve
 
 
-async def open_store(path: Path, max_bytes: int, known: Accounts) -> tuple[Connection, Store]:
+async def open_store(path: Path, observer: Observer, max_bytes: int, known: Accounts) -> tuple[Connection, Store]:
     """Open a queue's file; one that is damaged is set aside and rebuilt. Raises as `open_database` does."""
     try:
         await asyncio.to_thread(finish_rebuild, path)
@@ -50,16 +53,19 @@ async def open_store(path: Path, max_bytes: int, known: Accounts) -> tuple[Conne
         raise folder_error(path.parent, error) from error
     kept = log_bytes(path, max_bytes)
     try:
-        await examine(path)
-        return await _loaded(await open_database(path, wal_bytes=kept), max_bytes, kept)
+        await examine(path, observer)
+        return await _loaded(await open_database(path, observer, wal_bytes=kept), observer, max_bytes, kept)
     except DamagedError as error:
-        return await rebuilt_store(path, max_bytes, error.message, known)
+        return await rebuilt_store(path, observer, max_bytes, error.message, known)
 
 
-async def rebuilt_store(path: Path, max_bytes: int, reason: str, known: Accounts) -> tuple[Connection, Store]:
+async def rebuilt_store(
+    path: Path, observer: Observer, max_bytes: int, reason: str, known: Accounts
+) -> tuple[Connection, Store]:
     """Rebuild a damaged file and open what was saved. Raises as `rebuild` does."""
     kept = log_bytes(path, max_bytes)
-    return await _loaded(await rebuild(path, wal_bytes=kept, reason=reason, known=known), max_bytes, kept)
+    connection = await rebuild(path, observer, wal_bytes=kept, reason=reason, known=known)
+    return await _loaded(connection, observer, max_bytes, kept)
 
 
 def log_bytes(path: Path, max_bytes: int) -> int:
@@ -67,10 +73,10 @@ def log_bytes(path: Path, max_bytes: int) -> int:
     return wal_bytes(min(max_bytes, shutil.disk_usage(path.parent).total))
 
 
-async def _loaded(connection: Connection, max_bytes: int, log: int) -> tuple[Connection, Store]:
+async def _loaded(connection: Connection, observer: Observer, max_bytes: int, log: int) -> tuple[Connection, Store]:
     try:
         store = await connection.run(
-            partial(Store, max_bytes=max_bytes, wal_bytes=log, reserve_bytes=checkpoint_bytes(log))
+            partial(Store, observer=observer, max_bytes=max_bytes, wal_bytes=log, reserve_bytes=checkpoint_bytes(log))
         )
         # What a process before this one has left in the log may never have reached the disk, if a
         # sync of it failed: the system forgets that, and says the next time that all is well. What

@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-import structlog
-
 from forwarder.errors import DiskFullError, QueueFullError, StorageError
 from forwarder.model import (
     EVERY_EVENT,
@@ -31,6 +29,8 @@ from forwarder.model import (
     QueueStats,
     Segment,
 )
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Notice
 from forwarder.queue.base import Pending, Share
 from forwarder.queue.sqlite import admission, apart, burying, cutting, dead, readmission, views, waiting
 from forwarder.queue.sqlite.closing import RETRY_SECONDS, Closing
@@ -47,18 +47,17 @@ from forwarder.queue.sqlite.wakeups import WakeUps
 from forwarder.queue.sqlite.watch import Watch
 from forwarder.queue.sqlite.worker import Worker
 
-log = structlog.get_logger(__name__)
-
 
 class SqliteQueue:
     """`forwarder.queue.base.Queue` on SQLite. Use `async with await SqliteQueue.open(…)`."""
 
     def __init__(self, worker: Worker, lock: InstanceLock, *, retry_seconds: float = RETRY_SECONDS) -> None:
         self._worker = worker
+        self._observer = worker.observer
         self._lock = lock
         self._closing = Closing(retry_seconds)
         self._wake_ups = WakeUps()
-        worker.observers += [self._wake_ups.see, _tell_failing]
+        worker.on_snapshot += [self._wake_ups.see, self._tell_failing]
         self._upkeep = Upkeep(worker, self._closing)
         self._watch = Watch(worker, lock, self._closing)
         self._tasks: list[asyncio.Task[None]] = []
@@ -66,7 +65,13 @@ class SqliteQueue:
 
     @classmethod
     async def open(
-        cls, path: Path, *, max_bytes: int, names: Sequence[str] = (), retry_seconds: float = RETRY_SECONDS
+        cls,
+        path: Path,
+        observer: Observer,
+        *,
+        max_bytes: int,
+        names: Sequence[str] = (),
+        retry_seconds: float = RETRY_SECONDS,
     ) -> SqliteQueue:
         """Open or begin the queue at `path`; its folder is made where it is missing.
 
@@ -84,17 +89,12 @@ class SqliteQueue:
         lock.acquire()
         try:
             await refuse_newer(path)
-            connection, store, reserve = await open_with_reserve(path, max_bytes, Accounts(names=names))
+            connection, store, reserve = await open_with_reserve(path, observer, max_bytes, Accounts(names=names))
         except BaseException:
             lock.release()
             raise
         if (missing := lock.noted() - store.accepted) > 0:
-            log.error(
-                "queue.events_missing",
-                events=missing,
-                hint="the queue file knows nothing of so many events that were accepted: they were delivered before, or"
-                " are lost. Its log was removed or damaged, its accounts were (queue.set_aside), or it is an old copy",
-            )
+            observer.saw(Notice("queue.events_missing", {"events": missing}))
         return cls(Worker(path, connection, store, reserve, note=lock.note), lock, retry_seconds=retry_seconds)
 
     async def __aenter__(self) -> SqliteQueue:
@@ -190,7 +190,7 @@ class SqliteQueue:
         try:
             return await asyncio.shield(settling)
         except asyncio.CancelledError:
-            settling.add_done_callback(partial(_tell_unsettled, batch))
+            settling.add_done_callback(partial(self._tell_unsettled, batch))
             raise
 
     async def _settle(self, batch: Batch, burial: Burial | None) -> bool:
@@ -200,7 +200,7 @@ class SqliteQueue:
                     lambda store: burying.bury_batch(store, batch, burial) if burial else store.settle(batch)
                 )
             except QueueFullError as error:
-                _tell_unburied(batch.destination, error)
+                self._tell_unburied(batch.destination, error)
                 self.release(batch)
                 # It comes again soon, and there is no more room by then than there is now.
                 await self._closing.pause()
@@ -241,7 +241,7 @@ class SqliteQueue:
             ):
                 total += count
         except QueueFullError as error:
-            _tell_unburied(destination, error)
+            self._tell_unburied(destination, error)
         return total
 
     async def purge(self, destination: str, wanted: EventFilter = EVERY_EVENT) -> int:
@@ -340,32 +340,23 @@ class SqliteQueue:
         failing = self._worker.snapshot.failing
         return self._watch.trouble or (failing.message if failing is not None else None)
 
+    # --- what is told ----------------------------------------------------------------------------
 
-def _tell_failing(before: Snapshot, now: Snapshot) -> None:
-    """Say that the storage has begun to fail, or works again."""
-    if now.failing is not None and before.failing is None:
-        log.error("queue.storage_failing", reason=now.failing.message, hint=now.failing.hint)
-    elif now.failing is None and before.failing is not None:
-        log.info("queue.storage_recovered")
+    def _tell_failing(self, before: Snapshot, now: Snapshot) -> None:
+        """Tell that the storage has begun to fail, or works again."""
+        if now.failing is not None and before.failing is None:
+            details = {"reason": now.failing.message, "hint": now.failing.hint}
+            self._observer.saw(Notice("queue.storage_failing", details))
+        elif now.failing is None and before.failing is not None:
+            self._observer.saw(Notice("queue.storage_recovered", {}))
 
+    def _tell_unburied(self, destination: str, error: QueueFullError) -> None:
+        """Tell that events stay queued that should be dead letters."""
+        details = {"destination": destination, "reason": error.message}
+        self._observer.saw(Notice("queue.no_room_for_dead_letters", details))
 
-def _tell_unburied(destination: str, error: QueueFullError) -> None:
-    """Say that events stay queued that should be dead letters."""
-    log.warning(
-        "queue.no_room_for_dead_letters",
-        destination=destination,
-        reason=error.message,
-        hint="what should die stays queued; purge or replay dead letters, or raise the limit",
-    )
-
-
-def _tell_unsettled(batch: Batch, settling: asyncio.Task[bool]) -> None:
-    """Say that a settlement for which nobody waits any more could not be made."""
-    if not settling.cancelled() and (error := settling.exception()) is not None:
-        log.error(
-            "batch.not_settled",
-            destination=batch.destination,
-            events=batch.events,
-            reason=str(error),
-            hint="it stays queued, and is sent again after the next start",
-        )
+    def _tell_unsettled(self, batch: Batch, settling: asyncio.Task[bool]) -> None:
+        """Tell that a settlement for which nobody waits any more could not be made."""
+        if not settling.cancelled() and (error := settling.exception()) is not None:
+            details = {"destination": batch.destination, "events": batch.events, "reason": str(error)}
+            self._observer.saw(Notice("batch.not_settled", details))

@@ -17,6 +17,7 @@ from typing import Any
 
 from forwarder.errors import DamagedError, QueueFullError, TooLargeError, UnavailableError
 from forwarder.model import Batch, Segment
+from forwarder.observe.base import Observer
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite.checksum import checksum
 from forwarder.queue.sqlite.database import map_error
@@ -45,9 +46,16 @@ class Store:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, *, max_bytes: int, wal_bytes: int, reserve_bytes: int = 0
+        self,
+        connection: sqlite3.Connection,
+        observer: Observer,
+        *,
+        max_bytes: int,
+        wal_bytes: int,
+        reserve_bytes: int = 0,
     ) -> None:
         self._db = connection
+        self.observer = observer
         self.max_bytes = max_bytes
         self.capacity = max_bytes - wal_bytes - reserve_bytes
         self.is_short = False

@@ -35,7 +35,7 @@ class Upkeep:
         self._keep_free_bytes = keep_free_bytes
         self._step_pages = step_pages
         self._wake = asyncio.Event()
-        worker.observers.append(self._see)
+        worker.on_snapshot.append(self._see)
 
     async def run(self) -> None:
         """Work until `closing` is set, and `stop` was called."""

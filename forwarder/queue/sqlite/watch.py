@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
 from forwarder.errors import DiskFullError, StorageError
+from forwarder.observe.facts import Notice
 from forwarder.queue.sqlite.closing import Closing
 from forwarder.queue.sqlite.lock import InstanceLock
 from forwarder.queue.sqlite.store import Store
@@ -16,8 +15,6 @@ HINT = (
     "run forwarder queue export for each destination, and forwarder dead export, before this process ends; then put the"
     " file back, or restart with an empty queue"
 )
-
-log = structlog.get_logger(__name__)
 
 
 class Watch:
@@ -40,10 +37,10 @@ class Watch:
             before, self.trouble = self.trouble, await asyncio.to_thread(self._look)
             if self.trouble is not None:
                 if before is None:
-                    log.error("queue.file_gone", reason=self.trouble, hint=HINT)
+                    self._worker.observer.saw(Notice("queue.file_gone", {"reason": self.trouble, "hint": HINT}))
                 await self._fold()
             elif before is not None:
-                log.info("queue.file_back")
+                self._worker.observer.saw(Notice("queue.file_back", {}))
             await self._closing.pause()
 
     def _look(self) -> str | None:
@@ -51,7 +48,7 @@ class Watch:
         if trouble is not None:
             return f"{trouble}; what is queued can be read with: forwarder queue export"
         if self._lock.is_gone() and self._lock.restore():
-            log.warning("queue.lock_restored", hint="somebody had removed the lock file of the queue")
+            self._worker.observer.saw(Notice("queue.lock_restored", {}))
         return None
 
     async def _fold(self) -> None:
@@ -59,4 +56,4 @@ class Watch:
         try:
             await self._worker.submit(Store.fold, is_write=False)
         except (DiskFullError, StorageError) as error:
-            log.warning("queue.not_folded", reason=error.message)
+            self._worker.observer.saw(Notice("queue.not_folded", {"reason": error.message}))

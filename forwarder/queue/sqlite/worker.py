@@ -22,10 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from forwarder.errors import DamagedError, DiskFullError, ForwarderError, ShuttingDownError, StorageError
 from forwarder.model import Batch
+from forwarder.observe.facts import Notice
 from forwarder.queue.sqlite.database import Connection, map_error
 from forwarder.queue.sqlite.executor import Executor, Snapshot
 from forwarder.queue.sqlite.group_commit import Backlog, Group, Operation
@@ -39,9 +38,7 @@ from forwarder.queue.sqlite.store import Store
 # A disk with so much room, in bytes, is not full.
 _ROOM_BYTES = 64 * 1024 * 1024
 
-log = structlog.get_logger(__name__)
-
-Observer = Callable[[Snapshot, Snapshot], None]
+OnSnapshot = Callable[[Snapshot, Snapshot], None]
 """Is told the snapshot before and the one now, on the event loop."""
 
 
@@ -57,6 +54,7 @@ class Worker:
         self._path = path
         self._connection = connection
         self._executor = Executor(store, reserve, note)
+        self.observer = store.observer
         # A quarter of the log for one group: it holds several before it is folded into the file.
         self._backlog = Backlog(wal_bytes(store.max_bytes) // 4)
         self._is_disconnected = False
@@ -66,7 +64,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self.place = Place(path)
         self.place.remember()
-        self.observers: list[Observer] = []
+        self.on_snapshot: list[OnSnapshot] = []
         self.snapshot = self._newest = Snapshot.of(store)
         """As the event loop knows it; the thread may have a newer one, which is on its way."""
 
@@ -111,7 +109,9 @@ class Worker:
         """Let the thread do group after group until nothing waits, or something has gone wrong; then see to that."""
         try:
             if self._is_disconnected:
-                self._go_on_with(*await open_store(self._path, self._executor.store.max_bytes, self._accounts()))
+                self._go_on_with(
+                    *await open_store(self._path, self.observer, self._executor.store.max_bytes, self._accounts())
+                )
             stopped = await self._connection.run(self._do_groups)
         except Exception as error:  # there is no way to the file: nothing of a group is done
             stopped = self._backlog.next_group() or Group([])
@@ -137,7 +137,7 @@ class Worker:
     def _hand_back(self, group: Group, snapshot: Snapshot) -> None:
         """Show the snapshot to its observers, then answer the callers, who find the state after their own commit."""
         before, self.snapshot = self.snapshot, snapshot
-        for see in self.observers:
+        for see in self.on_snapshot:
             see(before, snapshot)
         group.answer()
 
@@ -162,7 +162,7 @@ class Worker:
         if isinstance(group.error, ForwarderError):
             self._newest = replace(self._newest, failing=group.error)
         elif group.error is not None:  # a bug; the next group is tried all the same
-            log.error("queue.job_failed", exc_info=group.error)
+            self.observer.saw(Notice("queue.job_failed", {}, group.error))
 
     async def _is_damaged(self) -> bool:
         """Say whether the file is damaged where the disk is called full but has room."""
@@ -185,8 +185,8 @@ class Worker:
         # The file is damaged; it may well not be closed in order either.
         with suppress(sqlite3.Error):
             await self._connection.close()
-        max_bytes = self._executor.store.max_bytes
-        self._go_on_with(*await rebuilt_store(self._path, max_bytes, error.message, self._accounts()))
+        found = self.observer, self._executor.store.max_bytes, error.message, self._accounts()
+        self._go_on_with(*await rebuilt_store(self._path, *found))
 
     def _accounts(self) -> Accounts:
         """Return the accounts as the last commit left them: they are in memory, so damage cannot have reached them."""

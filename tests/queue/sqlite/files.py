@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite.opening import open_with_reserve
 from forwarder.queue.sqlite.queue import SqliteQueue
@@ -22,7 +23,7 @@ PATIENCE = 10.0
 
 async def opened(path: Path, *, retry_seconds: float = 1.0) -> SqliteQueue:
     """Return a queue at a path, to be closed by the caller."""
-    queue = await SqliteQueue.open(path, max_bytes=64 << 20, retry_seconds=retry_seconds)
+    queue = await SqliteQueue.open(path, Logs(), max_bytes=64 << 20, retry_seconds=retry_seconds)
     await queue.__aenter__()
     await queue.configure({"main": Share()})
     return queue
@@ -31,7 +32,7 @@ async def opened(path: Path, *, retry_seconds: float = 1.0) -> SqliteQueue:
 @asynccontextmanager
 async def working(path: Path) -> AsyncIterator[Worker]:
     """Run the worker of a queue with one destination, without the queue around it."""
-    connection, store, reserve = await open_with_reserve(path, 64 << 20, Accounts())
+    connection, store, reserve = await open_with_reserve(path, Logs(), 64 << 20, Accounts())
     worker = Worker(path, connection, store, reserve, note=lambda _accepted: None)
     worker.start()
     try:

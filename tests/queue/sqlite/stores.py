@@ -10,6 +10,7 @@ from typing import Any
 
 from forwarder.errors import QueueFullError
 from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, Segment
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import admission, burying, dead, waiting
 from forwarder.queue.sqlite.schema import schema_sql
@@ -54,7 +55,7 @@ class Desk:
             self.db.execute(f"PRAGMA {pragma}")
         if not self.db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             self.db.executescript(schema_sql())
-        self.store = Store(self.db, max_bytes=max_bytes, wal_bytes=wal_bytes)
+        self.store = Store(self.db, Logs(), max_bytes=max_bytes, wal_bytes=wal_bytes)
         self.write(lambda store: store.configure(shares or {"main": Share()}))
 
     def close(self) -> None:

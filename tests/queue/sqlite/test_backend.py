@@ -9,6 +9,7 @@ import pytest
 
 from forwarder.config import SqliteConfig
 from forwarder.errors import StorageError
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import backend
 from tests.queue.building import segment
@@ -21,7 +22,7 @@ def config(tmp_path: Path) -> SqliteConfig:
 
 async def test_a_queue_in_use(config: SqliteConfig) -> None:
     """The process that has it open is named, its size is told, and it is taken for a queue."""
-    async with await backend.open_queue(config, ["main"]) as queue:
+    async with await backend.open_queue(config, ["main"], Logs()) as queue:
         await queue.configure({"main": Share()})
         await queue.append([segment(0)])
         assert backend.holder(config) == str(os.getpid())

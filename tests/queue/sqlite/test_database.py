@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.errors import DiskFullError, QueueLockedError, StorageError
+from forwarder.observe.logs import Logs
 from forwarder.queue.sqlite import migration
 from forwarder.queue.sqlite.database import Connection, map_error, open_database
 from forwarder.queue.sqlite.lock import InstanceLock
@@ -90,7 +91,7 @@ class TestErrors:
 class TestOpen:
     async def test_settings_that_promises_rest_on(self, tmp_path: Path) -> None:
         """A commit is synced, nobody else gets in, and pages, log and free space are as planned."""
-        connection = await open_database(tmp_path / "queue.db", wal_bytes=WAL_BYTES)
+        connection = await open_database(tmp_path / "queue.db", Logs(), wal_bytes=WAL_BYTES)
         try:
             pragmas = {
                 name: await connection.run(lambda db, name=name: value(db, f"PRAGMA {name}"))  # type: ignore[misc]
@@ -112,17 +113,17 @@ class TestOpen:
     async def test_again(self, tmp_path: Path) -> None:
         """A queue that is opened again has what was in it, and its schema is left alone."""
         path = tmp_path / "queue.db"
-        connection = await open_database(path, wal_bytes=WAL_BYTES)
+        connection = await open_database(path, Logs(), wal_bytes=WAL_BYTES)
         await connection.run(lambda db: db.execute("INSERT INTO destination (name) VALUES ('main')"))
         await connection.close()
-        connection = await open_database(path, wal_bytes=WAL_BYTES)
+        connection = await open_database(path, Logs(), wal_bytes=WAL_BYTES)
         assert await connection.run(lambda db: value(db, "SELECT name FROM destination")) == "main"
         await connection.close()
 
     async def test_migrated(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A queue of an older version is brought up to date, script by script, and keeps what is in it."""
         path = tmp_path / "queue.db"
-        connection = await open_database(path, wal_bytes=WAL_BYTES)
+        connection = await open_database(path, Logs(), wal_bytes=WAL_BYTES)
         await connection.run(lambda db: db.execute("INSERT INTO destination (name) VALUES ('main')"))
         await connection.close()
         monkeypatch.setattr(migration, "SCHEMA_VERSION", SCHEMA_VERSION + 2)
@@ -131,7 +132,7 @@ class TestOpen:
         monkeypatch.setattr(migration, "MIGRATIONS", scripts)
         monkeypatch.setattr("forwarder.queue.sqlite.database.SCHEMA_VERSION", SCHEMA_VERSION + 2)
         for _ in range(2):
-            connection = await open_database(path, wal_bytes=WAL_BYTES)
+            connection = await open_database(path, Logs(), wal_bytes=WAL_BYTES)
             assert await connection.run(lambda db: value(db, "SELECT note FROM destination")) == "old!"
             assert await connection.run(lambda db: value(db, "PRAGMA user_version")) == SCHEMA_VERSION + 2
             await connection.close()
@@ -141,12 +142,12 @@ class TestOpen:
     ) -> None:
         """A script that fails is undone as a whole, and the queue stays at its version."""
         path = tmp_path / "queue.db"
-        await (await open_database(path, wal_bytes=WAL_BYTES)).close()
+        await (await open_database(path, Logs(), wal_bytes=WAL_BYTES)).close()
         monkeypatch.setattr(migration, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
         fails = {SCHEMA_VERSION + 1: "CREATE TABLE more (x); INSERT INTO nowhere VALUES (1)"}
         monkeypatch.setattr(migration, "MIGRATIONS", fails)
         with pytest.raises(StorageError, match="nowhere"):
-            await open_database(path, wal_bytes=WAL_BYTES)
+            await open_database(path, Logs(), wal_bytes=WAL_BYTES)
         with sqlite3.connect(path) as db:
             assert value(db, "PRAGMA user_version") == SCHEMA_VERSION
             assert value(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'more'") == 0
@@ -159,14 +160,14 @@ class TestOpen:
         await asyncio.to_thread(len, "")
         before = set(threading.enumerate())
         with pytest.raises(StorageError):
-            await open_database(tmp_path / "queue.db", wal_bytes=WAL_BYTES)
+            await open_database(tmp_path / "queue.db", Logs(), wal_bytes=WAL_BYTES)
         for thread in set(threading.enumerate()) - before:
             await asyncio.to_thread(thread.join, 10)
             assert not thread.is_alive()
 
     async def test_errors_are_ours(self, tmp_path: Path) -> None:
         """What SQLite raises inside a job reaches the caller as an error of ours; the connection goes on."""
-        connection = await open_database(tmp_path / "queue.db", wal_bytes=WAL_BYTES)
+        connection = await open_database(tmp_path / "queue.db", Logs(), wal_bytes=WAL_BYTES)
         with pytest.raises(StorageError, match="no such table"):
             await connection.run(lambda db: db.execute("SELECT * FROM absent"))
         assert await connection.run(lambda db: value(db, "SELECT 1")) == 1
@@ -174,7 +175,7 @@ class TestOpen:
 
     async def test_a_cancelled_job_is_finished(self, tmp_path: Path) -> None:
         """A job whose caller is cancelled is not cut in half."""
-        connection: Connection = await open_database(tmp_path / "queue.db", wal_bytes=WAL_BYTES)
+        connection: Connection = await open_database(tmp_path / "queue.db", Logs(), wal_bytes=WAL_BYTES)
         job = asyncio.create_task(
             connection.run(lambda db: db.execute("INSERT INTO destination (name) VALUES ('main')").fetchall())
         )

@@ -11,6 +11,7 @@ import pytest
 
 from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import Segment
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite.limits import MAX_PATH, check_path, largest_file
 from forwarder.queue.sqlite.queue import SqliteQueue
@@ -41,14 +42,14 @@ async def test_the_longest_path_and_name_work(tmp_path: Path) -> None:
     path = folder_of(tmp_path, MAX_PATH - 41) / ("q" * 40)
     named = tmp_path / ("n" * 215)
     for file in (path, named):
-        async with await SqliteQueue.open(file, max_bytes=64 << 20) as queue:
+        async with await SqliteQueue.open(file, Logs(), max_bytes=64 << 20) as queue:
             await queue.configure({"main": Share()})
             await queue.append([Segment("main", 1, b"{}\n")])
         with file.open("r+b") as damaged:
             damaged.seek(0)
             damaged.write(b"\xff" * 2000)
         file.with_name(file.name + "-page1").unlink(missing_ok=True)
-        async with await SqliteQueue.open(file, max_bytes=64 << 20) as queue:
+        async with await SqliteQueue.open(file, Logs(), max_bytes=64 << 20) as queue:
             assert (await queue.stats()).destinations["main"].queued == 1
 
 
@@ -64,7 +65,7 @@ def test_a_path_that_is_longer_than_it_looks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [400_000, 16384 * 30 + 32 + 30 * 24])
 async def test_a_limit_of_files_is_not_told_as_a_full_disk_alone(tmp_path: Path, size: int) -> None:
     """Where files of the process may not grow, that is said, with where to raise it; nothing is lost."""
-    async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 << 20) as queue:
+    async with await SqliteQueue.open(tmp_path / "queue.db", Logs(), max_bytes=64 << 20) as queue:
         await queue.configure({"main": Share()})
         stored = 0
         with file_limit(size):

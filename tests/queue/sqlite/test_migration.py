@@ -14,6 +14,7 @@ import structlog
 
 from forwarder.errors import NewerQueueError, StorageError
 from forwarder.model import Burial, DeadFilter
+from forwarder.observe.logs import Logs
 from forwarder.queue.sqlite import migration
 from forwarder.queue.sqlite.database import open_database
 from forwarder.queue.sqlite.letters import DeadRow
@@ -86,7 +87,7 @@ class TestVersion1:
         path = tmp_path / "queue.db"
         old_queue(path)
         with structlog.testing.capture_logs() as lines:
-            await (await open_database(path, wal_bytes=WAL_BYTES)).close()
+            await (await open_database(path, Logs(), wal_bytes=WAL_BYTES)).close()
         assert [line["event"] for line in lines] == ["queue.migrating"]
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("SELECT count(*), sum(events) FROM dead_segment").fetchone() == (12, LETTERS - 1)
@@ -110,7 +111,7 @@ class TestVersion1:
         monkeypatch.setattr(migration, "as_rows", failing)
         while True:
             try:
-                connection = await open_database(path, wal_bytes=WAL_BYTES)
+                connection = await open_database(path, Logs(), wal_bytes=WAL_BYTES)
             except StorageError:
                 # In between, each letter is in one of the two tables.
                 with closing(sqlite3.connect(path)) as db:
@@ -129,7 +130,7 @@ class TestVersion1:
         old_queue(tmp_path / "old.db")
         roots = []
         for name in ("old.db", "new.db"):
-            await (await open_database(tmp_path / name, wal_bytes=WAL_BYTES)).close()
+            await (await open_database(tmp_path / name, Logs(), wal_bytes=WAL_BYTES)).close()
             with closing(sqlite3.connect(tmp_path / name)) as db:
                 roots.append(dict(db.execute("SELECT name, rootpage FROM sqlite_schema WHERE rootpage").fetchall()))
         assert roots[0] == roots[1]
@@ -161,7 +162,7 @@ class TestNewer:
         before = files_of(tmp_path)
         for _ in range(2):
             with pytest.raises(NewerQueueError, match=f"schema {version}") as caught:
-                await SqliteQueue.open(path, max_bytes=64 << 20)
+                await SqliteQueue.open(path, Logs(), max_bytes=64 << 20)
             assert caught.value.exit_code == 78
             assert files_of(tmp_path) == before
 
@@ -181,7 +182,7 @@ class TestNewer:
         before = files_of(left)
         assert before["queue.db-wal"]
         with pytest.raises(NewerQueueError):
-            await SqliteQueue.open(left / "queue.db", max_bytes=64 << 20)
+            await SqliteQueue.open(left / "queue.db", Logs(), max_bytes=64 << 20)
         assert files_of(left) == before
 
     async def test_the_lock_is_let_go(self, tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ class TestNewer:
         with closing(sqlite3.connect(path, isolation_level=None)) as db:
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
         with pytest.raises(NewerQueueError):
-            await SqliteQueue.open(path, max_bytes=64 << 20)
+            await SqliteQueue.open(path, Logs(), max_bytes=64 << 20)
         with closing(sqlite3.connect(path, isolation_level=None)) as db:
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         await asyncio.sleep(0)

@@ -12,6 +12,7 @@ import pytest
 from forwarder.delivery.batching import seconds_until_due
 from forwarder.errors import QueueFullError, QueueLockedError, ShuttingDownError, StorageError
 from forwarder.model import Burial, DeadFilter, Limits
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.sizes import wal_bytes
@@ -23,7 +24,7 @@ LONG = 1000.0
 
 @pytest.fixture
 async def queue(tmp_path: Path) -> AsyncIterator[SqliteQueue]:
-    async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 << 20) as queue:
+    async with await SqliteQueue.open(tmp_path / "queue.db", Logs(), max_bytes=64 << 20) as queue:
         await queue.configure({"main": Share()})
         yield queue
 
@@ -155,13 +156,13 @@ class TestGivingBack:
 
     async def test_after_the_close(self, tmp_path: Path) -> None:
         """A batch that comes back too late is no error: it is still queued."""
-        async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 << 20) as queue:
+        async with await SqliteQueue.open(tmp_path / "queue.db", Logs(), max_bytes=64 << 20) as queue:
             await queue.configure({"main": Share()})
             await queue.append([segment(0, 3)])
             batch = await take(queue)
             await queue.close()
             queue.release(batch)
-        async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 << 20) as queue:
+        async with await SqliteQueue.open(tmp_path / "queue.db", Logs(), max_bytes=64 << 20) as queue:
             assert await drain(queue) == [0, 1, 2]
 
 
@@ -206,7 +207,7 @@ class TestFailingStorage:
 
     async def test_a_close_does_not_wait_for_it(self, tmp_path: Path) -> None:
         """A settlement that cannot be made before the close is told; the events are still queued."""
-        async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 << 20) as queue:
+        async with await SqliteQueue.open(tmp_path / "queue.db", Logs(), max_bytes=64 << 20) as queue:
             await queue.configure({"main": Share()})
             await queue.append([segment(0, 2)])
             batch = await take(queue)
@@ -216,7 +217,7 @@ class TestFailingStorage:
             await asyncio.wait_for(queue.close(), PATIENCE)
             with pytest.raises((StorageError, ShuttingDownError)):
                 await asyncio.wait_for(settling, PATIENCE)
-        async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 << 20) as queue:
+        async with await SqliteQueue.open(tmp_path / "queue.db", Logs(), max_bytes=64 << 20) as queue:
             assert await drain(queue) == [0, 1]
 
     async def test_a_settlement_outlives_its_caller(self, queue: SqliteQueue) -> None:
@@ -239,7 +240,7 @@ class TestFailingStorage:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """Where the storage fails up to the close, the log says that the batch will be sent again."""
-        async with await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 << 20) as queue:
+        async with await SqliteQueue.open(tmp_path / "queue.db", Logs(), max_bytes=64 << 20) as queue:
             await queue.configure({"main": Share()})
             await queue.append([segment(0, 2)])
             batch = await take(queue)
@@ -291,7 +292,7 @@ class TestOpenAndClose:
         for suffix in ("", "-wal"):
             shutil.copy(tmp_path / f"queue.db{suffix}", copy)
         assert (copy / "queue.db-wal").stat().st_size > 0
-        async with await SqliteQueue.open(copy / "queue.db", max_bytes=64 << 20) as after:
+        async with await SqliteQueue.open(copy / "queue.db", Logs(), max_bytes=64 << 20) as after:
             assert (copy / "queue.db-wal").stat().st_size == 0
             await after.configure({"main": Share()})
             assert await drain(after) == list(range(10))
@@ -299,7 +300,7 @@ class TestOpenAndClose:
     async def test_a_second_instance(self, queue: SqliteQueue, tmp_path: Path) -> None:
         """A queue that is open cannot be opened again, and is not harmed by the attempt."""
         with pytest.raises(QueueLockedError):
-            await SqliteQueue.open(tmp_path / "queue.db", max_bytes=64 << 20)
+            await SqliteQueue.open(tmp_path / "queue.db", Logs(), max_bytes=64 << 20)
         await queue.append([segment(0)])
         assert await drain(queue) == [0]
 
@@ -307,12 +308,12 @@ class TestOpenAndClose:
         """Where the folder cannot be made, the path is told."""
         (tmp_path / "file").write_text("")
         with pytest.raises(StorageError, match="file"):
-            await SqliteQueue.open(tmp_path / "file" / "queue.db", max_bytes=64 << 20)
+            await SqliteQueue.open(tmp_path / "file" / "queue.db", Logs(), max_bytes=64 << 20)
 
     async def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
         """A folder where the queue should be is told, with what would be right."""
         with pytest.raises(StorageError) as caught:
-            await SqliteQueue.open(tmp_path, max_bytes=64 << 20)
+            await SqliteQueue.open(tmp_path, Logs(), max_bytes=64 << 20)
         assert caught.value.hint == f"let queue.path name a file: {tmp_path}/queue.db"
 
     async def test_closed(self, queue: SqliteQueue) -> None:
@@ -343,7 +344,7 @@ class TestOpenAndClose:
 async def test_a_full_queue_that_dies_and_is_replayed(tmp_path: Path, each: int, filler: int) -> None:
     """Whatever becomes of a full queue, file and log stay within its size (conftest), and nothing is lost."""
     max_bytes = 16 << 20
-    queue = await (await SqliteQueue.open(tmp_path / "queue.db", max_bytes=max_bytes)).__aenter__()
+    queue = await (await SqliteQueue.open(tmp_path / "queue.db", Logs(), max_bytes=max_bytes)).__aenter__()
     await queue.configure({"main": Share(), "small": Share(2 << 20)})
     for name in ("small", "main"):
         accepted, is_full = 0, False

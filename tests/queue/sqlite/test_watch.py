@@ -17,6 +17,7 @@ import structlog
 
 from forwarder.errors import QueueLockedError, StorageError
 from forwarder.model import Batch, DeadFilter
+from forwarder.observe.logs import Logs
 from forwarder.queue.sqlite.database import open_database
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.take import take
@@ -197,7 +198,7 @@ class TestLock:
         await until(lock.exists)
         await until(lambda: lock.read_bytes() == before)
         with pytest.raises(QueueLockedError):
-            await SqliteQueue.open(path_in(tmp_path), max_bytes=64 << 20)
+            await SqliteQueue.open(path_in(tmp_path), Logs(), max_bytes=64 << 20)
         assert [letter async for letter in queue.dead_letters(DeadFilter())] == []
 
     async def test_without_it_nobody_gets_in(self, tmp_path: Path, queue: SqliteQueue) -> None:
@@ -210,7 +211,8 @@ class TestLock:
         script = (
             "import asyncio, sys; from pathlib import Path; from forwarder.queue.sqlite.opening import open_store\n"
             "from forwarder.errors import QueueLockedError; from forwarder.queue.sqlite.recovery import Accounts\n"
-            "try: asyncio.run(open_store(Path(sys.argv[1]), 1 << 20, Accounts()))\n"
+            "from forwarder.observe.logs import Logs\n"
+            "try: asyncio.run(open_store(Path(sys.argv[1]), Logs(), 1 << 20, Accounts()))\n"
             "except QueueLockedError as error: sys.exit(error.exit_code)"
         )
         ended = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", script, str(path)], check=False)
@@ -233,7 +235,8 @@ class TestLock:
         script = (
             "import asyncio, sys; from pathlib import Path; from forwarder.queue.sqlite.opening import open_store\n"
             "from forwarder.queue.sqlite.recovery import Accounts\n"
-            "asyncio.run(open_store(Path(sys.argv[1]), 1 << 20, Accounts()))"
+            "from forwarder.observe.logs import Logs\n"
+            "asyncio.run(open_store(Path(sys.argv[1]), Logs(), 1 << 20, Accounts()))"
         )
         ended = await asyncio.to_thread(
             subprocess.run, [sys.executable, "-c", script, str(path)], check=False, capture_output=True
@@ -248,4 +251,4 @@ async def test_opened_again_after_a_stop(tmp_path: Path) -> None:
     """The lock of SQLite is let go with the connection."""
     path = tmp_path / "queue.db"
     for _ in range(2):
-        await (await open_database(path, wal_bytes=1 << 20)).close()
+        await (await open_database(path, Logs(), wal_bytes=1 << 20)).close()

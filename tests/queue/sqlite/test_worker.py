@@ -53,7 +53,7 @@ class TestGroups:
         """All that comes while one group is worked off is the next group, and comes back with one snapshot."""
         block, first = await blocked(worker)
         seen: list[Snapshot] = []
-        worker.observers.append(lambda _before, now: seen.append(now))
+        worker.on_snapshot.append(lambda _before, now: seen.append(now))
         waiting = [
             worker.submit(lambda store, n=n: admission.append(store, [segment(n)]))  # type: ignore[misc]
             for n in range(50)
@@ -77,7 +77,7 @@ class TestGroups:
         """Whoever is told that a commit is done finds the snapshot of after it."""
         done = worker.submit(lambda store: admission.append(store, [segment(0)]))
         known: list[bool] = []
-        worker.observers.append(lambda _before, _now: known.append(done.done()))
+        worker.on_snapshot.append(lambda _before, _now: known.append(done.done()))
         await asyncio.wait_for(done, PATIENCE)
         assert known == [False]
         assert worker.snapshot.pending["main"].events == 1

@@ -13,9 +13,9 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import structlog
-
 from forwarder.errors import DamagedError
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Notice
 from forwarder.queue.sqlite.database import Connection, disk_full, open_database
 from forwarder.queue.sqlite.files import DATABASE_FILES, QueueFile, damaged_name
 from forwarder.queue.sqlite.folder import folder_error, sync_folder
@@ -24,29 +24,27 @@ from forwarder.queue.sqlite.recovery import first_page
 from forwarder.queue.sqlite.recovery.salvage import Accounts, salvage
 from forwarder.queue.sqlite.recovery.wal import mend_log
 
-log = structlog.get_logger(__name__)
 
-
-async def examine(path: Path) -> None:
+async def examine(path: Path, observer: Observer) -> None:
     """Mend the log of a file that nobody has open, and look at the file's header.
 
     Raises DamagedError for a header that is spoiled; QueueLockedError, StorageError or DiskFullError.
     """
     try:
-        is_spoiled = await asyncio.to_thread(_is_spoiled, path)
+        is_spoiled = await asyncio.to_thread(_is_spoiled, path, observer)
     except OSError as error:
         raise disk_full() if error.errno in {errno.ENOSPC, errno.EFBIG} else folder_error(path, error) from error
     if is_spoiled:
         raise DamagedError("the queue file is damaged: its header is not that of a queue")
 
 
-def _is_spoiled(path: Path) -> bool:
+def _is_spoiled(path: Path, observer: Observer) -> bool:
     with locked_as_by_sqlite(path):
-        mend_log(path)
+        mend_log(path, observer)
         return first_page.is_spoiled(path)
 
 
-async def rebuild(path: Path, *, wal_bytes: int, reason: str, known: Accounts) -> Connection:
+async def rebuild(path: Path, observer: Observer, *, wal_bytes: int, reason: str, known: Accounts) -> Connection:
     """Put what can be read of a damaged file into a new one, and open that in its place.
 
     What of the accounts is `known` is not taken from the damaged file. Raises StorageError or DiskFullError; then the
@@ -55,12 +53,12 @@ async def rebuild(path: Path, *, wal_bytes: int, reason: str, known: Accounts) -
     unfinished = QueueFile.REBUILDING.beside(path)
     await asyncio.to_thread(_remove, unfinished)
     # Closed, an empty queue is one file, without a log.
-    await (await open_database(unfinished, wal_bytes=wal_bytes)).close()
+    await (await open_database(unfinished, observer, wal_bytes=wal_bytes)).close()
     try:
         await asyncio.to_thread(first_page.mend, path, unfinished)
     except OSError as error:
         raise folder_error(path, error) from error
-    connection = await open_database(unfinished, wal_bytes=wal_bytes)
+    connection = await open_database(unfinished, observer, wal_bytes=wal_bytes)
     try:
         found = await connection.run(partial(salvage, path, known=known))
     except OSError as error:
@@ -73,8 +71,8 @@ async def rebuild(path: Path, *, wal_bytes: int, reason: str, known: Accounts) -
         aside = await asyncio.to_thread(finish_rebuild, path)
     except OSError as error:
         raise folder_error(path.parent, error) from error
-    log.error("queue.set_aside", reason=reason, file=str(aside), **asdict(found), hint="a new queue was begun")
-    return await open_database(path, wal_bytes=wal_bytes)
+    observer.saw(Notice("queue.set_aside", {"reason": reason, "file": str(aside), **asdict(found)}))
+    return await open_database(path, observer, wal_bytes=wal_bytes)
 
 
 def finish_rebuild(path: Path) -> Path | None:

@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Notice
 from forwarder.queue.sqlite.files import QueueFile, damaged_name, unfinished
 from forwarder.queue.sqlite.sizes import PAGE_BYTES
 
@@ -37,8 +37,6 @@ _VERSION = 3007000
 _WORD = 0xFFFFFFFF
 # Stands for the number of a page where there is none: behind all there can be, so that nothing is overwritten.
 _NOWHERE = 0x7FFFFFFF
-
-log = structlog.get_logger(__name__)
 
 Sums = tuple[int, int]
 
@@ -59,7 +57,7 @@ class _Frame:
         return struct.pack(">2I", self.page, self.commit)
 
 
-def mend_log(database: Path) -> Path | None:
+def mend_log(database: Path, observer: Observer) -> Path | None:
     """Make what was committed behind a damaged frame readable; return where the damaged log was kept, or None.
 
     Raises OSError. To be called before SQLite opens the file.
@@ -76,23 +74,14 @@ def mend_log(database: Path) -> Path | None:
     frames = _generation(frames, salts)
     hidden, is_cut = _hidden_commits(data, frames, salts, is_header_sound)
     if is_cut:
-        log.warning(
-            "queue.log_cut",
-            hint="a commit at the end of the write-ahead log is not whole. After a power cut, or a sync that failed, it"
-            " was not acknowledged; otherwise the disk has damaged it",
-        )
+        observer.saw(Notice("queue.log_cut", {}))
     if not hidden:
         return None
     aside = damaged_name(path)
     _write(aside, data)
     _write(unfinished(path), _rewritten(frames, salts))
     unfinished(path).rename(path)
-    log.error(
-        "queue.log_mended",
-        commits=hidden,
-        file=str(aside),
-        hint="the write-ahead log was damaged; what was committed behind the damage is read as well. Look at the disk",
-    )
+    observer.saw(Notice("queue.log_mended", {"commits": hidden, "file": str(aside)}))
     return aside
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from forwarder.errors import QueueLockedError, StorageError
 from forwarder.model import Batch, Burial, DeadFilter, Limits
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite.files import QueueFile
 from forwarder.queue.sqlite.queue import SqliteQueue
@@ -142,7 +143,7 @@ async def test_a_name_that_is_lost(tmp_path: Path, names: list[str], name: str) 
         db.execute("DELETE FROM destination")
         db.execute("PRAGMA user_version = 1000000")
     db.close()
-    async with await SqliteQueue.open(path, max_bytes=64 << 20, names=names) as queue:
+    async with await SqliteQueue.open(path, Logs(), max_bytes=64 << 20, names=names) as queue:
         await queue.configure({name: Share()})
         assert await drain(queue, destination=name) == list(range(EVENTS))
         assert (await account(queue, name)).dead == 10
@@ -368,7 +369,7 @@ async def test_what_was_delivered_is_not_found_again(tmp_path: Path, lost: tuple
     await queue.close()
     for page in [page for table in lost for page in pages_of(path, table)]:
         overwrite(path, page, b"\xff" * PAGE)
-    async with await SqliteQueue.open(path, max_bytes=64 << 20, names=["main"]) as queue:
+    async with await SqliteQueue.open(path, Logs(), max_bytes=64 << 20, names=["main"]) as queue:
         await queue.configure({"main": Share()})
         assert await drain(queue) == list(range(1000, EVENTS))
         assert (await account(queue)).dropped == 0
@@ -579,7 +580,7 @@ async def test_the_lock_outlives_the_damage(tmp_path: Path) -> None:
     path.write_bytes(b"nonsense" * 10000)
     queue = await opened(path)
     with pytest.raises(QueueLockedError):
-        await SqliteQueue.open(path, max_bytes=64 << 20)
+        await SqliteQueue.open(path, Logs(), max_bytes=64 << 20)
     await queue.close()
 
 

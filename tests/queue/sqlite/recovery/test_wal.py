@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from forwarder.model import Counters
+from forwarder.observe.logs import Logs
 from forwarder.queue.sqlite.lock import InstanceLock
 from forwarder.queue.sqlite.recovery.wal import mend_log
 from tests.queue.building import account, drain, segment
@@ -58,7 +59,7 @@ def aside(path: Path) -> list[Path]:
 async def test_whole(tmp_path: Path) -> None:
     """A log that is whole stays as it is."""
     log = await left_by_a_crash(tmp_path / "queue.db")
-    assert mend_log(tmp_path / "queue.db") is None
+    assert mend_log(tmp_path / "queue.db", Logs()) is None
     assert found_in(log_of(tmp_path / "queue.db")) == log
 
 
@@ -68,9 +69,9 @@ async def test_whole(tmp_path: Path) -> None:
 def test_no_log(tmp_path: Path, content: bytes) -> None:
     """What is no log at all is left to SQLite, which begins a new one."""
     log_of(tmp_path / "queue.db").write_bytes(content)
-    assert mend_log(tmp_path / "queue.db") is None
+    assert mend_log(tmp_path / "queue.db", Logs()) is None
     log_of(tmp_path / "queue.db").unlink()
-    assert mend_log(tmp_path / "queue.db") is None
+    assert mend_log(tmp_path / "queue.db", Logs()) is None
 
 
 async def delivered_of(path: Path) -> tuple[list[int], Counters]:
@@ -127,7 +128,7 @@ async def test_the_last_commit(tmp_path: Path) -> None:
     log = await left_by_a_crash(path)
     spoil(path, len(log) - 100)
     with structlog.testing.capture_logs() as lines:
-        assert mend_log(path) is None
+        assert mend_log(path, Logs()) is None
     assert [line["event"] for line in lines] == ["queue.log_cut"]
     await check_missing(path, 10)
 
@@ -172,7 +173,7 @@ async def test_a_log_that_is_cut_off(tmp_path: Path) -> None:
     log = await left_by_a_crash(path)
     restore(log_of(path), log[:-FRAME])
     with structlog.testing.capture_logs() as lines:
-        assert mend_log(path) is None
+        assert mend_log(path, Logs()) is None
     assert lines == []
 
 
@@ -201,7 +202,7 @@ def test_what_failed_is_not_brought_back(tmp_path: Path, sizes: tuple[int, ...])
         left = log + left[len(log) :]
     restore(path, before[0])
     restore(log_of(path), left)
-    assert mend_log(path) is None
+    assert mend_log(path, Logs()) is None
     with sqlite3.connect(path) as db:
         found = db.execute("SELECT count(*), min(substr(data, 1, 1)) FROM pages").fetchone()
     db.close()

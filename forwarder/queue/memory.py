@@ -43,8 +43,8 @@ class Event:
     """A queued event: its line with the newline, and until when it is leased. All but `accepted_at` is monotonic."""
 
     line: bytes
-    accepted_at: float = field(default_factory=time)
-    since: float = field(default_factory=monotonic)
+    accepted_at: float
+    since: float = _NEVER
     leased_until: float = _NEVER
 
 
@@ -64,7 +64,7 @@ class Account:
     def add(self, lines: Iterable[bytes]) -> None:
         """Queue events behind all others."""
         for line in lines:
-            self.queued[self.tail] = Event(line)
+            self.queued[self.tail] = Event(line, time(), monotonic())
             self.tail += 1
         self.changed.set()
 
@@ -148,7 +148,7 @@ class MemoryQueue:
         for segment in segments:
             self.accounts[segment.destination].add(whole_lines(segment.data))
         for died in dead:
-            self._bury(died.destination, map(Event, whole_lines(died.data)), died.burial)
+            self._bury(died.destination, [Event(line, time()) for line in whole_lines(died.data)], died.burial)
         await asyncio.sleep(0)
 
     def _make_room(self, segments: Sequence[Segment | DeadSegment]) -> None:

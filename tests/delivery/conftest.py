@@ -19,9 +19,8 @@ from forwarder.delivery.pipeline import Pipeline
 from forwarder.delivery.pump import Pump
 from forwarder.destination.http_put.put import HttpPut
 from forwarder.model import Address, Counters, DeadFilter, DeadLetter, Segment
-from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
-from forwarder.queue.sqlite.queue import SqliteQueue
+from forwarder.queue.memory import Account, MemoryQueue
 from forwarder.receiver import Receiver
 from forwarder.signing import Signer
 from tests.fixtures import signer
@@ -112,7 +111,7 @@ def numbers(events: list[bytes]) -> list[int]:
 class Line:
     """A queue, a receiver, and the pump between them."""
 
-    queue: SqliteQueue
+    queue: MemoryQueue
     receiver: Receiver
     signer: Signer
     config: DestinationConfig
@@ -197,14 +196,14 @@ MakeLine = Callable[..., Awaitable[Line]]
 
 
 @pytest.fixture
-async def make_line(tmp_path: Path, signer: Signer) -> AsyncIterator[MakeLine]:
+async def make_line(signer: Signer) -> AsyncIterator[MakeLine]:
     """Return a function that makes a line to a receiver with a script of faults."""
+    # What one line leaves is there for the next one, as after a restart.
+    accounts: dict[str, Account] = {}
     async with AsyncExitStack() as stack:
 
         async def make(faults: str = "", *, retry: RetryConfig = QUICK, **settings: Any) -> Line:
-            queue = await stack.enter_async_context(
-                await SqliteQueue.open(tmp_path / "queue.db", Logs(), max_bytes=64 * 1024 * 1024)
-            )
+            queue = await stack.enter_async_context(MemoryQueue(64 << 20, accounts=accounts))
             await queue.configure({"main": Share()})
             address = Address(host="127.0.0.1", port=0)
             receiver = await stack.enter_async_context(

@@ -161,7 +161,7 @@ class Destination:
         return [number for attempt in self.attempts if attempt.is_stored for number in attempt.numbers]
 
 
-class _Way:
+class Way:
     """The way of one process to a destination; a test can read what was prepared."""
 
     description: Mapping[str, str] = MappingProxyType({})
@@ -257,7 +257,7 @@ class World:
             moments.recalled.append(self.clock.now)
 
     def _built(self, name: str) -> BuiltDestination:
-        way = _Way(self.destinations[name], len(self.started))
+        way = Way(self.destinations[name], len(self.started))
         # Files that were replaced count as a change; only those of "main" ever are.
         files = ((_KEY_FILE, (self.reloads if name == "main" else 0,)),)
         return BuiltDestination(self.configs[name], way, files)

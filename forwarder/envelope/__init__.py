@@ -1,23 +1,24 @@
 """Turn bytes into checked, stamped, routed events.
 
-What a producer wrote is forwarded as written: the same keys, the same numbers, the same order.
-Only white space between tokens may go, and members may be put in front, or in place of a null: an
-`eventId` where there is none, and configured defaults. The rules of the envelope are those of the
-Event API: strings `eventSourceId` and `eventType`, an optional UUID `eventId`, both or neither of
+An event is forwarded as the producer wrote it: the same keys, numbers and order. Only white space
+between tokens may be removed, and members may be added in front, or in place of a null: an `eventId`
+where there is none, and configured defaults. The rules of the envelope are those of the Event API:
+strings `eventSourceId` and `eventType`, an optional UUID `eventId`, both or neither of
 `eventObjectType` and `eventObjectId`, strings `version` and `eventKeyId`, an object `data`, no
 `eventReceived`; a field that is null counts as absent.
 
-The text is vouched for first, exactly as it was sent, and changed only then: a proof about a text
-does not hold for another one. The steps, each a module:
+The text is checked exactly as it was sent, and changed only afterwards, because a check of one text
+proves nothing about another. Each step is a module:
 
-- `plain` reads many lines at once and vouches for all of them or for none;
-- `exact` reads one line, member by member, and finds the words for what is wrong with it;
-- `fields` has the rules of the envelope, `routing` the destinations that an event goes to;
-- `text` knows JSON as text: places, nesting, what may be put in; `ids` makes and reads event ids;
-- `checking` leads every line through these, and `checked` is what comes out;
-- `invalid` makes dead letters of what is no event, where the operator wants that.
+- `plain` checks many lines at once and accepts either all of them or none;
+- `exact` reads a single line, member by member, and can say what is wrong with it;
+- `fields` and `rules` define the envelope, `routing` the destinations that an event goes to;
+- `text` handles JSON as text: offsets, nesting, adding members; `ids` makes and reads event ids;
+- `checking` takes every line through these steps, and `checked` holds the result;
+- `invalid` turns lines that are not events into dead letters, if the operator wants that.
 
-Pure: no I/O, no clock; the random bytes of new ids come from a function that is passed in.
+Everything here is pure: no I/O and no clock, and the random bytes for new ids come from a function
+that is passed in.
 """
 
 from __future__ import annotations

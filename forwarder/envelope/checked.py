@@ -1,4 +1,4 @@
-"""What comes out of the checks: events that may be stored, and lines that were refused."""
+"""The result of the checks: events that may be stored, and lines that were refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import msgspec
 from forwarder.envelope.fields import Fields
 from forwarder.model import Segment, count_lines, nth_line
 
-# No segment of one request is larger, unless a single event is: a batch reads whole segments, so
-# this bounds the memory of a reader.
+# A segment is larger than this only if it holds a single event that is. A batch reads whole segments,
+# so this bounds the memory of a reader.
 MAX_SEGMENT_BYTES = 512 * 1024
 
 _fields = msgspec.json.Decoder(Fields)
@@ -19,11 +19,11 @@ _fields = msgspec.json.Decoder(Fields)
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Events that may be stored: `segments` has each of them once for every matching destination."""
+    """Events that may be stored; `segments` holds each event once for every destination it matches."""
 
     events: int
     data: bytes
-    """All events in order, a line each."""
+    """All events in order, one a line."""
     segments: list[Segment]
     routes: list[tuple[str, ...]] = field(repr=False)
     """The destinations of each event."""
@@ -40,7 +40,8 @@ class Checked:
                     lines.setdefault(name, []).append(line)
             routed = {name: (len(chosen), b"\n".join([*chosen, b""])) for name, chosen in lines.items()}
         segments = [
-            # The stream cuts what it reads so that nothing has to be counted again.
+            # The lines of a piece that is all of `chosen` are counted already. The stream reads no more than fits
+            # into one piece, so it never counts twice.
             Segment(name, count if piece is chosen else count_lines(piece), piece)
             for name, (count, chosen) in routed.items()
             for piece in pieces(chosen, MAX_SEGMENT_BYTES)
@@ -48,7 +49,7 @@ class Checked:
         return cls(len(routes), data, segments, routes)
 
     def split(self) -> tuple[Checked, Checked]:
-        """Return the first half of the events and the second; there must be two at least."""
+        """Return the first half of the events and the second; there must be at least two events."""
         half = self.events // 2
         cut = nth_line(self.data, half)
         return Checked.of(self.data[:cut], self.routes[:half]), Checked.of(self.data[cut:], self.routes[half:])
@@ -60,30 +61,30 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """What is kept of a text over the limit: how it begins, and what tells it from every other."""
+    """The part of an oversized text that is kept: its beginning, and a size and hash that identify the whole."""
 
     head: bytes
     size: int
-    """Bytes of all of it."""
+    """Size of the whole text in bytes."""
     sha256: str
-    """Of all of it, in hexadecimal digits."""
+    """Hash of the whole text, in hexadecimal digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A line that was refused; `index` counts from 0 within what was looked at."""
+    """A line that was refused; `index` is its position, from 0, among the lines that were checked together."""
 
     index: int
     status: int
     detail: str
     line: bytes
-    """What was refused, as it was sent, but for white space around it and newlines within."""
+    """The refused text as it was sent, except for white space around it and newlines within it."""
     excerpt: Excerpt | None = None
-    """Stands for a line that was too long to be kept; `line` is empty then."""
+    """Stands in for a line that was too long to keep; `line` is then empty."""
 
 
 def joined(events: Iterable[bytes | msgspec.Raw]) -> Iterable[bytes]:
-    """Return events as lines, in pieces of about `MAX_SEGMENT_BYTES`."""
+    """Join events into lines, in pieces of about `MAX_SEGMENT_BYTES`."""
     if isinstance(events, list):
         return pieces(b"\n".join([*events, b""]), MAX_SEGMENT_BYTES)
     return _gathered(events)
@@ -102,7 +103,7 @@ def _gathered(events: Iterable[bytes | msgspec.Raw]) -> Iterator[bytes]:
 
 
 def pieces(data: bytes, limit: int) -> Iterable[bytes]:
-    """Cut lines into pieces of at most `limit` bytes, or of a single line that is longer."""
+    """Cut lines into pieces of at most `limit` bytes; a longer line is a piece of its own."""
     return (data,) if 0 < len(data) <= limit else _cut(data, limit)
 
 

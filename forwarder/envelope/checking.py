@@ -1,8 +1,8 @@
-"""The way of every line: looked at together with its neighbours, closely where that says no, stamped, routed.
+"""Check every line: many at once if possible, one by one if not; then add ids and defaults, and route.
 
-Two ways lead through here; they accept the same events and give the same bytes, but for white space
-inside `data`. The *quick* one looks at many lines at once and never says no: whatever it cannot vouch
-for goes the *exact* way, line by line, which finds the words for what is wrong.
+There are two paths. They accept the same events and produce the same bytes, except for white space
+inside `data`. The *quick* path checks many lines at once and never refuses any: lines that it cannot
+vouch for take the *exact* path, one by one, which can say what is wrong with each.
 """
 
 from __future__ import annotations
@@ -43,15 +43,16 @@ from forwarder.model import has_more, lines_within, nth_line, whole_lines
 from forwarder.problems import problem_type
 
 MAX_ERRORS = 20
-# What is looked at together after the quick way did not vouch for the whole: bytes, then lines.
+# One bad line makes the quick path give up on all the lines it was given. So it is tried again on smaller
+# portions, first of this many bytes, then of this many lines, before lines are examined one by one.
 _PART_BYTES = 16 * 1024
 _GROUP = 32
-# Lines that are looked at closely in one go, so that a flood of bad ones does not hold up the others.
+# Lines of a stream that are examined closely in one go, so that a flood of bad lines does not hold up other clients.
 _MAX_CLOSE = 512
-# Lines of a stream that are looked at in one go: shorter ones than an event takes, unless defaults fill it in, so that
-# half a megabyte of `{}` does not hold up the others either.
+# Lines of a stream that are checked in one go. Half a megabyte of `{}`, which are events where defaults supply the
+# rest, has far more lines than that, and must not hold up other clients either.
 _MAX_LINES = 16 * 1024
-# Events of one request that are refused one by one; what is found of each of them is in memory at the same time.
+# Events of one request that are refused individually; what is wrong with each of them is held in memory until the end.
 _MOST_REFUSED = 10_000
 
 _PAIR = frozenset({"eventObjectType", "eventObjectId"})
@@ -62,7 +63,7 @@ _raw = msgspec.json.Decoder(msgspec.Raw)
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """What is wrong with a line, without the exception that carried it, which holds on to much more."""
+    """What is wrong with a line; the exception that reported it is not kept, as its traceback holds much more."""
 
     index: int
     line: bytes
@@ -77,23 +78,23 @@ class _Refusal:
 
 @dataclass(slots=True)
 class _Sifted:
-    """What became of some lines: those that may be stored, where each of them goes, and the others."""
+    """The result for some lines: the events to store, their destinations, and the refusals."""
 
     pieces: list[bytes] = field(default_factory=list)
     routes: list[tuple[str, ...]] = field(default_factory=list)
     refused: list[_Refusal] = field(default_factory=list)
     lines: int = 0
-    """How many were looked at."""
+    """How many lines were checked."""
     size: int = 0
-    """Bytes that were looked at."""
+    """How many bytes were checked."""
     close: int = 0
-    """Lines that were looked at closely."""
+    """How many lines were examined closely."""
     max_refused: float = inf
     max_close: float = inf
 
     @property
     def is_enough(self) -> bool:
-        """Whether no more is to be looked at: so many were refused, or took a close look."""
+        """Whether to stop here, because the limit of refusals or of close looks is reached."""
         return len(self.refused) >= self.max_refused or self.close >= self.max_close
 
     def checked(self) -> Checked:
@@ -107,8 +108,8 @@ class _Sifted:
 class Envelope:
     """The rules for one configuration.
 
-    `defaults` are envelope fields to fill in where absent; `routes` names each destination with
-    the patterns that an event must match, field by field (empty: every event).
+    `defaults` are envelope fields to fill in where an event lacks them; `routes` maps each destination
+    to the patterns that an event must match, field by field (empty: every event).
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class Envelope:
         _check_text(body)
         body = _stripped(body)
         try:
-            # Events are lines from here on.
+            # From here on each event is one line, so line breaks within the body have to go.
             if b"\n" in body or b"\r" in body:
                 body = msgspec.json.format(body, indent=-1)
             if body[:1] == b"[":
@@ -144,31 +145,31 @@ class Envelope:
         return self._accept([body + b"\n"])
 
     def parse_lines(self, body: bytes) -> Checked:
-        """Check newline-delimited JSON; blank lines are skipped. Raises as `parse` does."""
+        """Check newline-delimited JSON, skipping blank lines. Raises as `parse` does."""
         _check_text(body)
         return self._accept(pieces(_ended(body), MAX_SEGMENT_BYTES))
 
     def glance(self, body: bytes, *, are_lines: bool) -> Checked | None:
-        """Return the events of a body, where all of them can be vouched for together; None is no verdict.
+        """Return the events of a body if the quick path accepts all of them; None leaves the question open.
 
-        That takes about 1 µs an event, where a close look takes up to 50.
+        This takes about 1 µs an event, while a close look takes up to 50.
         """
         if len(body) > MAX_SEGMENT_BYTES:
             return None
         if not are_lines:
             if body[:1] == b"[":
                 return self._quick_array(body) if _is_flat_text(body) else None
-            # An object without a newline is the only one of its lines.
+            # An object without a newline is a single line. One with newlines would be read as several.
             if b"\n" in body:
                 return None
         sifted = _Sifted()
         return sifted.checked() if self._quick(_ended(body), sifted) else None
 
     def examine(self, body: bytes) -> tuple[Checked, list[Refused]]:
-        """Check a JSON object or an array of objects event by event: what may be stored, what was refused and why.
+        """Check a JSON object or an array of objects event by event; return the good events and the refusals.
 
-        Raises MalformedError where the body as a whole is no JSON, so that its events cannot be told apart, and
-        what `parse` raises where so many are refused that it is no body of events.
+        Raises MalformedError if the body as a whole is not JSON, as its events cannot be told apart then, and
+        what `parse` raises if so many events are refused that this cannot be a body of events.
         """
         with suppress(RequestError):
             return self.parse(body), []
@@ -177,7 +178,7 @@ class Envelope:
             found = elements(body)
             if body[:1] != b"[":
                 _check_object(body)
-            # One after the other: of a body of nothing but refused ones not all are looked at.
+            # `elements` is lazy, so a body full of bad events is given up before all of them are read.
             return self._each_of(joined(found))
         except (msgspec.DecodeError, RecursionError) as error:
             raise MalformedError(json_words(body, error)) from None
@@ -193,9 +194,10 @@ class Envelope:
         return sifted.checked(), sifted.refusals()
 
     def sift(self, data: bytes) -> tuple[Checked, list[Refused], bytes]:
-        """Check lines one by one, the last ended by a newline too: what may be stored, what was refused and why.
+        """Check lines, each ended by a newline; return the good events, the refusals, and the lines not checked yet.
 
-        Returns the lines that were not looked at, too, where a close look takes long or there are very many.
+        Some lines are left unchecked if there are very many, or if many of them need a close look, so that one
+        call never takes long.
         """
         few = data[: nth_line(data, _MAX_LINES)] if has_more(data, b"\n", _MAX_LINES) else data
         sifted = self._sift(pieces(few, MAX_SEGMENT_BYTES), max_close=_MAX_CLOSE)
@@ -208,7 +210,7 @@ class Envelope:
         return sifted.checked()
 
     def _sift(self, lines: Iterable[bytes], *, max_refused: float = inf, max_close: float = inf) -> _Sifted:
-        """Look at all lines, in pieces, or until so many were refused, or looked at closely."""
+        """Check lines piece by piece, until all are checked or a limit is reached."""
         sifted = _Sifted(max_refused=max_refused, max_close=max_close)
         for piece in lines:
             if self._quick(piece, sifted):
@@ -224,7 +226,7 @@ class Envelope:
         return sifted
 
     def _closely(self, data: bytes, sifted: _Sifted) -> None:
-        """Look at lines group by group, and one by one where something is wrong."""
+        """Check lines in groups, and one by one in each group where something is wrong."""
         lines = whole_lines(data)
         for start in range(0, len(lines), _GROUP):
             group = lines[start : start + _GROUP]
@@ -236,11 +238,11 @@ class Envelope:
             if sifted.is_enough:
                 return
 
-    # --- the quick way -------------------------------------------------------------------------
+    # --- the quick path ------------------------------------------------------------------------
 
     def _quick(self, data: bytes, sifted: _Sifted) -> bool:
-        """Take all of the lines, or none of them and return False."""
-        # To the decoder a carriage return ends a line, too.
+        """Accept all of the lines and return True, or accept none and return False."""
+        # The decoder takes a carriage return for the end of a line; we do not.
         if data[:1] != b"{" or data[-2:] != b"}\n" or b"\r" in data:
             return False
         if not data.isascii() and not is_utf8(data):
@@ -253,7 +255,7 @@ class Envelope:
             return False
 
     def _quick_array(self, body: bytes) -> Checked | None:
-        """Take all elements of an array without white space around them, or return None."""
+        """Accept all elements of an array that has no white space around them, or return None."""
         plain = read_array(body) if len(body) <= MAX_SEGMENT_BYTES else None
         if plain is None or not self._are_short(plain.data):
             return None
@@ -264,8 +266,9 @@ class Envelope:
         return len(lines) <= self.max_event_bytes or lines_within(lines, self.max_event_bytes)
 
     def _add(self, plain: Plain | None, sifted: _Sifted) -> bool:
-        """Add events that were vouched for, where all of them may be stored; else return False."""
-        # Ids for events that are refused after all would be most of the work, so what can be said before is.
+        """Add the events if all of them may be stored; else add none and return False."""
+        # Making ids is most of the work, and in vain if the events are refused. So the rules that need no id are
+        # applied first, unless defaults may still supply what these rules require.
         if plain is None or not (self._defaults or are_kept(NAMES, plain.events)):
             return False
         data = self._stamp(plain)
@@ -282,7 +285,10 @@ class Envelope:
         return True
 
     def _stamp(self, plain: Plain) -> bytes | None:
-        """Put the missing members in front of each event; None where one of them stands there, as a null."""
+        """Put the missing members in front of each event; return None if one is present as a null.
+
+        A null has to be replaced where it stands, which only the exact path can do.
+        """
         missing = [event.eventId for event in plain.events].count(None)
         if not missing and not self._defaults:
             return plain.data
@@ -300,7 +306,11 @@ class Envelope:
         return b"\n".join(lines)
 
     def _fill(self, event: Fields) -> dict[str, str]:
-        """Set the defaults that an event lacks, but never half of an object pair; return what was set."""
+        """Set the defaults that an event lacks, and return them.
+
+        The type and the id of an object are set only where the event then has both: a default must not turn
+        an event that names no object into one with half a name.
+        """
         filled = {name: value for name, value in self._defaults.items() if getattr(event, name) is None}
         if not filled.keys().isdisjoint(_PAIR):
             whole = all(name in filled or getattr(event, name) is not None for name in _PAIR)
@@ -309,10 +319,10 @@ class Envelope:
             setattr(event, name, value)
         return filled
 
-    # --- the exact way -------------------------------------------------------------------------
+    # --- the exact path ------------------------------------------------------------------------
 
     def _each(self, lines: list[bytes], sifted: _Sifted) -> None:
-        """Look at each line."""
+        """Examine each line by itself."""
         for line in lines:
             try:
                 data, names = self._examine(line)
@@ -325,7 +335,7 @@ class Envelope:
             sifted.lines += 1
 
     def _examine(self, line: bytes) -> tuple[bytes, tuple[str, ...]]:
-        """Return the line as it is to be stored, and where it goes; raise RefusedError if it may not be."""
+        """Return the line as it is to be stored, and its destinations. Raises RefusedError."""
         if len(line) > self.max_event_bytes:
             raise RefusedError("", too_large_words(len(line), self.max_event_bytes), TooLargeError)
         text, envelope = read_envelope(line)
@@ -345,7 +355,7 @@ class Envelope:
 
 
 def _refused_all(refused: list[_Refusal]) -> RequestError:
-    """Return the error of a request that is refused for these: what is no JSON, or too large, comes first."""
+    """Return the error for the whole request: an event that is not JSON, or too large, takes precedence."""
     for found in refused:
         if found.error is not InvalidEventsError:
             return found.error(f"event {found.index}: {found.message}")
@@ -357,7 +367,7 @@ def _is_flat_text(body: bytes) -> bool:
 
 
 def _stripped(body: bytes) -> bytes:
-    """Return a JSON body without the white space around it. Raises MalformedError where nothing is left."""
+    """Return a JSON body without the white space around it. Raises MalformedError if nothing is left."""
     body = body.strip(b" \t\r\n")
     if not body:
         raise MalformedError(
@@ -376,7 +386,7 @@ def _ended(lines: bytes) -> bytes:
 
 
 def _check_text(body: bytes) -> None:
-    """Raise MalformedError for what is not UTF-8, or begins with a byte order mark."""
+    """Raise MalformedError if the body is not UTF-8, or begins with a byte order mark."""
     if body.startswith(codecs.BOM_UTF8):
         raise MalformedError(f"the body is not JSON: {BYTE_ORDER_MARK}")
     try:

@@ -1,7 +1,7 @@
-"""One line, member by member: the envelope that it has, or the words for what is wrong with it.
+"""Read one line member by member: find its envelope, or say what is wrong with it.
 
-msgspec takes a key that stands twice and forgets the first. So where the members that it found do not
-account for every byte of the text, they are looked up one by one.
+When a key occurs twice, msgspec silently keeps the last value. So if the members that it found do not
+add up to every byte of the text, the text is scanned for them one by one.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read_envelope(line: bytes) -> tuple[bytes, dict[str, Member]]:
-    """Find the envelope's members of one event; return it without white space between tokens, and them.
+    """Return an event without white space between tokens, and where in that text its envelope members are.
 
-    Raises RefusedError where it is no event, or has a member of the envelope twice.
+    Raises RefusedError if the line is not an event, or has a member of the envelope twice.
     """
     try:
         if not line.isascii():
@@ -43,7 +43,7 @@ def read_envelope(line: bytes) -> tuple[bytes, dict[str, Member]]:
 
 
 def _no_object(line: bytes) -> RefusedError:
-    """Tell JSON that is no object from what only begins like it."""
+    """Return the error for a line that is not an object: it may be other JSON, or not be JSON at all."""
     try:
         _raw.decode(line)
     except msgspec.DecodeError as error:
@@ -54,8 +54,13 @@ def _no_object(line: bytes) -> RefusedError:
 
 
 def _plain(line: bytes) -> dict[str, Member] | None:
-    """Find the members by adding up the parts of the line; None where they do not make up all of it."""
+    """Find the members by adding up their lengths; return None if they do not add up to the whole line.
+
+    They do not if a key occurs twice, is written with escapes, or has white space around it.
+    """
     found: dict[str, Member] = {}
+    # Behind the opening brace. Each member then has two quotes and a colon before its value, and a comma or the
+    # closing brace after it.
     at = 1
     for name, value in _parts.decode(line).items():
         start = at + len(name.encode()) + 3

@@ -14,9 +14,9 @@ _ABSENT: Final = msgspec.Raw(b"")
 
 
 class Fields(msgspec.Struct, gc=False, omit_defaults=True):
-    """The fields of the envelope (Event API); None where absent or null, but for `data`.
+    """The fields of the envelope (Event API); each except `data` is None if it is absent or null.
 
-    Encoded, it has the fields that are not None, in the shortest form.
+    Its encoding contains only the fields that are not None, in the shortest form.
     """
 
     eventSourceId: str | None = None  # noqa: N815 - the names are the Event API's
@@ -27,7 +27,7 @@ class Fields(msgspec.Struct, gc=False, omit_defaults=True):
     version: str | None = None
     eventKeyId: str | None = None  # noqa: N815
     data: msgspec.Raw = _ABSENT
-    """Its text, which is checked to be JSON, but not to be an object."""
+    """The text of `data`; the decoder has checked that it is JSON, but not that it is an object."""
     eventReceived: None = None  # noqa: N815
 
 
@@ -35,7 +35,7 @@ ENVELOPE: Final = frozenset(Fields.__struct_fields__)
 
 
 class RefusedError(Exception):
-    """Carries what is wrong with one event out of the exact way."""
+    """What is wrong with one event, as found on the exact path."""
 
     def __init__(self, field: str, message: str, error: type[RequestError] = InvalidEventsError) -> None:
         super().__init__(message)
@@ -58,5 +58,5 @@ def check_kinds(line: bytes, envelope: Mapping[str, Member]) -> None:
 
 
 def too_large_words(size: int, limit: int) -> str:
-    """Return what to say of an event over the limit; both in bytes."""
+    """Return the words for an event over the limit; both are in bytes."""
     return f"the event has {size:,} bytes, the limit is {limit:,} (ingest.max_event_bytes)"

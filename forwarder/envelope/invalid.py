@@ -1,9 +1,9 @@
-"""What is no event, as a dead letter: the text that was sent, on one line of JSON.
+"""Dead letters of texts that are not events: each is stored as one line of JSON.
 
-JSON on one line stands as it was sent. Anything else is wrapped in an object with the one member
-`invalid`: as `text`, or as `base64` where it is no UTF-8; over the limit only its first 4 KiB, with
-`bytes` and `sha256` of all of it. Whatever could be taken for such an object is wrapped itself, so
-what was sent can be told from what stands there.
+A text that is JSON on one line is stored as it was sent. Any other text is wrapped in an object with
+the single member `invalid`: as `text`, or as `base64` if it is not UTF-8. Of a text over the limit
+only the first 4 KiB are kept, with the `bytes` and `sha256` of the whole. A text that looks like such
+a wrapper is itself wrapped, so that the original can always be restored without ambiguity.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from forwarder.model import INVALID, Burial, DeadSegment
 from forwarder.problems import problem_type
 
 HEAD_BYTES = 4 * 1024
-# What a wrapped text begins with; JSON that does so, too, is wrapped.
+# How a wrapped text begins; JSON that was sent with this beginning is wrapped, too.
 _MARK = b'{"invalid":'
-# A character takes up to four bytes in UTF-8, so a cut leaves up to three of its bytes.
+# A character takes up to four bytes in UTF-8, so a cut through one leaves up to three bytes of it.
 _CUT = 3
 
 
 class _Sent(msgspec.Struct, omit_defaults=True):
-    """A text that is no JSON line; `bytes` and `sha256` where it is only the beginning of it."""
+    """A text that is not a line of JSON; `bytes` and `sha256` are set if only its beginning is here."""
 
     text: str | None = None
     base64: str | None = None
@@ -47,10 +47,10 @@ _decode = msgspec.json.Decoder(_Wrapped).decode
 
 
 def sort_out(envelope: Envelope, body: bytes, *, are_lines: bool) -> tuple[Checked, list[Refused]]:
-    """Tell the events of a request from what is none.
+    """Separate the events of a request from the parts of it that are not events.
 
-    A body whose events cannot be told apart, such as an array that breaks off, is one that is none. Raises
-    MalformedError for a body without anything in it.
+    A body whose events cannot be told apart, such as an array that breaks off, is refused as a single text.
+    Raises MalformedError for an empty body.
     """
     try:
         return envelope.examine_lines(body) if are_lines else envelope.examine(body)
@@ -61,7 +61,7 @@ def sort_out(envelope: Envelope, body: bytes, *, are_lines: bool) -> tuple[Check
 
 
 def burials(refused: Sequence[Refused], max_event_bytes: int) -> list[DeadSegment]:
-    """Return what was refused as dead letters; neighbours with the same reason are buried together."""
+    """Return dead letters for what was refused; neighbours with the same reason share a segment."""
     return [
         DeadSegment(INVALID, len(lines), b"".join(lines), Burial(INVALID, status, detail))
         for (status, detail), group in groupby(refused, lambda one: (one.status, one.detail))
@@ -70,7 +70,7 @@ def burials(refused: Sequence[Refused], max_event_bytes: int) -> list[DeadSegmen
 
 
 def kept(refused: Refused, max_event_bytes: int) -> bytes:
-    """Return the line that is kept of something refused, with its newline."""
+    """Return the line that is stored for a refused text, with its newline."""
     if refused.excerpt is not None:
         return _wrapped(refused.excerpt)
     line = refused.line
@@ -82,7 +82,7 @@ def kept(refused: Refused, max_event_bytes: int) -> bytes:
 
 
 def as_sent(event: bytes) -> bytes | None:
-    """Return what was sent of such a letter; None where only its beginning was kept, or the file is damaged here."""
+    """Return the text that such a letter was made from; None if only its beginning was kept or it is damaged."""
     if not event.startswith(_MARK):
         return event
     try:
@@ -113,5 +113,5 @@ def _sent(text: bytes, *, is_cut: bool = False) -> _Sent:
 
 
 def _ends(text: bytes, *, is_cut: bool) -> Iterable[int]:
-    """Yield where a text may end: a cut may have gone through a character."""
+    """Return the lengths at which a text may end, longest first; a cut text may end within a character."""
     return range(len(text), max(-1, len(text) - _CUT - 1), -1) if is_cut else (len(text),)

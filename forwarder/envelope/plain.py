@@ -1,16 +1,17 @@
-"""Many events at once: all of them are vouched for, exactly as they were sent, or none is.
+"""Check many events at once: accept all of them, exactly as they were sent, or none.
 
-The decoder takes any white space for the end of an event, and of a key that stands twice the last one.
-So what it found proves nothing about the text by itself. Two things are shown here:
+The decoder accepts any white space between events, and silently keeps the last value of a key that
+occurs twice. So the events that it finds prove nothing about the text. Two things are proved here:
 
 1. *Each line is one event.* There are as many lines as events, and each line begins with `{` and ends
-   with `}`. Within an event no newline can stand between two such lines: of what may follow a `}` inside
-   of a value (a comma, `}` or `]`), or come before a `{` (a comma, a colon or `[`), nothing fits.
-2. *Nothing in it was forgotten.* Encoded again, an event is never longer than its text: a key that stands
-   twice, an unknown member, a null, an escape that need not be and white space each make the text longer.
-   Where the lengths are the same the text has none of these; else every byte is accounted for by members.
+   with `}`. The newline between two such lines cannot be inside an event: within a value, a `}` is
+   followed by a comma, `}` or `]`, never by a `{`, and a `{` is preceded by a comma, a colon or `[`.
+2. *The decoder dropped nothing.* The encoding of a decoded event is never longer than its text: a key
+   that occurs twice, an unknown member, a null, a needless escape and white space each make the text
+   longer. So if the lengths are equal, the text has none of these. If they differ, the members, all of
+   them this time, have to account for every byte.
 
-A no is no verdict: such lines are looked at one by one (`exact`).
+None leaves the question open: such lines are then examined one by one (`exact`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from forwarder.envelope.fields import Fields
 from forwarder.envelope.text import MAX_DEPTH, are_shallow
 from forwarder.model import whole_lines
 
-# Bytes in which a habit of the producer shows.
+# As a rule a producer puts white space between all tokens or between none; this many bytes are enough to tell.
 _SAMPLE: Final = 4096
 _NEWLINE: Final = ord("\n")
 _OPENS: Final = {ord("{")}
@@ -41,15 +42,15 @@ _parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Plain(NamedTuple):
-    """Events that are vouched for: each a line, without white space between tokens but inside of `data`."""
+    """Events that passed, one a line; only inside `data` may there be white space between tokens."""
 
     data: bytes
     events: list[Fields]
     members: list[dict[str, msgspec.Raw]] | None = None
-    """All members of each event, where they had to be looked up; else no member of the envelope is null."""
+    """All members of each event, if they had to be looked up; if not, no member of the envelope is null."""
 
     def has_null(self, names: Iterable[str]) -> bool:
-        """Say whether one of these members of the envelope is null in one of the events."""
+        """Return whether any of these members of the envelope is null in any of the events."""
         if self.members is None:
             return False
         return any(
@@ -60,24 +61,28 @@ class Plain(NamedTuple):
 
 
 def read_lines(lines: bytes) -> Plain | None:
-    """Read events, each on a line that a newline ends; None where they are not vouched for.
+    """Read events, each on a line ended by a newline; return None if they cannot be proved to be so.
 
     The lines must be UTF-8 and have no carriage return. Raises msgspec.DecodeError or RecursionError.
     """
     if has_spaces(lines):
-        # Each of them is JSON by itself, or this raises.
+        # Without white space the comparisons below can succeed. This raises if any line is not JSON by itself.
         lines = b"\n".join([*[msgspec.json.format(line, indent=-1) for line in lines.split(b"\n")[:-1]], b""])
     events = _fields.decode_lines(lines)
     found = whole_lines(lines)
     if len(found) != len(events):
         return None
     encoded = _encode_lines(events)
+    # The quickest proof: the text has the same fields, in the order of the struct.
     if encoded == lines:
         return Plain(lines, events)
     if not _are_objects(found):
         return None
+    # The same fields in another order.
     if len(encoded) == len(lines):
         return Plain(lines, events)
+    # There is more in the text than the envelope. Whether that is only unknown members and nulls, or also a key that
+    # occurs twice, shows when the members of all names are added up.
     members = _parts.decode_lines(lines)
     if not _account_for(lines, members) or not are_shallow(found, MAX_DEPTH):
         return None
@@ -85,7 +90,7 @@ def read_lines(lines: bytes) -> Plain | None:
 
 
 def read_array(array: bytes) -> Plain | None:
-    """Read the elements of an array without white space around them; None where they are not vouched for.
+    """Read the elements of an array without white space around them; return None if that cannot be proved.
 
     The array must be UTF-8 and have neither newline nor carriage return.
     """
@@ -95,43 +100,47 @@ def read_array(array: bytes) -> Plain | None:
         events = _array.decode(array)
     except (msgspec.DecodeError, RecursionError):
         return None
-    # Each element is as long as its encoding, and a single byte stands between two of them.
+    # The encoding has a newline for each comma of the array, and one more in place of the two brackets. If the total
+    # length fits, each element is as long as its encoding, because none can be shorter.
     encoded = _encode_lines(events)
     if len(encoded) != len(array) - 1:
         return None
     if encoded.replace(b"\n", b",").startswith(memoryview(array)[1:-1]):
         return Plain(encoded, events)
-    # Their members are in another order.
+    # The members are in another order, so the text is kept as it was sent, cut at its commas.
     lines = _cut_apart(array, encoded, len(events))
     return None if lines is None else Plain(lines, events)
 
 
 def has_spaces(text: bytes) -> bool:
-    """Say whether white space between tokens seems to be the habit of who wrote this."""
+    """Return whether the producer of this text seems to put white space between tokens."""
     head = text[:_SAMPLE]
     return b'": ' in head or b', "' in head
 
 
 def _are_objects(lines: list[bytes]) -> bool:
-    """Say whether each line begins and ends as an object does."""
+    """Return whether each line begins and ends as an object does."""
     return set(map(_first, lines)) == _OPENS and set(map(_last, lines)) == _CLOSES
 
 
 def _account_for(lines: bytes, events: list[dict[str, msgspec.Raw]]) -> bool:
-    """Say whether these members make up all of the bytes, whatever their names."""
+    """Return whether these members, whatever their names, account for all of the bytes."""
     names, values = chain.from_iterable(events), b"".join(chain.from_iterable(map(dict.values, events)))
-    # Around each member there are two quotes, a colon and a comma.
+    # Each member has two quotes, a colon and a comma. An event has two braces and a newline besides, but no comma
+    # after its last member, which leaves two bytes.
     size = 2 * len(events) + 4 * sum(map(len, events)) + len("".join(names).encode()) + len(values)
     return size == len(lines)
 
 
 def _cut_apart(array: bytes, encoded: bytes, count: int) -> bytes | None:
-    """Put a newline in place of each comma between two elements; there is no white space around any."""
+    """Replace each comma between two elements with a newline; there is no white space around these commas."""
     parts = array[1:-1].split(b"},{")
-    # All elements are objects: if there are no more such places than between elements, it is these.
+    # All elements are objects, so `},{` occurs at least between any two of them. If it occurs no more often than
+    # that, it occurs nowhere else.
     if len(parts) == count:
         return b"}\n{".join(parts) + b"\n"
-    # Some stand within an event. Its elements are as long as their encodings.
+    # It also occurs within an event. But elements are as long as their encodings, so these give the places of the
+    # commas. That is tried, and then checked.
     cut, end = bytearray(memoryview(array)[1:]), -1
     while (end := encoded.find(b"\n", end + 1)) >= 0:
         if cut[end] not in _BETWEEN:

@@ -1,4 +1,4 @@
-"""Which destinations an event goes to: those whose patterns it matches, field by field."""
+"""Find the destinations of an event: those whose patterns it matches, field by field."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from forwarder.envelope.fields import Fields
 
-# What is remembered, so that patterns are matched once for each kind of event. The values come from producers: how
-# many are kept and how long they may be together bounds the memory, at 4 bytes a character to some 4 MiB.
+# Results are remembered, so that patterns are matched once for each kind of event rather than for each event. The
+# values come from producers, so their number and their total length are limited: at 4 bytes a character, to 4 MiB.
 _MAX_ROUTES = 4096
 _MAX_CHARACTERS = 256
 
 
 class Routing:
-    """`routes` names each destination with the patterns that an event must match (empty: every event)."""
+    """`routes` maps each destination to the patterns that an event must match (empty: every event)."""
 
     def __init__(self, routes: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         self._all = tuple(routes)
@@ -25,7 +25,7 @@ class Routing:
             name: [(key, re.compile("|".join(map(translate, globs))).match) for key, globs in match.items()]
             for name, match in routes.items()
         }
-        # The fields that decide where an event goes, and what is remembered for their values.
+        # The fields that decide where an event goes, and the destinations remembered for their values.
         self._wanted = sorted({key for match in routes.values() for key in match})
         self._key: Callable[[Fields], Any] | None = attrgetter(*self._wanted) if self._wanted else None
         self._remembered: dict[Any, tuple[str, ...]] = {}

@@ -1,7 +1,7 @@
-"""The rules of the envelope (Event API), each of them once, for one event as for many together.
+"""The rules of the envelope (Event API), each written once, for one event and for many alike.
 
-A rule looks at a whole column of events: that is many times faster than looking at one event after the other,
-and one event is simply a column of one. `refuse` names the first rule that an event breaks.
+A rule checks one field of many events together, which is many times faster than checking one event after
+another; a single event is a list of one. `refuse` names the first rule that an event breaks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 from forwarder.envelope.fields import Fields, RefusedError
 from forwarder.envelope.text import MAX_DEPTH, are_shallow
 
-# What the first byte of `data` is, unpacked.
+# The first byte of an object and of null, as `_first_byte` returns it.
 _BODIES: Final = frozenset({(ord("{"),), (ord("n"),)})
 _first_byte = Struct("B").unpack_from
 _HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
@@ -27,20 +27,21 @@ _REQUIRED: Final = "is required: a string that is not empty"
 
 
 class Rule(NamedTuple):
-    """A rule, and what to say to whoever breaks it."""
+    """A rule, and what to tell a producer who breaks it."""
 
     field: str
     holds: Callable[[list[Fields]], bool]
-    """Whether all of these events keep it."""
+    """Returns whether all of these events keep the rule."""
     message: str
 
 
 def _are_uuids(events: list[Fields]) -> bool:
-    """Say whether each event has a UUID: 36 characters, hyphens in four places, hexadecimal digits elsewhere."""
+    """Return whether each event has a UUID: 36 characters, hyphens in four places, hexadecimal digits elsewhere."""
     values = [event.eventId for event in events]
     if not all(values) or set(map(len, ids := cast("list[str]", values))) != {36}:
         return False
-    # A character that is not ASCII takes more than one byte, and none of these bytes is a digit.
+    # All ids are checked as one text, in which the same column of each id is 36 bytes apart. A character that is not
+    # ASCII would shift the columns, but none of its bytes is a digit or a hyphen, so it is found out all the same.
     joined, hyphens = "".join(ids).encode(), b"-" * len(ids)
     others = joined.translate(None, _HEXADECIMAL)
     return joined[8::36] == joined[13::36] == joined[18::36] == joined[23::36] == hyphens and others == 4 * hyphens
@@ -58,7 +59,7 @@ NAMES: Final = (
     Rule("eventSourceId", lambda events: all(map(_source, events)), _REQUIRED),
     Rule("eventType", lambda events: all(map(_type, events)), _REQUIRED),
 )
-# These look at what may be filled in before: the id, and defaults.
+# These concern fields that may be filled in first: the id, and defaults.
 REST: Final = (
     Rule("eventId", _are_uuids, "must be a UUID such as 6f1c2f7e-7d9e-4f6a-9d0a-1c2d3e4f5a6b, or be left out"),
     Rule("eventObjectType", _have_no_lone_id, "is required beside eventObjectId"),
@@ -67,7 +68,7 @@ REST: Final = (
 
 
 def are_kept(rules: Iterable[Rule], events: list[Fields]) -> bool:
-    """Say whether all of these events keep all of these rules."""
+    """Return whether all of these events keep all of these rules."""
     return all(rule.holds(events) for rule in rules)
 
 
@@ -79,9 +80,9 @@ def refuse(rules: Iterable[Rule], event: Fields) -> None:
 
 
 def are_bodies(events: list[Fields]) -> bool:
-    """Say whether the `data` of each event is an object, null or nothing, and is not nested too deeply.
+    """Return whether the `data` of each event is an object, null or absent, and not nested too deeply.
 
-    The exact way finds this out from the text of the member, which also tells what it is instead.
+    The exact path checks this on the text of the member, and can say what it is instead.
     """
     bodies: list[msgspec.Raw] = [event.data for event in events]
     try:

@@ -1,7 +1,7 @@
-"""JSON as text: where members stand, how deep it is nested, what may be put in. Places are offsets into bytes.
+"""JSON as text: where its members are, how deeply it is nested, how to add members. Positions are byte offsets.
 
-msgspec decides what JSON is. How deep it reads depends on how much of the stack is in use, and on
-the Python that runs it; so there is a limit of our own, lower than what any of its readers takes.
+msgspec decides what is valid JSON. How deeply nested a text it can read depends on how much of the stack
+is in use, and on the version of Python. So we set a limit of our own, lower than any reader's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOO_DEEP: Final = f"the JSON is nested too deeply: more than {MAX_DEPTH} levels"
 
 BYTE_ORDER_MARK: Final = "it begins with a byte order mark (EF BB BF); send UTF-8 without one (RFC 8259 §8.1)"
 
-# What a value is, by its first byte; anything else begins a number.
+# The kind of a value by its first byte; any other byte begins a number.
 _KINDS: Final = {
     ord('"'): "a string",
     ord("{"): "an object",
@@ -43,18 +43,18 @@ _space = re.compile(r"[ \t\r\n]*").match
 
 
 class Member(NamedTuple):
-    """Where the value of a member stands: `text[start:end]`."""
+    """The position of a member's value: `text[start:end]`."""
 
     start: int
     end: int
 
     def kind(self, text: bytes) -> str:
-        """Name the kind of the value, for people."""
+        """Return the kind of the value, in words for people."""
         return _KINDS.get(text[self.start], "a number")
 
 
 def _skip(_digits: str) -> float:
-    """Stand for a number: its value is of no interest, and it may be longer than int() takes."""
+    """Replace the parser of numbers: their values do not matter here, and int() refuses very long ones."""
     return 0.0
 
 
@@ -62,12 +62,12 @@ _scan = json.JSONDecoder(parse_float=_skip, parse_int=_skip, parse_constant=_ski
 
 
 def members(text: bytes) -> Iterator[tuple[str, Member]]:
-    """Yield the name and the place of each member of the object that `text` is, in order.
+    """Yield the name and the position of each member of the object in `text`, in order.
 
-    `text` must be valid JSON. A name that is not ASCII comes out garbled; no field of the envelope
-    is. Raises RecursionError where the nesting is too deep for the reader.
+    `text` must be a valid JSON object. A name that is not ASCII comes out garbled, which does no harm: no
+    field of the envelope has one. Raises RecursionError if the nesting is too deep for the reader.
     """
-    # One character a byte, so that the places are those of the bytes.
+    # Latin-1 decodes each byte to one character, so positions in the string are byte offsets.
     chars = text.decode("latin-1")
     at = _skip_space(chars, chars.index("{") + 1)
     while chars[at] != "}":
@@ -86,7 +86,8 @@ def _skip_space(text: str, at: int) -> int:
 
 
 def put_in(line: bytes, envelope: Mapping[str, Member], filled: Mapping[str, str]) -> bytes:
-    """Put members into an event: in place of a null, else in front of the others."""
+    """Add members to an event: in place of a null if there is one, else in front of the others."""
+    # From the last to the first, so that a change does not move the positions that are still to come.
     nulls = sorted(((envelope[name], name) for name in filled if name in envelope), reverse=True)
     for member, name in nulls:
         line = line[: member.start] + json.dumps(filled[name]).encode() + line[member.end :]
@@ -94,9 +95,9 @@ def put_in(line: bytes, envelope: Mapping[str, Member], filled: Mapping[str, str
 
 
 def put_in_front(line: bytes, front: str) -> bytes:
-    """Put members, each with the comma behind it, in front of the others of an event.
+    """Put members, each followed by a comma, in front of the others of an event.
 
-    Raises ValueError for a line that does not begin as an object does: what was vouched for is another text then.
+    Raises ValueError if the line does not begin with a brace: it is then not the text that was checked.
     """
     if not line or line[0] != _BRACE:
         raise ValueError(f"an event begins with a brace, not with {line[:1]!r}")
@@ -106,38 +107,39 @@ def put_in_front(line: bytes, front: str) -> bytes:
 
 
 def as_member(name: str, value: str) -> str:
-    """Return a member as text, with the comma behind it."""
+    """Return a member as text, followed by a comma."""
     return f"{json.dumps(name)}:{json.dumps(value)},"
 
 
 # --- nesting -----------------------------------------------------------------------------------
 
-# All brackets alike, and of the rest only the quotes.
+# For counting levels, arrays and objects are alike, and of the other bytes only quotes matter.
 _ALIKE: Final = bytes.maketrans(b"[]", b"{}")
 _OTHERS: Final = bytes(byte for byte in range(256) if byte not in b'{}[]"')
 _STEPS: Final = {ord("{"): 1, ord("}"): -1}
-# Levels that are taken off one by one, before brackets are counted one by one.
+# How many levels are removed with one replace() each, before brackets are counted one by one.
 _PEELED: Final = 8
 
 
 def are_shallow(values: Sequence[bytes | msgspec.Raw], levels: int) -> bool:
-    """Say whether none of these JSON values is nested deeper than so many levels."""
-    # A level takes two bytes at least, so most values need no closer look.
+    """Return whether none of these JSON values is nested deeper than `levels`."""
+    # A level takes at least two bytes, so most values are too short to be too deep.
     if max(map(len, values), default=0) <= 2 * levels:
         return True
     return not any(is_deeper(bytes(value), levels) for value in values)
 
 
 def is_deeper(text: bytes, levels: int) -> bool:
-    """Say whether a JSON text is nested deeper than so many levels."""
+    """Return whether a JSON text is nested deeper than `levels`."""
     if len(text) <= 2 * levels:
         return False
-    # Most large events are flat.
+    # To be too deep a text needs more than `levels` brackets, of which one kind must make up half. Most large events
+    # are flat and have few of both.
     if not has_more(text, b"{", levels // 2) and not has_more(text, b"[", levels // 2):
         return False
     brackets = _brackets(text)
     for _ in range(min(_PEELED, levels)):
-        # What encloses nothing goes, everywhere at once: one level less.
+        # Remove the innermost brackets everywhere at once, which leaves one level less.
         brackets = brackets.replace(b"{}", b"")
         levels -= 1
         if not brackets:
@@ -146,30 +148,34 @@ def is_deeper(text: bytes, levels: int) -> bool:
 
 
 def _brackets(text: bytes) -> bytes:
-    """Return the brackets of a JSON text, those in strings left out, all of them written as braces."""
+    """Return the brackets of a JSON text, except those in strings, all written as braces."""
+    # Without escaped quotes every quote begins or ends a string. Backslashes are removed in pairs first, so that the
+    # second one of a pair is not taken for an escape.
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # Two quotes beside each other are an empty string, or the end of one and the begin of the next.
+    # Two adjacent quotes are an empty string, or the end of one string and the beginning of the next: either way,
+    # without them the rest alternates between outside and inside as before.
     brackets = text.translate(_ALIKE, _OTHERS).replace(b'""', b"")
     return b"".join(brackets.split(b'"')[::2])
 
 
-# --- text that is no JSON ----------------------------------------------------------------------
+# --- text that is not JSON ---------------------------------------------------------------------
 
-# An escaped backslash, a pair of surrogates, or (the group) a surrogate that is alone. As all of them begin with the
-# same byte, texts without it are searched at the speed of memchr(3): else 16 MB hold the interpreter for half a second.
+# An escaped backslash, a pair of surrogates, or (the group) a lone surrogate. All alternatives begin with the same
+# byte, so a text without it is searched at the speed of memchr(3); otherwise 16 MB would hold the interpreter for half
+# a second.
 _surrogates = re.compile(
     rb"\\(?:\\|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2}))"
 )
 
 
 def is_json_line(text: bytes) -> bool:
-    """Say whether the bytes are one JSON value on one line, in UTF-8."""
+    """Return whether the bytes are one JSON value on one line, in UTF-8."""
     return is_json(text) and is_utf8(text) and b"\n" not in text and b"\r" not in text
 
 
 def is_json(text: bytes) -> bool:
-    """Say whether the bytes are one JSON value, whatever the bytes of its strings."""
+    """Return whether the bytes are one JSON value; the encoding of its strings is not checked."""
     try:
         _raw.decode(text)
     except (msgspec.DecodeError, RecursionError):
@@ -178,7 +184,7 @@ def is_json(text: bytes) -> bool:
 
 
 def is_utf8(text: bytes) -> bool:
-    """Say whether the bytes are UTF-8; the decoder skips values without looking at their encoding."""
+    """Return whether the bytes are UTF-8; the decoder skips values without checking their encoding."""
     try:
         text.decode()
     except UnicodeDecodeError:
@@ -187,13 +193,13 @@ def is_utf8(text: bytes) -> bool:
 
 
 def json_words(text: bytes, error: Exception) -> str:
-    """Say what keeps a text from being JSON that can be forwarded; `error` is the decoder's."""
+    """Say why a text is not JSON that can be forwarded; `error` is the decoder's."""
     if text.startswith(codecs.BOM_UTF8):
         return BYTE_ORDER_MARK
     if isinstance(error, RecursionError):
         return TOO_DEEP
     lone = next(filter(_is_alone, _surrogates.finditer(text)), None)
-    # Were it not for these, it would be JSON.
+    # Blame a lone surrogate only if the text would be JSON without any.
     if lone is not None and is_json(_whole(text)):
         what = lone[0].decode()
         return f"{what} at byte {lone.start()} is half of a surrogate pair, which UTF-8 cannot say; send both halves"
@@ -206,11 +212,11 @@ def _is_alone(found: re.Match[bytes]) -> bool:
 
 
 def _whole(text: bytes) -> bytes:
-    """Put U+FFFD in place of each surrogate that is alone; every place stays what it was."""
+    """Replace each lone surrogate with the escape of U+FFFD, which is as long, so that no offset changes."""
     return _surrogates.sub(lambda found: b"\\ufffd" if _is_alone(found) else found[0], text)
 
 
-# An array with fewer bytes for each of its commas may have so many elements that all of them at once take too much.
+# An array with fewer bytes per comma may have so many small elements that decoding all at once takes too much memory.
 _FEWEST_BYTES: Final = 10
 
 
@@ -218,13 +224,13 @@ def split_array(array: bytes) -> Iterable[bytes | msgspec.Raw]:
     """Return the text of each element of a JSON array. Raises msgspec.DecodeError or RecursionError."""
     if array.count(b",") * _FEWEST_BYTES < len(array):
         return _raws.decode(array)
-    # That it is JSON is known before its first element is looked at.
+    # Make sure that the whole array is JSON before the first element is used.
     _raw.decode(array)
     return _one_by_one(array)
 
 
 def _one_by_one(array: bytes) -> Iterator[bytes]:
-    # One character a byte, so that the places are those of the bytes.
+    # Latin-1 decodes each byte to one character, so positions in the string are byte offsets.
     chars = array.decode("latin-1")
     at = _skip_space(chars, 1)
     while chars[at] != "]":
@@ -236,20 +242,20 @@ def _one_by_one(array: bytes) -> Iterator[bytes]:
 
 
 def elements(text: bytes) -> Iterator[bytes]:
-    """Return the text of each element of a JSON array, or that of a JSON object, each on one line.
+    """Return the text of each element of a JSON array, or of a single JSON object, each on one line.
 
-    Halves of surrogate pairs are let through, so that one of them does not hide the elements beside it.
-    Raises msgspec.DecodeError or RecursionError, the latter also while they are iterated over.
+    Lone surrogates are tolerated here, so that one of them does not spoil the elements beside it.
+    Raises msgspec.DecodeError or RecursionError, the latter also during the iteration.
     """
     whole = text if is_json(text) else _whole(text)
     return _as_written(text, whole, split_array(whole) if whole[:1] == b"[" else [_raw.decode(whole)])
 
 
 def _as_written(text: bytes, whole: bytes, raws: Iterable[bytes | msgspec.Raw]) -> Iterator[bytes]:
-    # A newline within JSON is white space between two tokens: a string cannot hold one.
+    # A newline within JSON is always white space between two tokens, as a string cannot contain one.
     lines, end = text.replace(b"\r", b" ").replace(b"\n", b" "), 0
     for raw in raws:
-        # Only white space and commas stand between two elements, so it is found where it stands.
+        # Only white space and commas separate two elements, so the first match is the element itself.
         start = whole.index(bytes(raw), end)
         end = start + len(raw)
         yield lines[start:end]

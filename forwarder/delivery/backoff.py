@@ -5,8 +5,8 @@ Exponential back-off with full jitter: after n failures in a row the wait is cho
 same moment (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). A
 Retry-After is honoured when it is longer, but never beyond `max`.
 
-Where somebody has to mend the destination, the first tries come soon, as most mistakes are seen at
-once; then there is one every `max` seconds.
+Where somebody has to mend the destination, the first attempts come soon, as most mistakes are noticed and
+mended at once; then there is one every `max` seconds.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """How large a batch the destination takes, learned from what it called too large.
 
-No limit is documented, and it may be one of events or of bytes. When a batch is too large, the
-limit that it came closer to becomes half of what it had. When enough batches at the limits have
-passed, twice as much is tried, up to what is configured; each time that a trial fails, twice as
-many must pass before the next one. So a limit that stays costs ever fewer refused requests, and one that
-was seen by chance, or that is gone, is soon forgotten.
+No limit is documented, and there may be one of events or of bytes. When a batch is too large, one of the two
+becomes half of what the batch had: the one that the batch had used more of. When enough batches near the
+limits have passed, twice as much is tried, up to what is configured. Each time such a trial fails, twice as
+many batches have to pass before the next. So a limit that stays costs ever fewer refused requests, and one
+that is gone, or was only guessed from a timeout, is soon forgotten.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class BatchSize:
         self.limits = configured
 
     def too_large(self, events: int, size: int) -> None:
-        """Take note that a batch of several events, `size` bytes of JSON, was refused as too large."""
+        """Note that a batch of several events, `size` bytes of JSON, was refused as too large."""
         limits = self.limits
         if events > limits.max_events or size > limits.max_bytes:
-            # It was on its way when another one showed the same.
+            # It was on its way while another batch showed the same; halving again would go too far.
             return
         if events / self._configured.max_events >= size / self._configured.max_bytes:
             self.limits = Limits(max(1, events // 2), limits.max_bytes)
@@ -43,10 +43,10 @@ class BatchSize:
             self._patience = min(self._patience * 2, _MOST_PATIENCE)
 
     def passed(self, events: int, size: int) -> None:
-        """Take note that a batch of that size was taken."""
+        """Note that a batch of that size was taken."""
         limits = self.limits
         if events * 2 <= limits.max_events and size * 2 <= limits.max_bytes:
-            # A small one says nothing about the limits.
+            # A small batch says nothing about the limits.
             return
         if self.is_trial:
             self.is_trial = False

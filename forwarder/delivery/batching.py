@@ -23,7 +23,7 @@ def seconds_until_due(pending: Pending, limits: Limits, max_age: float, now: flo
 
 
 def broken_apart(batch: Batch) -> tuple[list[Batch], list[Batch]]:
-    """Return what of a batch is no JSON object on a line, and the rest: runs of events, each a batch, in order."""
+    """Return the lines of a batch that are no JSON object, and the others: each run of neighbours a batch, in order."""
     kinds = [line.startswith(b"{") and is_json_line(line[:-1]) for line in whole_lines(batch.data)]
     broken: list[Batch] = []
     whole: list[Batch] = []

@@ -1,8 +1,8 @@
-"""One batch on its way to the destination while all goes well: sent, and sent again, as a whole.
+"""One batch on its way to the destination: prepared, sent as a whole until it is taken, settled.
 
-What is to be repeated is repeated with the same bytes. Once a batch was refused, or has failed three
-times in a row at a destination that was reached, it goes back to the queue: what becomes of it in
-parts is the business of the examination. Whatever is not settled in the end goes back, too.
+It is repeated with the same bytes. Once it was refused, or has failed three times in a row at a destination
+that was reached, it goes back to the queue, and the examination tries it in parts. Whatever
+else ends a delivery before its settlement gives the batch back, too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from forwarder.delivery.sending import Result, Sending
 from forwarder.model import Batch, Outcome
 from forwarder.queue.base import Outbox
 
-# Failures in a row of a batch, at a destination that was reached, until it is tried in parts.
+# Failures of a batch in a row, at a destination that was reached, until it is tried in parts.
 _FAILURES = 3
 
 
@@ -98,11 +98,12 @@ class Delivery(Place):
             self._sending.learn(batch, result)
             self._health.distrust(batch.events, failed=True)
             return False
-        # Others may be old because of one that is not known yet; what does not reach the destination is nobody's fault.
+        # Nothing is given up for a failure that one event may have caused: the others may only be old because of it. A
+        # request that did not get through, or was put off, is the fault of none of them.
         return may_be_cut or await self._stays()
 
     async def _stays(self) -> bool:
-        """Give up what is too old; return False where the batch has some of that."""
+        """Give up what is too old; return False if the batch has such events, which sends it back to the queue."""
         before = self._health.expires_before()
         if before is None:
             return True

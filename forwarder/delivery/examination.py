@@ -1,11 +1,11 @@
-"""Send what waits one request after the other, as the triage says, until full batches are taken again.
+"""Carry out what the triage says, one request at a time, until full batches are taken again.
 
-Nothing else is under way then but the questions about what is set aside. A part that is to be
-repeated is kept as it is; whatever is refused or fails in parts goes back to the queue, which keeps
-the order, and is taken from there in other parts. An event that is doubted stays held.
+Nothing else is under way meanwhile but the questions about what is set aside. A part that is to be
+repeated is kept as it is. A part that is refused or fails goes back to the queue, which keeps the order, and its
+events are leased from there in other parts. A single event that is doubted stays leased.
 
-The first thing to be looked at in what was refused is whether it is what it should be: a JSON object
-a line. What is not is buried as `damaged`: it can never be delivered, and spoils what it comes with.
+A part that was refused is first checked for damage, as every line must be a JSON object. A line that is
+not is buried as `damaged`: it can never be delivered, and has every batch refused that it is sent with.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from forwarder.queue.base import Outbox
 # Seconds before a storage that could not hand out a batch is asked again.
 _STORAGE_SECONDS = 1.0
 
-# How often several events are sent again as they are to a destination of which refusals are not believed.
+# How often a part is repeated as it is after a refusal that is not believed: another server may take it.
 _REPEATS = 2
 
-# Seconds after which it is looked again whether the questions have had their turn.
+# Seconds between two looks at whether the due questions have been asked.
 _TURN_SECONDS = 1.0
 _DAMAGED = Burial("damaged", detail="no JSON object on a line of its own: it would have spoilt every batch")
 
@@ -49,13 +49,13 @@ class Examination:
         self._health = sending.health
         self._triage = sending.health.triage
         self._suspects = sending.health.suspects
-        # It is the only delivery then, and has the slot for all of its requests.
+        # It runs as the only delivery, and keeps its slot from one request to the next.
         self._place = Place(Stage.WAITING)
         self._part: Batch | None = None
         self._body = b""
         self._repeats = 0
         self._is_probe = False
-        # Whether it waits for the destination to be mended, and whether it is to try what comes meanwhile.
+        # Whether it waits for the destination to be mended, and whether events that come meanwhile are tried.
         self._is_waiting = False
         self._tries_events = False
         self._is_early = False
@@ -67,7 +67,7 @@ class Examination:
         gate.pipeline.enter(self._place)
         self._triage.explained()
         try:
-            # What others gave back counts as waiting after that.
+            # After this, the queue counts as waiting what the deliveries before gave back.
             await self._give_back()
             while await self._choose() and await gate.may_send(alone=True, early=self._is_early):
                 await self._send()
@@ -94,7 +94,7 @@ class Examination:
         return True
 
     async def _next_step(self) -> InTurn | Probe | None:
-        """Return what to do next, after whatever is to be waited for; None where there is nothing more."""
+        """Wait for as long as is needed, then return what to send; None where there is nothing more to do."""
         gate = self._health.gate
         self._is_early = False
         while not gate.is_stopped:
@@ -123,7 +123,7 @@ class Examination:
         return found
 
     async def _hold(self) -> None:
-        """Wait until somebody has mended the destination: nothing of what was tried is taken."""
+        """Hold the destination: nothing that was tried is taken, so somebody has to mend it."""
         self._triage.hold()
         await self._give_back(keeps_doubt=True)
         self._is_waiting = self._tries_events = True
@@ -140,7 +140,7 @@ class Examination:
         await expire(self._name, self._queue, self._health)
 
     async def _wait_for_events(self) -> Probe | None:
-        """Wait until the destination may be tried again; return how to try what comes to the queue before that."""
+        """Wait until the destination may be tried again; return early to try an event that has come meanwhile."""
         gate, known = self._health.gate, self._queue.pending(self._name).events
         while (left := gate.next_attempt_in) is not None and not gate.is_stopped:
             await self._queue.wait(self._name, min(left, gate.pipeline.look_again))
@@ -155,7 +155,7 @@ class Examination:
         return None
 
     async def _oldest_is_refused(self) -> bool:
-        """Try the oldest event that is doubted once more; return whether it is refused still."""
+        """Try the oldest doubted event once more; return whether it is still refused."""
         if not self._suspects.doubted:
             return True
         oldest, others = self._suspects.recall()
@@ -187,7 +187,7 @@ class Examination:
             case Outcome.HELD:
                 seconds = self._health.hold(result.failures_before)
                 self._sending.log("batch.held", part, result.answer, retry_in=seconds)
-                # What it says of events after that wait may have another reason.
+                # After that wait the reason for an answer may be another one, so what was doubted is tried anew.
                 await self._give_back(keeps_part=not self._is_probe and self._health.expires_before() is None)
                 await expire(self._name, self._queue, self._health)
             case Outcome.DEFERRED:
@@ -202,7 +202,7 @@ class Examination:
         result = await self._sending.attempt(part, body)
         self._place.stage = Stage.WAITING
         if result.outcome in {Outcome.HELD, Outcome.DEFERRED}:
-            # It may have said when to come again.
+            # It may have said when to come back: try nothing before that.
             self._tries_events = False
         return result
 
@@ -235,7 +235,7 @@ class Examination:
     async def _deferred(self, part: Batch, result: Result) -> None:
         may_be_cut = self._sending.may_be_cut(result)
         if result.outcome is not Outcome.DEFERRED and part.events > 1 and self._repeats < _REPEATS:
-            # Another one of its servers may take the same.
+            # Another of its servers may take the same part.
             self._repeats += 1
         elif may_be_cut:
             self._sending.learn(part, result)
@@ -259,7 +259,7 @@ class Examination:
         self._suspects.doubt(suspect, time.monotonic(), failed=is_failure)
 
     async def _bury_damaged(self, part: Batch) -> bool:
-        """Bury what of a part is no JSON object on a line; return whether there was any."""
+        """Bury the lines of a part that are no JSON object; return whether there were any."""
         broken, whole = broken_apart(part)
         if not broken:
             return False
@@ -273,7 +273,7 @@ class Examination:
     # --- giving back -----------------------------------------------------------------------------
 
     async def _give_back(self, *, keeps_part: bool = False, keeps_doubt: bool = False) -> None:
-        """Give the part and what is doubted back to the queue, and return when it counts as waiting again."""
+        """Give the part and the doubted events back to the queue; return once it counts them as waiting."""
         self._release(keeps_part=keeps_part, keeps_doubt=keeps_doubt)
         await self._queue.take_again(self._name, (), 0)
 

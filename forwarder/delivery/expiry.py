@@ -1,4 +1,8 @@
-"""Give up what is older than `give_up_after`, where no event that could be delivered is held up by another."""
+"""Give up what is older than `give_up_after`.
+
+This is done only when the destination itself is the reason for the delay. An event that merely waits behind another
+one that goes on failing might be delivered yet, so it is left alone until that one is known.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 async def expire(name: str, queue: Outbox, health: Health) -> None:
-    """Bury what is too old, but for what is held by others than the suspects."""
+    """Bury what is too old and waits in the queue or is set aside; what is leased by a delivery is its own business."""
     before = health.expires_before()
     if before is None:
         return
@@ -24,7 +28,7 @@ async def expire(name: str, queue: Outbox, health: Health) -> None:
     try:
         expired = await queue.expire(name, before, burial)
     except (DiskFullError, StorageError) as failure:
-        # They expire with the next attempt after the storage works again.
+        # They expire after the next failed attempt, once the storage works again.
         log.warning("events.not_expired", destination=name, reason=failure.message, hint=failure.hint)
         return
     if expired:
@@ -32,6 +36,6 @@ async def expire(name: str, queue: Outbox, health: Health) -> None:
 
 
 def release(name: str, queue: Outbox, suspects: list[Suspect]) -> None:
-    """Give events back to the queue of which only the places are known."""
+    """Give suspects back to the queue: their places are enough for that, without the bytes."""
     if suspects:
         queue.release(Batch(name, tuple(sorted(suspect.place for suspect in suspects)), b""))

@@ -27,7 +27,7 @@ class Gate:
         self._is_retired = False
         self._recalls = 0
         self.is_narrow = False
-        """Whether only one request after the other may go: batches that are not being sent go back."""
+        """Whether only one request may go at a time: batches that are not being sent go back."""
         self.is_draining = False
         self.wants_all = False
         """Whether what waits is to be sent without waiting for more."""
@@ -49,7 +49,7 @@ class Gate:
     # --- told by deliveries --------------------------------------------------------------------
 
     def close_for(self, seconds: float, *, held: bool) -> None:
-        """Let nobody send for so long, and for as long as another delivery has said before; end a drain."""
+        """Let nobody send for so many seconds, or for longer if another delivery has said so before; end a drain."""
         until = monotonic() + seconds
         if until >= self._not_before:
             self._not_before, self._is_held = until, held
@@ -64,7 +64,7 @@ class Gate:
         self.pipeline.ring()
 
     def narrow(self, is_narrow: bool) -> None:
-        """Let only one request after the other go, or as many as may be in flight again."""
+        """Let only one request go at a time, or again as many as may be in flight."""
         self.is_narrow = is_narrow
         self.pipeline.ring()
 
@@ -84,7 +84,7 @@ class Gate:
         self.open()
 
     def drain(self) -> None:
-        """Send what waits, but end instead of waiting for anything."""
+        """Send what waits, and end where something would have to be waited for."""
         self.is_draining = self.wants_all = True
         self.pipeline.ring()
 
@@ -100,7 +100,7 @@ class Gate:
 
     @contextmanager
     def recalled(self) -> Iterator[None]:
-        """Call back every batch that is not being sent, and keep others from being taken."""
+        """Call back every batch that is not being sent, and let none be leased meanwhile."""
         self._recalls += 1
         self.pipeline.ring()
         try:
@@ -118,7 +118,7 @@ class Gate:
     # --- asked by those who take and send ------------------------------------------------------
 
     async def may_take(self) -> bool:
-        """Return True once a batch may be taken, or the gate is narrow, and False when there will be no more."""
+        """Return True once a batch may be leased, or the gate is narrow, and False when there will be no more."""
         while True:
             is_closed = self._not_before > monotonic()
             if self.is_draining and (self.is_stopped or is_closed):
@@ -144,7 +144,8 @@ class Gate:
     async def may_send(self, *, alone: bool = False, early: bool = False) -> bool:
         """Return True once a batch may be sent, False when it is to be given back.
 
-        `alone` is what goes while the gate is narrow; what is `early` does not wait until the gate opens.
+        `alone` marks the one request that may go while the gate is narrow; `early`, one that does not wait for a
+        back-off or a hold to end. A drain gives up rather than wait for those, but it does wait for the rate.
         """
         while not (self.is_stopped if alone else self._is_called_back):
             closed = 0.0 if early else self._not_before - monotonic()
@@ -157,9 +158,9 @@ class Gate:
         return False
 
     async def may_ask(self, in_flight: int) -> bool:
-        """Return True once an event that is set aside may be asked about, False when it is not to be for now.
+        """Return True once an event that is set aside may be asked about, False when that has to be left for later.
 
-        It is one of the deliveries that may be without a settlement.
+        A question counts as one of the deliveries that may be without a settlement.
         """
         while not self.is_draining and not self.is_stopped:
             left = max(self._not_before, self._rate.ready_at) - monotonic()
@@ -170,7 +171,7 @@ class Gate:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether nobody may hold anything that is not being sent."""
+        """Whether nothing may be kept leased but what is being sent."""
         return self._is_retired or self._is_paused or self._recalls > 0
 
     @property

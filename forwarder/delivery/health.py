@@ -1,4 +1,8 @@
-"""What is known of a destination between two attempts: its gate, its record, what is doubted, and the size it takes."""
+"""The health of a destination: what is known of it between two attempts, and shown to people.
+
+All deliveries of a destination share it. A failure that one of them meets makes all of them wait, and is
+counted once, however many were under way: four requests that fail together are one failure.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,12 @@ from forwarder.delivery.triage import Triage
 from forwarder.destination.base import Answer
 from forwarder.model import LastError, Limits
 
-# While something is set aside, what waits is sent in so many parts: each that is taken says something about it.
+# While something is set aside, what waits is sent in so many parts: each part that is taken makes a refusal count.
 _PARTS = 4
 
 
 class Health:
-    """The shared state of all deliveries to one destination."""
+    """The gate, the record of successes and failures, the suspects, the triage and the size of a batch."""
 
     def __init__(self, policy: Policy, clock: Clock, pipeline: Pipeline, *, paused: bool) -> None:
         self.rate = Rate(policy.max_rate.events, policy.max_rate.bytes)
@@ -35,7 +39,7 @@ class Health:
         self.largest = 0
         """Bytes of the events of the largest request that was taken since the start."""
         self.most_events = 0
-        """The most events of a request that was taken since the start, or since as many were refused without reason."""
+        """The most events of a request that was taken, since the start or since as many were refused without reason."""
         self._retry = policy.retry
         self._holds = 0
         self.backoff = Backoff(policy.retry.initial, policy.retry.max, policy.retry.multiplier)
@@ -48,21 +52,21 @@ class Health:
         self.batch_size = BatchSize(self.rate.within(Limits(policy.batch.max_events, policy.batch.max_bytes)))
 
     def limits(self, waiting: int) -> Limits:
-        """Return the most that a batch may hold that is taken now, while so many events wait."""
+        """Return the most that a batch may hold that is leased now, while so many events wait."""
         limits = self.batch_size.limits
         if not self.suspects:
             return limits
         return Limits(min(limits.max_events, max(1, waiting // _PARTS)), limits.max_bytes)
 
     def distrust(self, events: int, *, failed: bool) -> None:
-        """Send one request after the other from now on, in parts: a batch was refused, or goes on failing."""
+        """Begin a triage: a batch was refused, or goes on failing, so one request goes at a time, in parts."""
         self.triage.begin(events, failed=failed)
         self.gate.narrow(True)
 
     def succeeded(self, events: int, size: int) -> tuple[bool, int]:
-        """Take note of a delivery; return whether it ended a row of failures, and how many events were set aside.
+        """Note a success; return whether it ended a row of failures, and how many events are set aside because of it.
 
-        The gate stays as it is: if another delivery has closed it meanwhile, that wait still holds.
+        The gate stays as it is: if another delivery has closed it meanwhile, that wait still counts.
         """
         recovered = self.failures > 0
         self.failures = self._holds = 0
@@ -75,7 +79,7 @@ class Health:
         return recovered, set_aside
 
     def failed(self, answer: Answer) -> None:
-        """Take note of what the destination said instead of taking a batch."""
+        """Note what the destination said instead of taking a batch."""
         self.last_error = LastError(time.time(), answer.status, answer.detail)
 
     def defer(self, answer: Answer, failures_before: int) -> float:
@@ -90,7 +94,7 @@ class Health:
         return seconds
 
     def hold(self, failures_before: int) -> float:
-        """Close the gate until somebody mends the destination, or for a while; return the seconds."""
+        """Hold the destination until somebody mends it, or until the next attempt; return the seconds until then."""
         if self.count(failures_before):
             self._holds += 1
         seconds = self.backoff.hold(max(0, self._holds - 1))
@@ -98,14 +102,14 @@ class Health:
         return seconds
 
     def resume(self) -> None:
-        """Go on: somebody says that the destination is mended."""
+        """Try again at once: somebody says that the destination is mended."""
         self._holds = 0
         self.gate.resume()
 
     def count(self, failures_before: int) -> bool:
-        """Count a failure, but attempts that were under way together and failed together only once.
+        """Count a failure, unless another attempt that was under way at the same time has been counted already.
 
-        `failures_before` is the number of failures when the attempt began.
+        `failures_before` is the number of failures when the attempt began. Return whether it was counted.
         """
         if self.failures > failures_before:
             return False
@@ -113,7 +117,7 @@ class Health:
         return True
 
     def expires_before(self) -> float | None:
-        """Return the time of acceptance before which events are given up, or None."""
+        """Return the time before which an event must have been accepted to be given up now, or None."""
         if self._retry.give_up_after is None:
             return None
         self._clock.observe(time.time(), time.monotonic())
@@ -121,7 +125,7 @@ class Health:
 
     @property
     def reason(self) -> str | None:
-        """Why not everything is delivered, for people; None while it is."""
+        """Why something is not delivered, in words for people; None while everything is."""
         now, suspect = time.monotonic(), self.suspects.any_of()
         if (seconds := self.suspects.distrusted_for(now)) > 0:
             return f"what it refused was taken later: refusals are tried again, not believed, for {seconds:.0f} s"

@@ -5,13 +5,13 @@ send, the destination says what came of it, back-off says how long to wait, and 
 everything that is not settled. Where a batch is refused, or goes on failing, an examination takes
 over until full batches are taken again; what it sets aside is asked about beside all else.
 
-One task leases batches; each is then prepared and delivered by a task of its own, and the pipeline shows
-how far all of them are. At most `in_flight` are being sent at a time; the next one is ready when a slot
-comes free, and the one after it is being leased and prepared. A batch that is not full is leased only when
-it can be sent at once. A batch gives up its slot when it has been answered, so the next is sent while its
-settlement is synced; but no more than one batch beside those in flight may be without a settlement, which
-bounds what a crash can send twice. With one in flight a batch is sent only after the one before it was
-answered, so order holds.
+One task leases batches. Each is then prepared, sent and settled by a task of its own, `_deliver`, and the
+pipeline shows how far all of them have come. At most `in_flight` are being sent at a time; the next one is ready
+when a slot comes free, and those after it are being leased and prepared. A batch that is not full is leased
+only when it can be sent at once, as it may fill up meanwhile. A batch leaves its slot when it has been answered, so
+the next is sent while its settlement is synced. But no more than one batch beside those in flight may be
+without a settlement, which bounds what a crash can send twice. With one in flight a batch is sent only after
+the one before it was answered, so order holds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from forwarder.queue.base import Outbox
 _RETIRE_SECONDS = 5.0
 # Seconds that whoever calls batches back waits for them to be in the queue again.
 _RECALL_SECONDS = 5.0
-# Seconds after which it is looked again whether the questions have had their turn.
+# Seconds between two looks at whether the due questions have been asked.
 _TURN_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
@@ -51,10 +51,9 @@ log = structlog.get_logger(__name__)
 class Pump:
     """Delivers one destination's queue: `run` until `stop`, or until it is cancelled.
 
-    `clock` is handed on from one pump to the next.
-    So many batches are leased `at_once`, as asking the queue takes as long as sending to a destination nearby; a
-    storage that could not hand out a batch is asked again after `storage_seconds`. No wait is longer than `look_again`
-    seconds: a wake-up can get lost, a timer cannot.
+    `clock` is handed on from one pump to the next. Up to `at_once` batches are leased together, as asking the queue
+    takes as long as sending to a destination nearby. A storage that could not hand out a batch is asked again
+    after `storage_seconds`. No wait is longer than `look_again` seconds: a wake-up can get lost, a timer cannot.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Pump:
         self._pipeline = Pipeline(queue.release, lambda: queue.wake(name), look_again)
         self.health = Health(policy, clock or Clock(), self._pipeline, paused=paused)
         self._sending = Sending(name, policy, destination, self.health)
-        # Ends a run that was retired, should it take too long; None while nothing runs.
+        # Ends a run that was retired and takes too long over it; None while nothing runs.
         self._limit: asyncio.Timeout | None = None
 
     # --- steering ------------------------------------------------------------------------------
@@ -104,7 +103,7 @@ class Pump:
             yield
 
     def stop(self) -> None:
-        """Deliver what waits, but end at the first failure instead of waiting."""
+        """Deliver what waits and end; end at the first failure, too, instead of trying again."""
         self.health.gate.drain()
 
     def retire(self) -> None:
@@ -171,7 +170,7 @@ class Pump:
     # --- when to lease -------------------------------------------------------------------------
 
     async def _is_due(self) -> bool:
-        """Wait until a batch is to be taken; return False when there will be no more."""
+        """Wait until a batch is to be leased; return False when there will be no more."""
         gate, suspects = self.health.gate, self.health.suspects
         while await gate.may_take():
             if self.health.triage.is_needed:
@@ -191,7 +190,7 @@ class Pump:
             if due == 0.0:
                 if pending.fills(limits) or self._pipeline.has_free_slot(self._policy.in_flight):
                     return True
-                # It could not be sent yet, and may fill up while it waits in the queue.
+                # It could not be sent yet. Left in the queue it may fill up meanwhile.
                 due = None
             seconds = self._pipeline.look_again if due is None else min(due, self._pipeline.look_again)
             await self._queue.wait(self._name, seconds, limits)

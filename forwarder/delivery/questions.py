@@ -1,7 +1,8 @@
-"""Ask about what is set aside: one event at a time, each over a new connection, beside whatever else is sent.
+"""Ask about events that are set aside: one at a time, each over a new connection, beside whatever else is sent.
 
-A question never makes others wait, but for the moments that the suspects take their turn in. It is one
-of the deliveries that may be without a settlement, so what a crash can send twice is bounded as ever.
+A new connection may lead to another of several servers, which may take what the first refused. A question
+makes nobody wait, but for the moments in which the suspects have their turn. It counts as one of the
+deliveries that may be without a settlement, so it adds nothing to what a crash can send twice.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import Batch, Burial, Outcome
 from forwarder.queue.base import Outbox
 
-# Bytes of events that are buried together.
+# The most bytes of events that are buried together.
 _BURIED_BYTES = 1024 * 1024
 # Seconds before a storage that could not hand out an event is asked again.
 _STORAGE_SECONDS = 1.0
@@ -27,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class Questions:
-    """The suspects of one destination, one after the other: `run` until cancelled."""
+    """Asks about the suspects of one destination, one after the other: `run` until cancelled."""
 
     def __init__(self, queue: Outbox, sending: Sending) -> None:
         self._queue = queue
@@ -37,7 +38,7 @@ class Questions:
         self._suspects = sending.health.suspects
 
     async def run(self) -> None:
-        """Ask whatever is due, and bury what is proven to be bad."""
+        """Ask about each event when it is due, and bury those that are proven bad."""
         while True:
             await self._health.set_aside.wait()
             seconds = self._suspects.seconds_until_due(time.monotonic())
@@ -46,13 +47,13 @@ class Questions:
             elif seconds > 0:
                 await self._gate.pipeline.wait(seconds)
             elif await self._gate.may_ask(self._sending.policy.in_flight):
-                await self._see_to_next()
-                # Others wait for the end of this turn.
+                await self._bury_or_ask_next()
+                # Full batches and parts may be waiting for the questions to have had their turn.
                 self._gate.pipeline.ring()
             else:
                 await self._gate.pipeline.wait()
 
-    async def _see_to_next(self) -> None:
+    async def _bury_or_ask_next(self) -> None:
         suspect = self._suspects.next(time.monotonic())
         if suspect is None:
             return
@@ -69,7 +70,7 @@ class Questions:
                 self._suspects.put_back(suspect, time.monotonic())
 
     async def _read(self, suspects: list[Suspect]) -> list[Batch]:
-        """Return the events themselves, as many as are buried together; what cannot be read goes back to the queue."""
+        """Read the events again, as many as are buried together; where none can be read they go back to the queue."""
         positions = [suspect.place.position for suspect in suspects]
         found = await self._queue.take_again(self._sending.name, positions, _BURIED_BYTES)
         if not found:
@@ -83,7 +84,7 @@ class Questions:
         self._suspects.drop(suspect)
 
     async def _bury(self, suspects: list[Suspect]) -> None:
-        """Bury events that were answered the same."""
+        """Bury events that were given the same answer."""
         batches = await self._read(suspects)
         read = {batch.position for batch in batches}
         for suspect in suspects:

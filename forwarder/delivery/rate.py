@@ -1,7 +1,7 @@
 """How fast a destination may be sent to: events and bytes a second.
 
-What is sent is paid for afterwards: the next request waits until what was sent before is paid off. A
-batch is cut to what one second allows, so nothing comes in bursts; a single event may take longer.
+A request is paid for afterwards: the next one waits for as long as the allowed rate would have needed for it. A
+batch is cut to what one second allows, so nothing comes in bursts; a single large event may take longer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Rate:
         return Limits(events, size)
 
     def sent(self, events: int, size: int, now: float) -> None:
-        """Take note that so many events are sent in a request of `size` bytes."""
+        """Charge for a request of so many events and `size` bytes."""
         times = [sent / allowed for sent, allowed in ((events, self._events), (size, self._size)) if allowed]
         if times:
             self.ready_at = max(self.ready_at, now) + max(times)

@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class Result(NamedTuple):
-    """What came of one attempt; `failures_before` is the number of failures in a row when it began."""
+    """The answer to one attempt, and the number of failures in a row when it began."""
 
     answer: Answer
     failures_before: int
@@ -28,7 +28,7 @@ class Result(NamedTuple):
 
 
 class Sending:
-    """The way of requests to one destination."""
+    """Sends requests to one destination, and judges what their answers say about events, sizes and servers."""
 
     def __init__(self, name: str, policy: Policy, destination: Destination, health: Health) -> None:
         self.name = name
@@ -67,7 +67,7 @@ class Sending:
         log.debug("batch.delivered", destination=self.name, events=events, bytes=size)
 
     def contradicted(self) -> None:
-        """Take note that something was taken that had been refused."""
+        """Note that something was taken that had been refused: refusals are not believed for a while."""
         if self.health.suspects.contradicted(time.monotonic()):
             log.warning(
                 "destination.distrusted",
@@ -77,12 +77,12 @@ class Sending:
             )
 
     def taken_in_parts(self, events: int, size: int) -> None:
-        """Learn from a batch that was refused as a whole, whatever the status said, and then taken in parts.
+        """Learn from a batch that was refused as a whole, by whatever status, and then taken in parts.
 
-        It may have been too large; where as much has been taken before, one of several servers may have refused it.
+        It was too large. But if as much was taken before, it was probably one of several servers that refused it.
         """
         if events <= self.health.most_events and size <= self.health.largest + 1:
-            # Anew from here on: it may be that it takes less than before.
+            # The limit may also have become lower: forget what was taken, so that the next time counts as too large.
             self.health.most_events = 0
             self.contradicted()
         else:
@@ -93,16 +93,16 @@ class Sending:
         return self.health.suspects.believes(time.monotonic())
 
     def is_too_large_alone(self, result: Result, batch: Batch) -> bool:
-        """Whether a single event is bad by its size: it was too large, and larger than all that was taken."""
+        """Whether a single event can never be taken: it was called too large, and is larger than all that was taken."""
         is_single = result.outcome is Outcome.TOO_LARGE and batch.events == 1
         return is_single and 0 < self.health.largest < len(batch.data)
 
     def may_be_cut(self, result: Result) -> bool:
-        """Whether a failure may be the fault of one event, or of the size."""
+        """Whether a batch that was not taken is worth trying in parts: one event, or the size, may be to blame."""
         return self.policy.retry.isolate and (result.answer.is_about_events or result.outcome is not Outcome.DEFERRED)
 
     def too_large(self, batch: Batch, answer: Answer) -> None:
-        """Learn from a batch of several events that was too large."""
+        """Send less at a time: a batch of several events was too large."""
         self.health.batch_size.too_large(batch.events, len(batch.data) + 1)
         limits = self.health.batch_size.limits
         log.info(
@@ -116,16 +116,16 @@ class Sending:
         )
 
     def learn(self, batch: Batch, result: Result) -> None:
-        """Learn from a batch that failed: no answer in time may mean that it was too large."""
+        """Send less at a time if there was no answer in time: the batch may have been too large to be dealt with."""
         if result.answer.timed_out and batch.events > 1:
             self.too_large(batch, result.answer)
 
     def is_trial(self, batch: Batch, result: Result) -> bool:
-        """Whether there was no answer in time to a batch that is larger than those of before, to see if it passes."""
+        """Whether a batch that was made larger on trial got no answer in time."""
         return result.answer.timed_out and batch.events > 1 and self.health.batch_size.is_trial
 
     def reason(self, result: Result) -> str:
-        """Return for which reason an event would go to the dead letters after such an answer."""
+        """Return the reason that a dead letter would have after such an answer."""
         if result.outcome is Outcome.DEFERRED:
             return "failing"
         return "too_large" if result.outcome is Outcome.TOO_LARGE else "rejected"

@@ -1,20 +1,22 @@
-"""Single events that were refused, or failed, alone: set aside, asked about again, taken or dead in the end.
+"""Single events that were refused, or failed, alone: set aside and asked about until they are delivered or proven bad.
 
-A refusal says something about an event only where the destination takes others. So whatever is
-refused alone is *doubted* first: once something else is taken it is set aside, and where nothing
-is, it goes back to its place in the queue. What is set aside is asked about again by itself, each
-time after something else was taken. It is *proven* to be bad by three refusals, each followed by
-something else that was taken. Before that the last question is put twice, and as often as it takes
-for a dozen refusals in a row at this destination: one of several servers that refuses everything
-would be met as often only by rare chance, and not twice by turns.
+A refusal says something about an event only if the destination takes others. So an event that is
+refused alone is *doubted* at first. Once something else is taken it is *set aside*; if nothing is, it returns to
+its place in the queue. An event that is set aside is asked about again by itself, each time after something
+else was taken, and is *proven* bad by three refusals, each followed by something that was taken.
 
-Where an event is taken that was refused while others were taken, the refusals of this destination
+One of several servers behind an address may refuse everything. To be misled by it, every question would
+have to meet that server. So the last question is asked at least twice in a row, as servers that take turns
+do not answer both, and as often as it takes for a dozen refusals in a row at this destination, which hardly
+happens by chance where servers are chosen at random.
+
+If an event is taken after all that was refused while others were taken, the refusals of this destination
 are not believed for a while: they count as failures. An event that *failed* alone (5xx, no answer
-in time) is set aside in the same way, and asked about after its own back-off; it is proven to
-be bad by twenty failures, over at least the longest wait, with something taken between them.
+in time) is set aside in the same way and asked about after a back-off of its own. It is proven
+bad by twenty failures, over at least the longest wait, with something taken between them.
 
-What is set aside is held by the queue's position; its bytes are read again when it is asked about.
-A process that dies, and a pump that ends, forget all of it: the events are queued, in their places.
+Only the position of a suspect is kept; its bytes are read again for each question. When a process dies, or a
+pump ends, all of this is forgotten and nothing is lost: the events are still queued, in their places.
 """
 
 from __future__ import annotations
@@ -28,21 +30,21 @@ from forwarder.model import Burial, Slice
 
 # Refusals alone, each followed by something else that was taken, until an event is believed to be bad.
 _REFUSALS = 3
-# Questions in a row that must all have been answered by a refusal: a chance of 1 in 4,096 where every other one is.
+# Questions in a row that must all be refused: a chance of 1 in 4,096 where half of the servers refuse everything.
 _SURE = 12
 # Failures alone until an event is believed to be bad.
 _FAILURES = 20
-# Seconds for which refusals are not believed after one was seen to be wrong.
+# Seconds for which refusals are not believed once one has turned out to be wrong.
 _DISTRUST_SECONDS = 600.0
-# Events that are set aside at most, and the runs of positions that they may be: a suspect takes some 400 bytes,
-# and the queue writes down the gaps between what is settled with each commit.
+# The most events that are set aside, and the most runs of neighbouring positions among them: a suspect takes
+# some 400 bytes of memory, and each run is a gap in what is settled, which the queue writes with every commit.
 _MOST = 32_768
 _MOST_RUNS = 1024
-# Seconds for which questions may hold up what is behind, after each time that something was taken, and
-# how many events there are no longer held up: there will be enough that is taken between two questions.
+# A question counts only after something else was taken. So where little waits in the queue, due questions go before it,
+# for so many seconds after each success. Where so many events wait there is enough to go between two questions.
 _TURN_SECONDS = 10.0
 _MANY = 200
-# Seconds before an event is asked about again for no other reason than that time has passed: nobody waits for it.
+# The least seconds before an event is asked about again merely because time has passed: nobody waits for it.
 _LEAST_SECONDS = 1.0
 # Events that are buried together.
 _BURIED_TOGETHER = 256
@@ -60,11 +62,11 @@ class Suspect:
     refusals: int = 0
     failures: int = 0
     takes: int = 0
-    """How often the destination had taken something when it was refused or failed last."""
+    """The value of `Suspects.takes` when it was refused or failed last: if that has grown, others were taken since."""
     since: float = 0.0
     """When it failed first."""
     is_out: bool = False
-    """Whether it is being asked about."""
+    """Whether a question about it is under way; then it is in none of the lines."""
 
     @property
     def burial(self) -> Burial:
@@ -77,11 +79,11 @@ class Suspects:
     def __init__(self, backoff: Backoff) -> None:
         self._backoff = backoff
         self.takes = 0
-        """How often something was taken."""
+        """How often the destination has taken something."""
         self.doubted: list[Suspect] = []
         self._all: dict[int, Suspect] = {}
         self._runs = 0
-        # In the order in which they were refused: what comes first was refused before most was taken since.
+        # In the order of their refusals: if something was taken since any of these, it was since the first.
         self._refused: deque[Suspect] = deque()
         self._failed: list[tuple[float, int, Suspect]] = []
         self._pushed = 0
@@ -107,20 +109,20 @@ class Suspects:
         return max(0.0, self._distrusted_until - now)
 
     def any_of(self) -> Suspect | None:
-        """Return one that can be shown to people, or None where there is none."""
+        """Return one to show as an example, or None where there is none."""
         return next(iter(self._all.values()), None) or (self.doubted[0] if self.doubted else None)
 
     # --- what is seen ---------------------------------------------------------------------------
 
     def doubt(self, suspect: Suspect, now: float, *, failed: bool) -> None:
-        """Take note of an event that was refused or failed alone, in its turn or ahead of it."""
+        """Doubt an event that was refused or failed alone."""
         suspect.takes = self.takes
         suspect.since = now
         suspect.failures, suspect.refusals = (1, 0) if failed else (0, 1)
         self.doubted.append(suspect)
 
     def taken(self, now: float) -> int:
-        """Take note that something was taken; what was doubted is set aside. Return how many events that are."""
+        """Note that something was taken, and set aside what was doubted; return how many events that are."""
         self.takes += 1
         if not self._all and not self.doubted:
             return 0
@@ -135,20 +137,20 @@ class Suspects:
         return set_aside
 
     def forgive(self) -> list[Suspect]:
-        """Forget what is doubted, as nothing else is taken; return it, to be given back to the queue."""
+        """Stop doubting, as nothing else is taken either; return the events, to be given back to the queue."""
         forgiven, self.doubted = self.doubted, []
         return forgiven
 
     def recall(self) -> tuple[Suspect, list[Suspect]]:
-        """Take out all that is doubted: the oldest event, to be tried once more, and the others.
+        """Take out all that is doubted: the oldest event, which is to be tried once more, and the others.
 
-        If that one is taken, the destination was mended, and nothing is to be said about the others.
+        If the oldest is taken, the destination was mended, and the refusals of the others say nothing any more.
         """
         oldest, *others = sorted(self.forgive(), key=lambda suspect: suspect.place)
         return oldest, others
 
     def contradicted(self, now: float) -> bool:
-        """Take note that something was taken that had been refused; return whether refusals were believed until now."""
+        """Note that something was taken that had been refused; return whether refusals were believed until now."""
         believed = self.believes(now)
         self._distrusted_until = now + _DISTRUST_SECONDS
         self._in_a_row = 0
@@ -157,12 +159,12 @@ class Suspects:
     # --- questions ------------------------------------------------------------------------------
 
     def has_turn(self, waiting: int, now: float) -> bool:
-        """Whether so many events that are behind are to wait for questions that are due."""
+        """Whether due questions go first, while so many events wait in the queue."""
         is_due = bool(self._refused) and self._refused[0].takes < self.takes
         return is_due and waiting < _MANY and now < self._turn_until
 
     def seconds_until_due(self, now: float) -> float | None:
-        """Return after how many seconds `next` has something; None where only something that is taken makes it so."""
+        """Return after how many seconds `next` has something; None if there is nothing to ask about."""
         if not self._refused and not self._failed:
             return None
         if self._refused and self._refused[0].takes < self.takes:
@@ -173,14 +175,14 @@ class Suspects:
         return max(0.0, min(times) - now)
 
     def next(self, now: float) -> Suspect | None:
-        """Take out the next one that is to be asked about, or to be buried; `put_back` or `drop` it."""
+        """Take out the next one to be asked about, or buried if it is proven; then `put_back` or `drop` it."""
         found: Suspect | None = None
         if self._refused and self._refused[0].takes < self.takes:
             found = self._refused.popleft()
         elif self._failed and self._failed[0][0] <= now:
             found = heapq.heappop(self._failed)[2]
         elif self._refused and now >= self._idle_at:
-            # Nothing comes that could be taken; the destination may have been mended.
+            # No other event comes that could be taken. Ask all the same: the destination may have been mended.
             self._idle_asked += 1
             self._idle_at = now + max(_LEAST_SECONDS, self._backoff.hold(self._idle_asked))
             found = self._refused.popleft()
@@ -197,7 +199,7 @@ class Suspects:
         return suspect.refusals >= _REFUSALS and self.believes(now)
 
     def also_proven(self, suspect: Suspect, now: float) -> list[Suspect]:
-        """Take out those that are proven to be bad, too, and by the same answer."""
+        """Take out others that are proven bad by the same answer: they are buried together."""
         found: list[Suspect] = []
         while self._refused and len(found) < _BURIED_TOGETHER:
             other = self._refused[0]
@@ -208,7 +210,7 @@ class Suspects:
         return found
 
     def refused(self, suspect: Suspect, now: float, *, insisting: bool) -> bool:
-        """Take note that one was refused again; return whether to ask about it once more, which is `insisting`."""
+        """Note that one was refused again; return whether to ask about it once more at once, which is `insisting`."""
         if insisting:
             self._in_a_row += 1
             again = self._in_a_row < _SURE
@@ -216,17 +218,17 @@ class Suspects:
             self._in_a_row += 1
             suspect.refusals += 1
             suspect.takes = self.takes
-            # The last question is put twice, at least.
+            # The last question is asked at least twice.
             again = suspect.refusals >= _REFUSALS
         else:
-            # It was asked although nothing else had been taken, which says nothing, or is proven by now.
+            # Nothing else was taken since the last refusal, so this one says nothing new; or it is proven already.
             again = False
         if not again:
             self.put_back(suspect, now)
         return again
 
     def failed(self, suspect: Suspect, now: float, random: float) -> None:
-        """Take note that one failed, or that it was refused by a destination that is not believed."""
+        """Note that one failed, or was refused by a destination whose refusals are not believed."""
         if suspect.failures == 0:
             suspect.since = now
         if suspect.takes < self.takes or suspect.failures == 0:
@@ -236,11 +238,11 @@ class Suspects:
         self._wait(suspect, now, random)
 
     def put_back(self, suspect: Suspect, now: float) -> None:
-        """Leave one for the next time."""
+        """Return one to its line, to be asked about another time."""
         self._wait(suspect, now, 1.0)
 
     def later(self, suspect: Suspect, now: float) -> None:
-        """Leave one for a while: the answer said nothing about it."""
+        """Leave one for the longest wait: the answer said nothing about the event."""
         suspect.is_out = False
         self._push(suspect, now + self._backoff.max)
 
@@ -251,7 +253,7 @@ class Suspects:
             self._runs += (position - 1 in self._all) + (position + 1 in self._all) - 1
 
     def clear(self) -> list[Suspect]:
-        """Forget all but those that are taken out; return them, to be given back to the queue."""
+        """Forget all that no question is under way about; return them, to be given back to the queue."""
         found = [*self.forgive(), *self._refused, *(suspect for *_, suspect in self._failed)]
         self._refused.clear()
         self._failed.clear()
@@ -279,7 +281,7 @@ class Suspects:
         self._all[position] = suspect
 
     def _wait(self, suspect: Suspect, now: float, random: float) -> None:
-        """Line one up for the next question."""
+        """Put one in line for its next question: behind other refused ones, or at a time of its own after a failure."""
         suspect.is_out = False
         if suspect.refusals:
             self._refused.append(suspect)

@@ -1,20 +1,24 @@
-"""What to send next where a destination does not take everything: in its turn, farther back, or nothing for a while.
+"""Decide what to send next to a destination that does not take everything: the oldest, one farther back, or nothing.
 
-This is decided one request after the other, with nothing else under way but questions about what is
-set aside. What comes next in the queue is sent in parts: half of what was refused, an eighth of what
-failed, twice of what was taken; so a bad event stands alone after a few requests, a run of them
-costs a request each, and full batches are soon sent again, which ends it.
+The question behind all of it is whose fault a refusal is: that of one event, or of a destination that takes
+nothing just now. One answer cannot tell; comparing events does.
 
-So many requests may be refused in a row, the *budget*. The last of them are *probes*: single events
-ever farther back, up to the newest. If one is taken, the events in front of it are bad and not the
-destination, and twice as many may be refused before the next probes. If none is, the destination is
-*held*. After each wait what is doubted goes back to its place, and the oldest event is tried first, so a
-destination that was mended gets everything in order; then probes. What comes to the queue meanwhile is
-tried at once, a few times a wait, again with the oldest one before it.
+Requests go out one at a time, with nothing else under way but questions about what is set aside. The
+oldest events are sent in parts. A part has half the size after a refusal, an eighth after a failure, and
+twice the size after a success. So one bad event stands alone after a few requests, a run of bad events
+costs one request each, and full batches are sent again soon, which ends the triage.
 
-An event that *failed* alone is followed at once by another one. If that is taken, the first one is
-set aside; if it fails, too, nobody is to blame for it but the destination: both go back to their places,
-and after the back-off the next pair is tried, with the other one from ever farther back.
+Only so many requests may be refused in a row: the *budget*. The last of them are *probes*, single events
+from ever farther back, the very last being the newest one. If a probe is taken, the destination works
+and the events in front are bad; twice as many may be refused before the next probes. If no
+probe is taken, the destination is *held*. After each wait everything doubted returns to its place, the oldest
+event is tried first (a destination that was mended then gets everything in order), and after it probes. An
+event that comes to the queue during a wait is tried at once, a few times a wait, and only after the
+oldest has been refused once more, so that the new one does not overtake it for nothing.
+
+An event that *failed* alone (5xx, no answer in time) is compared at once with another. If the other is
+taken, the first is set aside. If both fail, the destination is to blame: both return to their
+places, and after the back-off the oldest is compared with one from farther back, as neighbours may be bad alike.
 """
 
 from __future__ import annotations
@@ -25,19 +29,20 @@ from dataclasses import dataclass
 from forwarder.delivery.suspects import Suspects
 from forwarder.model import Batch
 
-# Requests that may be refused in a row, and the most that it may come to while probes are taken.
+# Requests that may be refused in a row, and what that number may grow to while probes are taken.
 _BUDGET = 20
 _MOST_BUDGET = 4096
-# Of these, the probes. While the destination is held, all but the first two are.
+# How many of these are probes. While the destination is held, all but the first two are.
 _PROBES = 8
 _IN_ORDER_WHILE_HELD = 2
-# Requests for what comes to the queue while the destination is held, in each wait.
+# Events that are tried as they come to the queue, in each wait of a destination that is held.
 _NEWEST = 4
-# Into how many parts is cut what failed; halves would take ten waits to find one in a thousand.
+# A batch that failed is cut into so many parts. Each failure costs a wait: halves would need ten to find one event
+# in a thousand.
 _PARTS = 8
-# Batches that were refused as a whole, of which it is seen whether they are taken in parts.
+# Refused batches that are remembered, to see whether they are taken in parts: then they were only too large.
 _TOGETHER = 16
-# Farther back than any event is.
+# A position behind every event: a probe from there finds the newest one.
 _NEWEST_POSITION = 1 << 60
 
 
@@ -50,18 +55,18 @@ class InTurn:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Send one event out of its turn: the first at or behind a position, or the newest."""
+    """Send one event ahead of its turn: the first at or behind a position, or the newest where none is behind."""
 
     position: int
 
 
 class Nothing(enum.Enum):
-    """Send nothing of what waits."""
+    """Send nothing that waits in the queue."""
 
     HOLD = enum.auto()
-    """As nothing is taken: wait."""
+    """Nothing is taken: hold the destination."""
     DONE = enum.auto()
-    """There is no trouble left that this is about."""
+    """The trouble is over: go back to full batches."""
 
 
 Step = InTurn | Probe | Nothing
@@ -73,12 +78,12 @@ class Triage:
     def __init__(self, suspects: Suspects) -> None:
         self._suspects = suspects
         self.is_needed = False
-        """Whether what waits is to be sent as this says."""
+        """Whether the triage says what to send, in place of full batches."""
         self.is_held = False
         self.holds = 0
-        """How often it was held in a row."""
+        """How often the destination was held in a row."""
         self.is_general = False
-        """Whether it is known that nothing is taken, wherever it stands in the queue."""
+        """Whether events from all over the queue were tried and none was taken."""
         self._size = 1
         self._is_clean = False
         self._asked = 0
@@ -88,20 +93,20 @@ class Triage:
         self._probes = 0
         self._beacon = 0
         self._newest_asked = 0
-        # Of what was refused together: the position of the last event, how many there were, and their bytes.
+        # Batches that were refused as a whole: the position behind the last event, the number of events, the bytes.
         self._together: list[tuple[int, int, int]] = []
         self._in_pair = False
         self._reach = 0
 
     def begin(self, events: int, *, failed: bool) -> None:
-        """Take note of a batch of so many events that was refused, or that went on failing."""
+        """Begin with a batch of so many events that was refused, or that went on failing."""
         self.is_needed = True
         self._size = max(1, events // (_PARTS if failed else 2))
         self._is_clean = False
         self._asked = self._turns = 0 if failed else 1
 
     def next(self, waiting: int, most: int, random: float) -> Step:
-        """Return what to do now: so many events wait, and a batch may have `most`. `random` is from 0 to 1."""
+        """Return what to do now, while so many events wait and a batch may have `most`. `random` is from 0 to 1."""
         doubted = bool(self._suspects.doubted)
         if not waiting:
             return Nothing.HOLD if doubted else self._done()
@@ -118,17 +123,17 @@ class Triage:
     @property
     def _in_order(self) -> int:
         if self._suspects.is_full:
-            # Those have to be cleared up first: all that is needed is that something else is taken.
+            # Nothing more can be set aside: go straight to probes, as one success is what clears up those that are.
             return 0
         return _IN_ORDER_WHILE_HELD if self.is_held else self._budget - _PROBES
 
     def _farther(self, random: float) -> int:
-        """Return where the next probe is: about twice as far back as the one before."""
+        """Return the position of the next probe: about twice as far back as the one before."""
         self._probes += 1
         if self._asked == self._budget - 1:
             return _NEWEST_POSITION
         start = max(self._front, self._beacon)
-        # Where several rounds have found nothing, the steps are longer.
+        # The longer nothing is found, the longer the steps: a run of bad events may have any length.
         steps = (self._probes - 1) * (1.0 + self.holds / 4)
         return start + int(2.0 ** min(40.0, steps + random))
 
@@ -141,9 +146,9 @@ class Triage:
     # --- what came of it ------------------------------------------------------------------------
 
     def taken(self, part: Batch, *, is_probe: bool) -> tuple[int, int] | None:
-        """Take note that something was taken.
+        """Note that a part was taken.
 
-        Return events and bytes of what had been refused together, and has all been taken in parts by now.
+        Return the events and bytes of the smallest batch that was refused as a whole and has now been taken in parts.
         """
         all_taken = None
         if is_probe:
@@ -164,13 +169,13 @@ class Triage:
         return all_taken
 
     def explained(self) -> None:
-        """Forget what was refused together: there is another reason than its size, or the destination."""
+        """Forget the batches that were refused as a whole: something else than their size was the reason."""
         self._together.clear()
 
     def refused(self, part: Batch, *, is_probe: bool, by_size: bool = False) -> bool:
-        """Take note of a refusal; return whether the event, which was alone, is to be doubted.
+        """Note a refusal; return whether it was a single event, which is to be doubted now.
 
-        `by_size` says that it speaks of the size of what was sent.
+        `by_size` says that the destination called the part too large.
         """
         self._asked += 1
         self._is_clean = self._in_pair = False
@@ -188,7 +193,7 @@ class Triage:
         return not self._suspects.is_full
 
     def failed(self, part: Batch, waiting: int) -> bool:
-        """Take note of a failure; return whether to send something else at once, as this one is doubted."""
+        """Note a failure; return whether it is to be doubted and compared with another event at once."""
         self.explained()
         self._is_clean = False
         if part.events > 1:
@@ -196,7 +201,7 @@ class Triage:
             return False
         self._size = 1
         if self._in_pair or not waiting:
-            # There are two that failed, or nothing to compare with.
+            # Both of a pair failed, or there is nothing to compare with.
             if self._in_pair:
                 self._reach = self._reach * 2 or 1
             self.is_general = self.is_general or not waiting
@@ -207,7 +212,7 @@ class Triage:
         return True
 
     def reached(self, asked: int, position: int | None) -> None:
-        """Take note of where a probe at a position found an event: in front of it where none is behind, or nowhere."""
+        """Note where the queue found an event for a probe: at or behind the position asked, before it, or nowhere."""
         if position is None:
             self._asked += 1
         if self._in_pair and (position is None or position < asked):
@@ -216,7 +221,7 @@ class Triage:
             self._in_pair = position is not None
 
     def hold(self) -> None:
-        """Take note that nothing is taken."""
+        """Note that the destination is held now: start again with the oldest event after the wait."""
         self.explained()
         self.holds += 1
         self.is_held = self.is_general = True
@@ -226,10 +231,10 @@ class Triage:
         self._size = 1
 
     def newest(self) -> Probe | None:
-        """Return how to try what has come to the queue while the destination is held, unless that was done enough."""
+        """Return the probe for an event that came while the destination is held, or None after enough in a wait."""
         if self._newest_asked >= _NEWEST or self._asked >= self._budget:
             return None
         self._newest_asked += 1
-        # The oldest one is tried first.
+        # One more request is spent on the oldest event, which is tried before the probe.
         self._asked += 1
         return Probe(_NEWEST_POSITION)

@@ -39,25 +39,25 @@ def append(store: Store, segments: Sequence[Segment], dead: Sequence[DeadSegment
 
 def _make_room(store: Store, needed: Mapping[str, int]) -> None:
     total = sum(needed.values())
-    has_share = any(store.lanes[name].share.max_bytes is not None for name in needed)
+    has_share = any(store.destinations[name].share.max_bytes is not None for name in needed)
     # Nearly always there is plenty of room, and this is done for each request.
     if not has_share and store.live_bytes + store.appended_bytes + total <= store.capacity - 16 * PAGE_BYTES:
         return
     if total > store.capacity - 16 * PAGE_BYTES:
         raise TooLargeError(f"{total:,} bytes can never fit into the queue of {store.max_bytes:,} (queue.max_bytes)")
     for name, size in needed.items():
-        share = store.lanes[name].share
+        share = store.destinations[name].share
         if share.max_bytes is not None and size > share.max_bytes:
             raise TooLargeError(
                 f"{size:,} bytes can never fit into the queue of destination {name}: {share.max_bytes:,} bytes"
                 f" ({share.setting or f'destinations.{name}.queue.max_bytes'})"
             )
     # First whoever refuses, then whoever drops: a request that is refused must not cost other events.
-    for name in sorted(needed, key=lambda name: store.lanes[name].share.drop_oldest):
+    for name in sorted(needed, key=lambda name: store.destinations[name].share.drop_oldest):
         while (over := over_share(store, name, needed[name])) > 0:
-            if not store.lanes[name].share.drop_oldest or not drop(store, [name], over):
+            if not store.destinations[name].share.drop_oldest or not drop(store, [name], over):
                 raise share_full(store, name)
     while (over := store.live_bytes + store.appended_bytes + total - store.capacity) > 0:
-        droppable = [name for name, lane in store.lanes.items() if lane.share.drop_oldest]
+        droppable = [name for name, state in store.destinations.items() if state.share.drop_oldest]
         if not drop(store, droppable, over):
             raise queue_full(store)

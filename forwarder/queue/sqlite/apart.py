@@ -1,8 +1,8 @@
-"""Single events out of their turn: one from farther back, and those that are held already, once more.
+"""Single events out of their turn: one from farther back, and those that are leased already, once more.
 
 Whoever sets an event aside holds its position and not its bytes; they are read again when it is
 tried. A row whose data does not match its checksum yields nothing here: an event that waits is
-buried when its turn comes, and one that is held is handed out again after it was given back.
+buried when its turn comes, and one that is leased is handed out again after it was given back.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from collections.abc import Sequence
 
 from forwarder.model import Batch, Slice, nth_line
 from forwarder.queue.sqlite.checksum import is_whole
-from forwarder.queue.sqlite.lane import Lane
+from forwarder.queue.sqlite.state import DestinationState
 from forwarder.queue.sqlite.store import Store
 
 
 def take_at(store: Store, destination: str, position: int) -> Batch | None:
     """Take and hold the first event at or behind a position that waits; the last of all where none is behind it."""
-    lane = store.lanes[destination]
-    found = _waiting_at(lane, position)
+    state = store.destinations[destination]
+    found = _waiting_at(state, position)
     if found is None:
         return None
     batches = _read(store, destination, [found])
     if batches:
-        lane.held.add(found, found + 1)
+        state.leased.add(found, found + 1)
         # It may stand in the look-ahead.
-        lane.look_again()
+        state.look_again()
     return batches[0] if batches else None
 
 
 def take_again(store: Store, destination: str, positions: Sequence[int], max_bytes: int) -> list[Batch]:
-    """Return events that are held, a batch each, in order: as many as have `max_bytes` together, at least one."""
+    """Return events that are leased, a batch each, in order: as many as have `max_bytes` together, at least one."""
     batches: list[Batch] = []
     for batch in _read(store, destination, positions):
         max_bytes -= len(batch.data)
@@ -40,11 +40,11 @@ def take_again(store: Store, destination: str, positions: Sequence[int], max_byt
     return batches
 
 
-def _waiting_at(lane: Lane, position: int) -> int | None:
+def _waiting_at(state: DestinationState, position: int) -> int | None:
     """Return the first position from a given one on that waits, or the last one that does."""
-    ledger, last = lane.ledger, None
+    ledger, last = state.ledger, None
     for start, end in ledger.settled.gaps(ledger.head, ledger.tail):
-        for first, until in lane.held.gaps(start, end):
+        for first, until in state.leased.gaps(start, end):
             if until > position:
                 return max(first, position)
             last = until - 1
@@ -53,17 +53,17 @@ def _waiting_at(lane: Lane, position: int) -> int | None:
 
 def _read(store: Store, destination: str, positions: Sequence[int]) -> list[Batch]:
     """Return the events at these positions, as far as they can be read; each row is read once."""
-    ledger, batches = store.lanes[destination].ledger, list[Batch]()
+    ledger, batches = store.destinations[destination].ledger, list[Batch]()
     first = until = 0
     data, accepted_at = b"", 0.0
     for position in sorted(positions):
         if not first <= position < until:
             rows = store.rows_from(ledger, position, 1)
-            if not rows or not rows[0][0] <= ledger.base + position < rows[0][0] + rows[0][1]:
+            if not rows or not rows[0].id <= ledger.base + position < rows[0].until:
                 continue
-            row, events, _size, accepted_at = rows[0]
-            first, until, data = row - ledger.base, row - ledger.base + events, b""
-            for number, count, expected, found in store.rows_of(row, row):
+            [row] = rows
+            first, until, accepted_at, data = row.id - ledger.base, row.until - ledger.base, row.accepted_at, b""
+            for number, count, expected, found in store.rows_of(row.id, row.id):
                 data = found if is_whole(number, count, found, expected) else b""
         if data:
             start = nth_line(data, position - first)

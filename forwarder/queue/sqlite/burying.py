@@ -14,8 +14,8 @@ from time import time
 from forwarder.errors import QueueFullError
 from forwarder.model import Batch, Burial, DeadSegment, whole_lines
 from forwarder.queue.sqlite import letters, room
-from forwarder.queue.sqlite.lane import Entry
 from forwarder.queue.sqlite.letters import DeadRow, new_row
+from forwarder.queue.sqlite.state import Entry
 from forwarder.queue.sqlite.store import Store
 from forwarder.queue.sqlite.waiting import rows_waiting
 
@@ -88,7 +88,7 @@ def take_away(store: Store, row: DeadRow, gone: Collection[int]) -> None:
 
 
 def bury_batch(store: Store, batch: Batch, burial: Burial) -> None:
-    """Write: settle a held batch as dead. Raises QueueFullError, and then it is still held."""
+    """Write: settle a leased batch as dead. Raises QueueFullError, and then it is still leased."""
 
     def act() -> None:
         store.take_out(batch)
@@ -144,4 +144,4 @@ def _bury_waiting(store: Store, name: str, entries: Sequence[Entry], burial: Bur
     for entry in entries:
         store.mark_settled(ledger, entry.position, entry.position + entry.events)
     bury(store, name, lines, times, burial)
-    store.after.append(store.lanes[name].look_again)
+    store.after.append(store.destinations[name].look_again)

@@ -2,7 +2,7 @@
 
 What is left of a row becomes a row for each run of positions, so no other event changes its place, and
 the bytes of what was cut out are in no row any more. The positions that have no row are counted by
-the account (`purged`) until the look-ahead comes by and settles them. What is held stays: it is on
+the account (`purged`) until the look-ahead comes by and settles them. What is leased stays: it is on
 its way.
 """
 
@@ -29,16 +29,16 @@ def purge_some(store: Store, name: str, wanted: EventFilter, position: int, unti
     """
     ledger = store.ledger(name)
     dropped = size = 0
-    for row, events, _size, accepted_at in store.rows_from(ledger, max(position, ledger.head), STEP_ROWS):
-        start = row - ledger.base
+    for row in store.rows_from(ledger, max(position, ledger.head), STEP_ROWS):
+        start = row.id - ledger.base
         if start >= until:
             return dropped, 0
-        for number, count, expected, data in store.rows_of(row, row):
+        for number, count, expected, data in store.rows_of(row.id, row.id):
             # What does not match its checksum becomes a dead letter when its turn comes, and can be purged there.
             if is_whole(number, count, data, expected):
-                dropped += _cut(store, name, (start, accepted_at, whole_lines(data)), wanted)
+                dropped += _cut(store, name, (start, row.accepted_at, whole_lines(data)), wanted)
                 size += len(data)
-        position = start + events
+        position = start + row.events
         if size >= STEP_BYTES:
             return dropped, position
     return dropped, position if position < until and _is_more(store, name, position) else 0
@@ -67,13 +67,13 @@ def _cut(store: Store, name: str, row: tuple[int, float, list[bytes]], wanted: E
             ledger.bytes += stored_bytes(len(data))
     ledger.purged += len(gone)
     ledger.dropped += len(gone)
-    store.after.append(store.lanes[name].look_again)
+    store.after.append(store.destinations[name].look_again)
     return len(gone)
 
 
 def _waiting(store: Store, name: str, first: int, until: int) -> Iterator[int]:
-    """Yield the positions that are neither settled nor held."""
-    ledger, lane = store.ledger(name), store.lanes[name]
+    """Yield the positions that are neither settled nor leased."""
+    ledger, state = store.ledger(name), store.destinations[name]
     for start, end in ledger.settled.gaps(max(first, ledger.head), until):
-        for run_first, run_end in lane.held.gaps(start, end):
+        for run_first, run_end in state.leased.gaps(start, end):
             yield from range(run_first, run_end)

@@ -42,7 +42,7 @@ class Search:
 
     def __init__(self, store: Store, wanted: DeadFilter) -> None:
         self._wanted = wanted
-        self.names = {lane.ledger.id: name for name, lane in store.lanes.items()}
+        self.names = {state.ledger.id: name for name, state in store.destinations.items()}
         self.last = _MOST if wanted.last is None else wanted.last
         self._ids = frozenset(wanted.ids)
         self._reads_events = bool(wanted.ids) or wanted.source is not None or wanted.object is not None
@@ -97,7 +97,7 @@ def row_of(store: Store, letter: int) -> DeadRow | None:
     """Return the row that has the letter of this number; None where it is gone."""
     found = store.query("SELECT id FROM dead_segment WHERE id >= ? ORDER BY id LIMIT 1", (letter,))
     row = _row(store, found[0][0]) if found else None
-    return row if row is not None and any(number == letter for number, *_ in row.letters()) else None
+    return row if row is not None and any(found.number == letter for found in row.letters()) else None
 
 
 def _wanted_of(row: DeadRow, search: Search, after: int, limit: int) -> _Found:

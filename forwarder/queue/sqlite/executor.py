@@ -43,7 +43,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, store: Store, failing: ForwarderError | None = None) -> Snapshot:
-        pending = {name: lane.pending() for name, lane in store.lanes.items()}
+        pending = {name: state.pending() for name, state in store.destinations.items()}
         return cls(pending, store.live_bytes, store.free_bytes, store.is_full, store.is_short, failing)
 
 

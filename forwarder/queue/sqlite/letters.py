@@ -8,9 +8,8 @@ were accepted. Letters that leave are cut out of the row; the others keep their 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -31,6 +30,14 @@ class Part(NamedTuple):
     first: int
     events: int
     accepted_at: float
+
+
+class Letter(NamedTuple):
+    """One event that died: its number, when it was accepted, and its text."""
+
+    number: int
+    accepted_at: float
+    event: bytes
 
 
 _parts = msgspec.json.Decoder(list[Part])
@@ -64,20 +71,20 @@ class DeadRow:
         """About how many bytes of disk it takes."""
         return dead_bytes(len(self.data), self.burial, len(msgspec.json.encode(self.parts)))
 
-    def letters(self) -> Iterator[tuple[int, float, bytes]]:
-        """Yield number, time of acceptance and event of each letter."""
+    def letters(self) -> Iterator[Letter]:
+        """Yield its letters, in order."""
         lines = iter(whole_lines(self.data))
         for part in self.parts:
             for number in range(part.first, part.first + part.events):
-                yield number, part.accepted_at, next(lines).removesuffix(b"\n")
+                yield Letter(number, part.accepted_at, next(lines).removesuffix(b"\n"))
 
     def without(self, gone: Collection[int]) -> DeadRow | None:
         """Return what is left without these letters; None where nothing is."""
-        left = [letter for letter in self.letters() if letter[0] not in gone]
+        left = [letter for letter in self.letters() if letter.number not in gone]
         if not left:
             return None
-        parts = _joined([(number, accepted_at) for number, accepted_at, _ in left])
-        data = b"".join(event + b"\n" for _, _, event in left)
+        parts = _joined([(letter.number, letter.accepted_at) for letter in left])
+        data = b"".join(letter.event + b"\n" for letter in left)
         return DeadRow(self.id, self.destination, self.burial, self.died_at, parts, data, self.is_whole)
 
     def values(self) -> tuple[Any, ...]:
@@ -100,7 +107,7 @@ def new_row(
 ) -> DeadRow:
     """Return the row of letters that are numbered up to `last`; `times` says when each was accepted."""
     first = last - len(times) + 1
-    return DeadRow(last, destination, burial, died_at, _joined(list(enumerate(times, first))), data)
+    return DeadRow(last, destination, burial, died_at, _joined(enumerate(times, first)), data)
 
 
 def read_row(values: Sequence[Any]) -> DeadRow | None:
@@ -151,10 +158,13 @@ def _time(value: object) -> float:
     return float(value) if isinstance(value, int | float) and isfinite(value) else 0.0
 
 
-def _joined(letters: Sequence[tuple[int, float]]) -> list[Part]:
+def _joined(letters: Iterable[tuple[int, float]]) -> list[Part]:
     """Return numbers, each with a time of acceptance, as few parts."""
     parts = list[Part]()
-    for _, group in groupby(enumerate(letters), lambda found: (found[1][0] - found[0], found[1][1])):
-        run = [letter for _, letter in group]
-        parts.append(Part(run[0][0], len(run), _time(run[0][1])))
+    for number, accepted_at in letters:
+        last = parts[-1] if parts else None
+        if last is not None and number == last.first + last.events and _time(accepted_at) == last.accepted_at:
+            parts[-1] = last._replace(events=last.events + 1)
+        else:
+            parts.append(Part(number, 1, _time(accepted_at)))
     return parts

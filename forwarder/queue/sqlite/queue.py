@@ -139,11 +139,11 @@ class SqliteQueue:
             await self._worker.submit(lambda store: admission.append(store, segments, dead), size=size)
 
     async def take(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
-        """Take the oldest events that are not held: a batch as large as `limits` allow, and full ones behind it."""
+        """Take the oldest events that are not leased: a batch as large as `limits` allow, and full ones behind it."""
         return await self._taken(lambda store: take(store, destination, limits, at_most))
 
     async def take_at(self, destination: str, position: int) -> Batch | None:
-        """Take one event out of its turn: the first at or behind a position that is not held, else the last."""
+        """Take one event out of its turn: the first at or behind a position that is not leased, else the last."""
 
         def act(store: Store) -> list[Batch]:
             batch = apart.take_at(store, destination, position)
@@ -152,7 +152,7 @@ class SqliteQueue:
         return next(iter(await self._taken(act)), None)
 
     async def take_again(self, destination: str, positions: Sequence[int], max_bytes: int) -> list[Batch]:
-        """Return held events once more, a batch each: those that fit into `max_bytes`, at least one."""
+        """Return leased events once more, a batch each: those that fit into `max_bytes`, at least one."""
         batches: list[Batch] = await self._worker.submit(
             lambda store: apart.take_again(store, destination, positions, max_bytes), is_write=False
         )
@@ -177,7 +177,7 @@ class SqliteQueue:
                 self.release(batch)
 
     async def settle(self, batch: Batch, burial: Burial | None = None) -> bool:
-        """Settle a held batch: delivered, or dead for the reason given. Durable on return.
+        """Settle a leased batch: delivered, or dead for the reason given. Durable on return.
 
         Returns False where there is no room for dead letters; the batch is given back then.
 
@@ -213,7 +213,7 @@ class SqliteQueue:
                 return True
 
     def release(self, batch: Batch) -> None:
-        """Give a held batch back; its events are handed out again, in their old places."""
+        """Give a leased batch back; its events are handed out again, in their old places."""
         self._worker.release(batch)
 
     def pending(self, destination: str) -> Pending:
@@ -246,7 +246,9 @@ class SqliteQueue:
 
     async def purge(self, destination: str, wanted: EventFilter = EVERY_EVENT) -> int:
         """Drop what waits for a destination at this moment, or some of it; return how many."""
-        until: int = await self._worker.submit(lambda store: store.lanes[destination].ledger.tail, is_write=False)
+        until: int = await self._worker.submit(
+            lambda store: store.destinations[destination].ledger.tail, is_write=False
+        )
         count: int
         total = position = 0
         if wanted == EVERY_EVENT:
@@ -294,7 +296,7 @@ class SqliteQueue:
                 return total
 
     async def peek(self, destination: str, limit: int | None) -> AsyncIterator[bytes]:
-        """Yield queued events (held ones too) from the oldest on, without taking them."""
+        """Yield queued events (leased ones too) from the oldest on, without taking them."""
         position, left = 0, limit
         while left is None or left > 0:
             found: tuple[list[bytes], int] | None = await self._worker.submit(

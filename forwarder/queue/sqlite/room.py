@@ -28,7 +28,7 @@ def share_used(store: Store, name: str) -> int:
 
 def over_share(store: Store, name: str, more: int) -> int:
     """Return by how many bytes a destination would be over its share with `more` bytes."""
-    most = store.lanes[name].share.max_bytes
+    most = store.destinations[name].share.max_bytes
     return 0 if most is None else share_used(store, name) + more - most
 
 
@@ -37,14 +37,14 @@ def queue_full(store: Store) -> QueueFullError:
 
 
 def share_full(store: Store, name: str) -> ShareFullError:
-    share = store.lanes[name].share
+    share = store.destinations[name].share
     setting = share.setting or f"destinations.{name}.queue.max_bytes"
     return ShareFullError(f"the queue of destination {name} is full: {share.max_bytes:,} bytes ({setting})", name)
 
 
 def move(store: Store, names: Iterable[str], act: Callable[[], T]) -> T:
     """Write: do what moves events of these destinations. Raises QueueFullError, and then it is undone."""
-    shares = {name: share_used(store, name) for name in names if store.lanes[name].share.max_bytes is not None}
+    shares = {name: share_used(store, name) for name in names if store.destinations[name].share.max_bytes is not None}
     store.measure()
     live = store.live_bytes
     try:
@@ -68,6 +68,6 @@ def _check(store: Store, before: int) -> None:
 
 
 def _check_share(store: Store, name: str, before: int) -> None:
-    most = store.lanes[name].share.max_bytes or 0
+    most = store.destinations[name].share.max_bytes or 0
     if share_used(store, name) > max(most + most // _GRACE, before):
         raise share_full(store, name)

@@ -21,8 +21,9 @@ from forwarder.observe.base import Observer
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite.checksum import checksum
 from forwarder.queue.sqlite.database import map_error
-from forwarder.queue.sqlite.lane import Entry, Lane, Ledger
+from forwarder.queue.sqlite.ledger import Ledger
 from forwarder.queue.sqlite.sizes import PAGE_BYTES, stored_bytes
+from forwarder.queue.sqlite.state import DestinationState, Entry, SegmentRow
 
 # Segments of one destination that meet in a transaction become one row up to this size: few rows
 # to read back, and no batch has to read much more than it takes.
@@ -39,7 +40,7 @@ Write = Callable[["Store"], Any]
 
 
 class Store:
-    """The file's content as lanes, and the writes and reads of the queue.
+    """The file's content as the state of each destination, and the writes and reads of the queue.
 
     `max_bytes` bounds the file, its write-ahead log and the disk's reserve together, in bytes;
     `wal_bytes` of it are kept for the log, `reserve_bytes` for the reserve.
@@ -60,7 +61,7 @@ class Store:
         self.capacity = max_bytes - wal_bytes - reserve_bytes
         self.is_short = False
         """Whether the disk has no room for more than settlements."""
-        self.lanes: dict[str, Lane] = {}
+        self.destinations: dict[str, DestinationState] = {}
         self._changed: dict[str, Ledger] = {}
         self._new: list[str] = []
         self.after: list[Callable[[], None]] = []
@@ -102,7 +103,7 @@ class Store:
         self._changed.clear()
         self.after.clear()
         for name in self._new:
-            del self.lanes[name]
+            del self.destinations[name]
         self._new.clear()
         self.appended.clear()
         self.appended_bytes = 0
@@ -111,7 +112,7 @@ class Store:
 
     def _put_in_place(self) -> None:
         for name, ledger in self._changed.items():
-            self.lanes[name].ledger = ledger
+            self.destinations[name].ledger = ledger
         self._changed.clear()
         self._new.clear()
         for act in self.after:
@@ -131,7 +132,7 @@ class Store:
                     *(ledger.bytes, ledger.dead_bytes, ledger.paused, ledger.purged, ledger.id),
                 ),
             )
-            if ledger.settled or self.lanes[ledger.name].ledger.settled:
+            if ledger.settled or self.destinations[ledger.name].ledger.settled:
                 self._db.execute("DELETE FROM settled WHERE destination = ?", (ledger.id,))
                 self._db.executemany(
                     "INSERT INTO settled VALUES (?, ?, ?)", [(ledger.id, *run) for run in ledger.settled]
@@ -142,10 +143,10 @@ class Store:
         """Whether there is no room for even a few small requests."""
         if self.live_bytes <= self.capacity - 4 * PAGE_BYTES:
             return False
-        lanes = self.lanes.values()
-        # What is held for delivery cannot be dropped.
-        return not all(lane.share.drop_oldest for lane in lanes) or all(
-            lane.ledger.queued <= len(lane.held) for lane in lanes
+        states = self.destinations.values()
+        # What is leased for delivery cannot be dropped.
+        return not all(state.share.drop_oldest for state in states) or all(
+            state.ledger.queued <= len(state.leased) for state in states
         )
 
     @contextmanager
@@ -175,17 +176,21 @@ class Store:
         """Return the ledger of a destination, to be changed by the running transaction."""
         ledger = self._changed.get(name)
         if ledger is None:
-            ledger = self._changed[name] = self.lanes[name].ledger.copy()
+            ledger = self._changed[name] = self.destinations[name].ledger.copy()
         return ledger
 
     @property
     def accepted(self) -> int:
         """How many events were accepted, for all destinations, since the file was begun."""
-        return sum([lane.ledger.accepted for lane in self.lanes.values()])
+        return sum([state.ledger.accepted for state in self.destinations.values()])
 
     def name_of(self, number: int) -> str:
         """Return the name of the destination with this number."""
-        return next(name for name, lane in self.lanes.items() if lane.ledger.id == number)
+        return next(name for name, state in self.destinations.items() if state.ledger.id == number)
+
+    def tail_of(self, name: str) -> int:
+        """Return the position of a destination's next event."""
+        return self.destinations[name].ledger.tail
 
     def waiting_bytes(self, name: str) -> int:
         """Return how many bytes were appended for a destination that this transaction has not written yet."""
@@ -198,7 +203,7 @@ class Store:
         self.live_bytes = (pages - free) * PAGE_BYTES
         self.free_bytes = free * PAGE_BYTES
 
-    # --- lanes ---------------------------------------------------------------------------------
+    # --- destinations --------------------------------------------------------------------------
 
     def _load(self) -> None:
         columns = "id, name, head, tail, accepted, delivered, dead, dropped, bytes, dead_bytes, paused, purged"
@@ -207,21 +212,21 @@ class Store:
             runs = self.query("SELECT first, until FROM settled WHERE destination = ?", (ledger.id,))
             if not ledger.is_typed or not ledger.takes(runs) or not ledger.adds_up:
                 raise DamagedError(f"the queue file is damaged: the account of {ledger.name} does not add up")
-            self.lanes[ledger.name] = Lane(ledger)
+            self.destinations[ledger.name] = DestinationState(ledger)
         self.measure()
 
     def configure(self, shares: dict[str, Share]) -> list[str]:
         """Write: add new destinations, set shares; return others that still keep something."""
-        for name in shares.keys() - self.lanes.keys():
+        for name in shares.keys() - self.destinations.keys():
             found = self._db.execute("INSERT INTO destination (name) VALUES (?) RETURNING id", (name,)).fetchone()
-            self.lanes[name] = Lane(Ledger(found[0], name))
+            self.destinations[name] = DestinationState(Ledger(found[0], name))
             self._new.append(name)
-        for name, lane in self.lanes.items():
-            lane.share = shares.get(name, Share())
+        for name, state in self.destinations.items():
+            state.share = shares.get(name, Share())
         return [
             name
-            for name, lane in self.lanes.items()
-            if name not in shares and (lane.ledger.queued or lane.ledger.dead_bytes)
+            for name, state in self.destinations.items()
+            if name not in shares and (state.ledger.queued or state.ledger.dead_bytes)
         ]
 
     def set_paused(self, name: str, paused: bool) -> None:
@@ -247,16 +252,16 @@ class Store:
             self.fold()
 
     def release(self, batch: Batch) -> None:
-        """Give back what is held; it is handed out again, in its old place."""
-        lane = self.lanes[batch.destination]
-        lane.let_go(batch)
-        lane.look_again()
+        """Give back what is leased; it is handed out again, in its old place."""
+        state = self.destinations[batch.destination]
+        state.end_lease(batch)
+        state.look_again()
 
     def take_over(self, before: Store) -> None:
-        """Go on where the store of a file that was rebuilt has stopped: what was held is still held."""
-        for name, lane in before.lanes.items():
-            if name in self.lanes:
-                self.lanes[name].held, self.lanes[name].share = lane.held, lane.share
+        """Go on where the store of a file that was rebuilt has stopped: what was leased is still leased."""
+        for name, state in before.destinations.items():
+            if name in self.destinations:
+                self.destinations[name].leased, self.destinations[name].share = state.leased, state.share
         self.is_short = self.is_short or before.is_short
 
     # --- append --------------------------------------------------------------------------------
@@ -299,27 +304,27 @@ class Store:
         ledger.tail += events
         ledger.bytes += stored_bytes(len(data))
         entry = Entry(row, position, 0, events, len(data), now, monotonic(), data)
-        self.after.append(lambda: self._appended(self.lanes[name], entry))
+        self.after.append(lambda: self._appended(self.destinations[name], entry))
 
-    def _appended(self, lane: Lane, entry: Entry) -> None:
-        if sum(lane.kept_bytes for lane in self.lanes.values()) + entry.size > _KEPT_BYTES:
+    def _appended(self, state: DestinationState, entry: Entry) -> None:
+        if sum(state.kept_bytes for state in self.destinations.values()) + entry.size > _KEPT_BYTES:
             entry.data = None
-        lane.appended(entry)
+        state.appended(entry)
 
     # --- settle --------------------------------------------------------------------------------
 
     def settle(self, batch: Batch) -> None:
-        """Write: settle a held batch as delivered."""
+        """Write: settle a leased batch as delivered."""
         self.ledger(batch.destination).delivered += batch.events
         self.take_out(batch)
 
     def take_out(self, batch: Batch) -> None:
-        """Write: settle the positions of a held batch, of which its caller says what became of them."""
+        """Write: settle the positions of a leased batch, of which its caller says what became of them."""
         ledger = self.ledger(batch.destination)
         for first, until in batch.runs:
             self.mark_settled(ledger, first, until)
-        lane = self.lanes[batch.destination]
-        self.after.append(lambda: lane.let_go(batch))
+        state = self.destinations[batch.destination]
+        self.after.append(lambda: state.end_lease(batch))
 
     def mark_settled(self, ledger: Ledger, first: int, until: int) -> None:
         """Write: mark positions as settled and delete the rows that are settled altogether."""
@@ -333,30 +338,29 @@ class Store:
 
     # --- what waits ----------------------------------------------------------------------------
 
-    def rows_from(self, ledger: Ledger, position: int, limit: int) -> list[tuple[int, int, int, float]]:
-        """Return rows from the one that holds `position` on: number, events, size, time of acceptance."""
+    def rows_from(self, ledger: Ledger, position: int, limit: int) -> list[SegmentRow]:
+        """Return rows in order, from the one that holds `position` on."""
         first = self._db.execute(
             "SELECT id FROM segment WHERE id <= ? AND id >= ? ORDER BY id DESC LIMIT 1",
             (ledger.base + position, ledger.base),
         ).fetchone()
-        # SQLite does not look at the types of a row that it reads, and a damaged one may have any.
+        # SQLite does not check the types of a row that it reads, and a damaged one may have any.
         rows = self._db.execute(
             "SELECT id, ifnull(CAST(events AS INTEGER), 0), ifnull(CAST(size AS INTEGER), 0),"
             " ifnull(CAST(accepted_at AS REAL), 0) FROM segment WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
             (first[0] if first else ledger.base, ledger.base + ledger.tail, limit + 2),
         ).fetchall()
         # A damaged tree leads anywhere, whatever was asked for.
-        numbers = [ledger.base - 1, *(row[0] for row in rows), ledger.base + ledger.tail]
-        if any(row >= following for row, following in pairwise(numbers)):
+        numbers = [ledger.base - 1, *(number for number, _, _, _ in rows), ledger.base + ledger.tail]
+        if any(number >= following for number, following in pairwise(numbers)):
             raise DamagedError("the queue file is damaged: its rows are out of order")
-        # A number of events that is damaged must not reach into the next row, nor leave the row without any.
-        ends = numbers[2:]
+        # A damaged number of events must not reach into the next row, nor leave the row without any.
         found = [
-            (row, events if 0 < events <= end - row else end - row, max(0, size), accepted_at)
-            for (row, events, size, accepted_at), end in zip(rows, ends, strict=False)
+            SegmentRow(row, events if 0 < events <= end - row else end - row, max(0, size), accepted_at)
+            for (row, events, size, accepted_at), end in zip(rows, numbers[2:], strict=False)
         ]
         # The first may end before the position, which is then in a gap.
-        return [row for row in found if row[0] + row[1] > ledger.base + position][:limit]
+        return [row for row in found if row.until > ledger.base + position][:limit]
 
     def mend_events(self, row: int, events: int) -> None:
         """Write: correct the number of events of a row, by which it is known when all of it is settled."""

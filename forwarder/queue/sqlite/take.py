@@ -13,7 +13,7 @@ from dataclasses import replace
 from forwarder.model import Batch, Limits, Slice, nth_line
 from forwarder.queue.sqlite.ahead import give_up, look_ahead
 from forwarder.queue.sqlite.checksum import is_whole
-from forwarder.queue.sqlite.lane import Entry, Lane
+from forwarder.queue.sqlite.state import DestinationState, Entry
 from forwarder.queue.sqlite.store import Store
 
 # Up to this many rows are read one by one, more of them as a range of row numbers.
@@ -25,27 +25,27 @@ def take(store: Store, destination: str, limits: Limits, at_most: int = 1) -> li
 
     An event that alone is over `limits.max_bytes` makes a batch of its own.
     """
-    lane = store.lanes[destination]
+    state = store.destinations[destination]
     batches: list[Batch] = []
     try:
-        while len(batches) < at_most and (not batches or lane.pending().fills(limits)):
-            slices, data = _choose_events(store, lane, limits)
+        while len(batches) < at_most and (not batches or state.pending().fills(limits)):
+            slices, data = _choose_events(store, state, limits)
             if not slices:
                 break
             batch = Batch(destination, tuple(slices), data)
             for first, until in batch.runs:
-                lane.held.add(first, until)
+                state.leased.add(first, until)
             batches.append(batch)
     except BaseException:
         # What was chosen is in no batch and not in the look-ahead any more.
         for batch in batches:
-            lane.let_go(batch)
-        lane.look_again()
+            state.end_lease(batch)
+        state.look_again()
         raise
     return batches
 
 
-def _choose_events(store: Store, lane: Lane, limits: Limits) -> tuple[list[Slice], bytes]:
+def _choose_events(store: Store, state: DestinationState, limits: Limits) -> tuple[list[Slice], bytes]:
     """Take events off the look-ahead and read them; damaged ones are buried on the way."""
     slices: list[Slice] = []
     pieces: list[bytes] = []
@@ -53,15 +53,15 @@ def _choose_events(store: Store, lane: Lane, limits: Limits) -> tuple[list[Slice
     events, room = limits.max_events, max(1, limits.max_bytes - 1)
     is_full = False
     while events > 0 and not is_full:
-        look_ahead(store, lane)
-        group = _choose(lane, events, room)
+        look_ahead(store, state)
+        group = _choose(state, events, room)
         if not group:
             break
         _read(store, group)
         for index, entry in enumerate(group):
             data = entry.data
             if data is None:
-                give_up(store, lane, entry)
+                give_up(store, state, entry)
                 continue
             count, end = entry.events, len(data)
             if count > events or end > room:
@@ -74,23 +74,23 @@ def _choose_events(store: Store, lane: Lane, limits: Limits) -> tuple[list[Slice
                 events, room = events - count, room - end
             if count < entry.events:
                 for other in reversed(group[index + 1 :]):
-                    lane.push_back(other)
-                lane.push_back(_rest(entry, count, data[end:]))
+                    state.push_back(other)
+                state.push_back(_rest(entry, count, data[end:]))
                 is_full = True
                 break
     return slices, pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _choose(lane: Lane, events: int, room: int) -> list[Entry]:
+def _choose(state: DestinationState, events: int, room: int) -> list[Entry]:
     """Take entries off the look-ahead: those that fit, and the first that may not."""
     count = 0
-    for entry in lane.ahead:
+    for entry in state.ahead:
         if events <= 0 or room <= 0:
             break
         count += 1
         events -= entry.events
         room -= entry.size
-    return lane.pop(count)
+    return state.pop(count)
 
 
 def _read(store: Store, group: list[Entry]) -> None:

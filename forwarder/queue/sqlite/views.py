@@ -8,15 +8,15 @@ from forwarder.queue.sqlite.store import Store
 
 def lines_from(store: Store, name: str, position: int) -> tuple[list[bytes], int] | None:
     """Return queued events from a position on, those of one row, and the position behind them."""
-    ledger = store.lanes[name].ledger
+    ledger = store.destinations[name].ledger
     rows = store.rows_from(ledger, max(position, ledger.head), 1)
     if not rows:
         return None
-    row, events, _size, _at = rows[0]
-    start = row - ledger.base
-    lines = store.data_of(row).split(b"\n")
-    runs = ledger.settled.gaps(max(start, position, ledger.head), start + events)
-    return [line for first, until in runs for line in lines[first - start : until - start]], start + events
+    [row] = rows
+    start, end = row.id - ledger.base, row.until - ledger.base
+    lines = store.data_of(row.id).split(b"\n")
+    runs = ledger.settled.gaps(max(start, position, ledger.head), end)
+    return [line for first, until in runs for line in lines[first - start : until - start]], end
 
 
 def stats(store: Store) -> QueueStats:
@@ -26,13 +26,13 @@ def stats(store: Store) -> QueueStats:
         bytes=store.live_bytes,
         max_bytes=store.max_bytes,
         full=store.is_full,
-        destinations={name: counters(store, name) for name in store.lanes},
+        destinations={name: counters(store, name) for name in store.destinations},
     )
 
 
 def counters(store: Store, name: str) -> Counters:
     """Return the account of a destination."""
-    ledger = store.lanes[name].ledger
+    ledger = store.destinations[name].ledger
     oldest = store.rows_from(ledger, ledger.head, 1)
     return Counters(
         accepted=ledger.accepted,
@@ -42,6 +42,6 @@ def counters(store: Store, name: str) -> Counters:
         dropped=ledger.dropped,
         queued_bytes=ledger.bytes,
         dead_bytes=ledger.dead_bytes,
-        oldest_accepted_at=oldest[0][3] if oldest else None,
+        oldest_accepted_at=oldest[0].accepted_at if oldest else None,
         paused=ledger.paused,
     )

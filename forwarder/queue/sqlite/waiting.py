@@ -1,7 +1,7 @@
 """What waits in the queue, and how it is dropped: by a purge, or to make room for what comes.
 
 Each call is a part of a transaction and does a bounded part of the work; callers repeat it. What is
-held by a taker is left alone.
+leased by a taker is left alone.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from forwarder.queue.sqlite.lane import Entry, Lane
 from forwarder.queue.sqlite.sizes import stored_bytes
+from forwarder.queue.sqlite.state import DestinationState, Entry
 from forwarder.queue.sqlite.store import Store
 
 # Rows that one step handles.
@@ -21,20 +21,20 @@ def rows_waiting(
     store: Store, name: str, limit: int, accepted_before: float | None = None, until: int | None = None
 ) -> list[Entry]:
     """Return up to `limit` waiting entries from the oldest on, read from the file; `until` is a position."""
-    ledger, lane = store.ledger(name), Lane(store.ledger(name))
-    lane.held = store.lanes[name].held
+    ledger, state = store.ledger(name), DestinationState(store.ledger(name))
+    state.leased = store.destinations[name].leased
     end = ledger.base + (ledger.tail if until is None else until)
     at = ledger.base + ledger.head
-    while lane.ahead_events < lane.waiting() and len(lane.ahead) < limit:
+    while state.ahead_events < state.waiting() and len(state.ahead) < limit:
         rows = store.rows_from(ledger, at - ledger.base, STEP_ROWS)
         for row in rows:
-            if row[0] >= end or (accepted_before is not None and row[3] >= accepted_before):
-                return list(lane.ahead)
-            lane.see(*row)
-        if not rows or rows[-1][0] + rows[-1][1] <= at:
+            if row.id >= end or (accepted_before is not None and row.accepted_at >= accepted_before):
+                return list(state.ahead)
+            state.see(row)
+        if not rows or rows[-1].until <= at:
             break
-        at = rows[-1][0] + rows[-1][1]
-    return list(lane.ahead)
+        at = rows[-1].until
+    return list(state.ahead)
 
 
 def drop(store: Store, names: Iterable[str], size: int) -> int:
@@ -59,7 +59,7 @@ def _forget(store: Store, name: str, entry: Entry) -> None:
     ledger = store.ledger(name)
     ledger.dropped += entry.events
     store.mark_settled(ledger, entry.position, entry.position + entry.events)
-    store.after.append(store.lanes[name].look_again)
+    store.after.append(store.destinations[name].look_again)
 
 
 def purge(store: Store, name: str, until: int) -> int:

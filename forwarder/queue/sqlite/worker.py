@@ -190,12 +190,12 @@ class Worker:
 
     def _accounts(self) -> Accounts:
         """Return the accounts as the last commit left them: they are in memory, so damage cannot have reached them."""
-        ledgers = [lane.ledger for lane in self._executor.store.lanes.values()]
+        ledgers = [state.ledger for state in self._executor.store.destinations.values()]
         settled = [(ledger.id, *run) for ledger in ledgers for run in ledger.settled]
         return Accounts([ledger.row() for ledger in ledgers], settled)
 
     def _go_on_with(self, connection: Connection, store: Store) -> None:
-        """Use another connection; what is held stays held."""
+        """Use another connection; what is leased stays leased."""
         store.take_over(self._executor.store)
         self._connection, self._executor.store, self._is_disconnected = connection, store, False
         self.place.remember()

@@ -31,8 +31,8 @@ def beyond_bounds(store: Store) -> list[str]:
     size = sum(file.stat().st_size for file in files if file.exists()) if files else store.live_bytes
     if size > store.max_bytes * 1.05 + (8 << 20):
         broken.append(f"{size} bytes on disk, {store.max_bytes} are the most")
-    for name, lane in store.lanes.items():
-        used, most = lane.ledger.bytes + lane.ledger.dead_bytes, lane.share.max_bytes
+    for name, state in store.destinations.items():
+        used, most = state.ledger.bytes + state.ledger.dead_bytes, state.share.max_bytes
         if most is not None and used > most * 1.05 + (1 << 20):
             broken.append(f"{used} bytes of {name}, {most} are the most")
     return broken
@@ -88,7 +88,7 @@ class Desk:
         self.store.release(batch)
 
     def purge(self, name: str = "main") -> int:
-        until = self.store.lanes[name].ledger.tail
+        until = self.store.destinations[name].ledger.tail
         return self.all_steps(lambda store: waiting.purge(store, name, until))
 
     def expire(self, before: float, burial: Burial, name: str = "main") -> int:

@@ -13,9 +13,9 @@ from tests.queue.building import segment
 from tests.queue.sqlite.stores import PLENTY, Desk, fill_up
 
 
-def state(desk: Desk) -> dict[str, tuple[int, int, int]]:
+def tallies(desk: Desk) -> dict[str, tuple[int, int, int]]:
     """Return what is accepted, queued and dropped of each destination."""
-    found = {name: views.counters(desk.store, name) for name in desk.store.lanes}
+    found = {name: views.counters(desk.store, name) for name in desk.store.destinations}
     return {name: (one.accepted, one.queued, one.dropped) for name, one in found.items()}
 
 
@@ -25,7 +25,7 @@ class TestWhole:
         desk = Desk(max_bytes=2 << 20)
         accepted = fill_up(desk, "main")
         assert accepted > 1000
-        assert state(desk) == {"main": (accepted, accepted, 0)}
+        assert tallies(desk) == {"main": (accepted, accepted, 0)}
         assert desk.store.live_bytes <= 2 << 20
 
     def test_space_comes_back(self) -> None:
@@ -41,7 +41,7 @@ class TestWhole:
         desk.append(segment(0, 10))
         with pytest.raises(TooLargeError, match=r"queue\.max_bytes"):
             desk.append(segment(10, 1000, filler=3000))
-        assert state(desk) == {"main": (10, 10, 0)}
+        assert tallies(desk) == {"main": (10, 10, 0)}
 
     def test_requests_of_one_commit_share_the_room(self) -> None:
         """What was let in earlier in the same transaction counts, although it is not written yet."""
@@ -50,7 +50,7 @@ class TestWhole:
         results = desk.store.transact([lambda store: admission.append(store, [big])] * 8)
         refused = [result for result in results if isinstance(result, QueueFullError)]
         assert 0 < len(refused) < 8
-        assert state(desk)["main"][0] == 400 * (8 - len(refused))
+        assert tallies(desk)["main"][0] == 400 * (8 - len(refused))
         assert desk.store.live_bytes <= 2 << 20
 
     def test_full_of_what_is_in_hand(self) -> None:
@@ -67,7 +67,7 @@ class TestWhole:
         desk.release(held[0])
         assert not desk.store.is_full
         desk.append(segment(first, 10, filler=1000))
-        assert state(desk)["main"][2] > 0
+        assert tallies(desk)["main"][2] > 0
 
 
 class TestShares:
@@ -83,24 +83,24 @@ class TestShares:
         """A request for two destinations of which one is full is stored for none."""
         desk = Desk(shares={"a": Share(1 << 20), "b": Share()})
         fill_up(desk, "a")
-        before = state(desk)
+        before = tallies(desk)
         with pytest.raises(QueueFullError):
             desk.append(segment(0, 10, destination="b"), segment(0, 50, destination="a", filler=1000))
-        assert state(desk) == before
+        assert tallies(desk) == before
 
     def test_a_refused_request_drops_nothing(self) -> None:
         """A request that one destination refuses does not push out the events of another, however often it comes."""
         desk = Desk(shares={"drops": Share(1 << 20, drop_oldest=True), "refuses": Share(1 << 20)})
         desk.append(segment(0, 900, destination="drops", filler=1000))
         fill_up(desk, "refuses")
-        before = state(desk)
+        before = tallies(desk)
         for _ in range(20):
             with pytest.raises(QueueFullError):
                 desk.append(
                     segment(0, 500, destination="drops", filler=1000),
                     segment(0, 100, destination="refuses", filler=1000),
                 )
-        assert state(desk) == before
+        assert tallies(desk) == before
 
     def test_never_fits_a_share(self) -> None:
         """What is larger than the share is refused for that, and costs no queued event."""
@@ -108,7 +108,7 @@ class TestShares:
         desk.append(segment(0, 100, destination="a"))
         with pytest.raises(TooLargeError, match=r"destinations\.a\.queue\.max_bytes"):
             desk.append(segment(0, 1000, destination="a", filler=2000))
-        assert state(desk) == {"a": (100, 100, 0)}
+        assert tallies(desk) == {"a": (100, 100, 0)}
 
     def test_dead_letters_count(self) -> None:
         """A share covers the dead letters of a destination, too; they are never dropped for room."""
@@ -140,6 +140,6 @@ class TestDropOldest:
         for first in range(0, 3000, 10):
             desk.append(segment(first, 10, destination="drops", filler=1000))
         accepted = fill_up(desk, "refuses")
-        found = state(desk)
+        found = tallies(desk)
         assert found["refuses"] == (300 + accepted, 300 + accepted, 0)
         assert found["drops"][2] > 0

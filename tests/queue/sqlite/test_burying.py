@@ -28,10 +28,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def check(desk: Desk) -> None:
     """Accounts add up, and nothing takes more than it may."""
-    for name in desk.store.lanes:
+    for name in desk.store.destinations:
         found = views.counters(desk.store, name)
         assert found.accepted == found.queued + found.delivered + found.dead + found.dropped
-        most = desk.store.lanes[name].share.max_bytes
+        most = desk.store.destinations[name].share.max_bytes
         assert most is None or found.queued_bytes + found.dead_bytes <= most * 1.05 + 1
     assert desk.store.live_bytes <= desk.store.max_bytes * 1.05
 
@@ -111,7 +111,7 @@ class TestRoom:
         assert batch is not None
         check(desk)
         assert views.counters(desk.store, "main").dead == dead > 10
-        # It is still held by who has taken it, and goes on once there is room.
+        # It is still leased by who has taken it, and goes on once there is room.
         desk.release(batch)
         desk.purge_dead(DeadFilter())
         assert numbers(batch.data) == [dead]
@@ -127,7 +127,7 @@ class TestRoom:
         desk.append(segment(0, 700, filler=200))
         batch = desk.take(Limits(600, 1 << 20))
         assert batch is not None
-        desk.store.lanes["main"].share = Share(1000)
+        desk.store.destinations["main"].share = Share(1000)
         before = views.counters(desk.store, "main")
         other = [segment(0, 5, destination="b")]
         results = desk.store.transact(

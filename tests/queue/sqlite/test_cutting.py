@@ -30,7 +30,7 @@ def fill(count: int, each: int = 10) -> Desk:
 
 def purge(desk: Desk, wanted: EventFilter, until: int | None = None) -> int:
     total = position = 0
-    until = desk.store.lanes["main"].ledger.tail if until is None else until
+    until = desk.store.destinations["main"].ledger.tail if until is None else until
     while True:
         step = partial(cutting.purge_some, name="main", wanted=wanted, position=position, until=until)
         count: int
@@ -57,7 +57,7 @@ def check(desk: Desk, expected: list[bytes]) -> None:
     assert taken == expected
     after = views.counters(desk.store, "main")
     assert (after.queued, after.queued_bytes, after.dropped) == (0, 0, found.dropped)
-    assert desk.store.lanes["main"].ledger.purged == 0
+    assert desk.store.destinations["main"].ledger.purged == 0
     assert desk.column("SELECT count(*) FROM segment") == [0]
 
 
@@ -81,20 +81,20 @@ def test_twice_and_after_a_restart() -> None:
     purge(desk, EventFilter("app"))
     purge(desk, EventFilter("web"))
     # As a restart reads it.
-    desk.store.lanes["main"].look_again()
+    desk.store.destinations["main"].look_again()
     check(desk, [event(number) for number in range(300) if number % 3 == 2])
 
 
 def test_held_and_settled() -> None:
     """What is on its way is left alone, and stays in its place when it comes back."""
     desk = fill(60, 20)
-    held = desk.take(Limits(25, 1 << 20))
+    leased = desk.take(Limits(25, 1 << 20))
     gone = desk.take(Limits(5, 1 << 20))
-    assert held is not None
+    assert leased is not None
     assert gone is not None
     desk.settle(gone)
     assert purge(desk, EventFilter("app")) == 10
-    desk.release(held)
+    desk.release(leased)
     check(desk, [event(number) for number in range(60) if number < 25 or (number >= 30 and number % 3)])
 
 
@@ -130,7 +130,7 @@ def test_a_damaged_row_stays() -> None:
     desk.db.execute(
         "UPDATE segment SET data = ? WHERE id = (SELECT min(id) FROM segment)", (data.replace(b"app", b"axx"),)
     )
-    desk.store.lanes["main"].look_again()
+    desk.store.destinations["main"].look_again()
     assert purge(desk, EventFilter("app")) == 6
     check_dead = desk.take()
     assert check_dead is not None

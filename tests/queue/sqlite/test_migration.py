@@ -185,7 +185,7 @@ class TestNewer:
             await SqliteQueue.open(left / "queue.db", Logs(), max_bytes=64 << 20)
         assert files_of(left) == before
 
-    async def test_the_lock_is_let_go(self, tmp_path: Path) -> None:
+    async def test_the_lock_is_end_lease(self, tmp_path: Path) -> None:
         """Who is refused holds nothing: the newer version can start."""
         path = tmp_path / "queue.db"
         await (await opened(path)).close()

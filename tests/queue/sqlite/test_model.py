@@ -75,13 +75,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.patch.setattr("forwarder.queue.sqlite.store.time", lambda: self.now)
         self.number = 0
         self.books = {name: Books() for name in NAMES}
-        self.held: list[tuple[Batch, list[Event]]] = []
+        self.leased: list[tuple[Batch, list[Event]]] = []
 
     @initialize(ahead=st.sampled_from([16, 32, 4096]), max_bytes=st.sampled_from([1 << 20, 64 << 20]))
     def open(self, ahead: int, max_bytes: int) -> None:
         """A short look-ahead is left soon, a long one never; a small queue is full soon."""
         self.max_bytes = max_bytes
-        self.patch.setattr("forwarder.queue.sqlite.lane.LOOK_AHEAD", ahead)
+        self.patch.setattr("forwarder.queue.sqlite.state.LOOK_AHEAD", ahead)
         self.patch.setattr("forwarder.queue.sqlite.ahead.LOOK_AHEAD", ahead)
         self.desk = self.new_desk()
 
@@ -142,7 +142,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.take_one(name, wanted)
 
     def take_one(self, name: str, wanted: Limits) -> None:
-        """The oldest events that are not held, as many as fit, at least one."""
+        """The oldest events that are not leased, as many as fit, at least one."""
         expected: list[Event] = []
         size = 1
         for event in self.books[name].waiting():
@@ -157,24 +157,24 @@ class StoreMachine(RuleBasedStateMachine):
             assert [part.accepted_at for part in batch.slices for _ in range(part.events)] == [e.at for e in expected]
             for event in expected:
                 event.is_held = True
-            self.held.append((batch, expected))
+            self.leased.append((batch, expected))
 
     def gone(self, name: str, found: list[Event]) -> None:
         leaving = set(map(id, found))
         self.books[name].queued = [event for event in self.books[name].queued if id(event) not in leaving]
 
-    @precondition(lambda self: self.held)
+    @precondition(lambda self: self.leased)
     @rule(which=numbers, burial=st.sampled_from(BURIALS))
     def settle(self, which: int, burial: Burial | None) -> None:
-        batch, found = self.held[which % len(self.held)]
+        batch, found = self.leased[which % len(self.leased)]
         try:
             self.desk.settle(batch, burial)
         except QueueFullError:
-            # Only letters need room; what has none is still held.
+            # Only letters need room; what has none is still leased.
             assert burial is not None
             assert self.max_bytes == 1 << 20
             return
-        del self.held[which % len(self.held)]
+        del self.leased[which % len(self.leased)]
         books = self.books[batch.destination]
         self.gone(batch.destination, found)
         if burial is None:
@@ -182,24 +182,24 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             books.dead += [(event, burial) for event in found]
 
-    @precondition(lambda self: self.held)
+    @precondition(lambda self: self.leased)
     @rule(which=numbers)
     def release(self, which: int) -> None:
-        batch, found = self.held.pop(which % len(self.held))
+        batch, found = self.leased.pop(which % len(self.leased))
         self.desk.release(batch)
         for event in found:
             event.is_held = False
 
-    @precondition(lambda self: any(len(found) > 1 for _, found in self.held))
+    @precondition(lambda self: any(len(found) > 1 for _, found in self.leased))
     @rule(which=numbers, count=numbers)
     def split(self, which: int, count: int) -> None:
-        divisible = [held for held in self.held if len(held[1]) > 1]
+        divisible = [leased for leased in self.leased if len(leased[1]) > 1]
         batch, found = divisible[which % len(divisible)]
-        self.held = [held for held in self.held if held[0] is not batch]
+        self.leased = [leased for leased in self.leased if leased[0] is not batch]
         cut = 1 + count % (len(found) - 1)
         left, right = batch.split(cut)
         assert (left.events, right.events) == (cut, len(found) - cut)
-        self.held += [(left, found[:cut]), (right, found[cut:])]
+        self.leased += [(left, found[:cut]), (right, found[cut:])]
 
     # --- other ways out ------------------------------------------------------------------------
 
@@ -221,12 +221,12 @@ class StoreMachine(RuleBasedStateMachine):
     def expire(self, name: str, age: float) -> None:
         before = self.now - age
         old = [event for event in self.books[name].waiting() if event.at < before]
-        queued = self.desk.store.lanes[name].ledger.queued
+        queued = self.desk.store.destinations[name].ledger.queued
         try:
             assert self.desk.expire(before, EXPIRED, name) == len(old)
         except QueueFullError:
             # The oldest have died, as far as there was room.
-            old = old[: queued - self.desk.store.lanes[name].ledger.queued]
+            old = old[: queued - self.desk.store.destinations[name].ledger.queued]
         self.gone(name, old)
         self.books[name].dead += [(event, EXPIRED) for event in old]
 
@@ -241,7 +241,7 @@ class StoreMachine(RuleBasedStateMachine):
         wanted = EventFilter(object=("user", str(person)))
         found = [event for event in self.books[name].waiting() if is_about(event.line, wanted)]
         total = position = 0
-        until = self.desk.store.lanes[name].ledger.tail
+        until = self.desk.store.destinations[name].ledger.tail
         while True:
             step = partial(cutting.purge_some, name=name, wanted=wanted, position=position, until=until)
             count, position = self.desk.write(step)
@@ -282,21 +282,21 @@ class StoreMachine(RuleBasedStateMachine):
 
         def act(store: Store) -> None:
             store.append([segment_of([b"{}"] * len(fillers), name)])
-            if self.held:
-                burying.bury_batch(store, self.held[0][0], REJECTED)
+            if self.leased:
+                burying.bury_batch(store, self.leased[0][0], REJECTED)
 
         with pytest.raises(StorageError):
             self.desk.store.transact([act, broken])
 
     @rule()
     def reopen(self) -> None:
-        """A process that dies loses what it held back to the queue, and nothing else."""
+        """A process that dies loses what it leased back to the queue, and nothing else."""
         self.desk.close()
         self.desk = self.new_desk()
-        for _, found in self.held:
+        for _, found in self.leased:
             for event in found:
                 event.is_held = False
-        self.held.clear()
+        self.leased.clear()
 
     # --- what always holds ---------------------------------------------------------------------
 
@@ -311,8 +311,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def sizes_add_up(self) -> None:
-        for name, lane in self.desk.store.lanes.items():
-            ledger = lane.ledger
+        for name, state in self.desk.store.destinations.items():
+            ledger = state.ledger
             rows = self.desk.column("SELECT size FROM segment WHERE id >> 48 = ?", ledger.id)
             assert ledger.bytes == sum(map(stored_bytes, rows))
             dead = self.desk.db.execute(f"SELECT {COLUMNS} FROM dead_segment WHERE destination = ?", (ledger.id,))
@@ -340,16 +340,16 @@ class StoreMachine(RuleBasedStateMachine):
         """No page more than the queue may have, and a twentieth for what moves; the same for a share."""
         store = self.desk.store
         assert store.live_bytes <= self.max_bytes * 1.05 + PAGE_BYTES
-        for lane in store.lanes.values():
-            most = lane.share.max_bytes or self.max_bytes
-            assert lane.ledger.bytes + lane.ledger.dead_bytes <= most * 1.05 + PAGE_BYTES
+        for state in store.destinations.values():
+            most = state.share.max_bytes or self.max_bytes
+            assert state.ledger.bytes + state.ledger.dead_bytes <= most * 1.05 + PAGE_BYTES
 
     @invariant()
     def what_waits_is_known(self) -> None:
         for name, books in self.books.items():
-            pending, waits = self.desk.store.lanes[name].pending(), books.waiting()
+            pending, waits = self.desk.store.destinations[name].pending(), books.waiting()
             assert pending.events == len(waits)
-            # Of a segment that is held or settled in parts, each event counts as its average.
+            # Of a segment that is leased or settled in parts, each event counts as its average.
             assert pending.bytes <= sum(self.desk.column("SELECT size FROM segment"))
             assert bool(pending.bytes) == bool(waits)
 
@@ -379,11 +379,11 @@ def step(machine: StoreMachine, chance: Random) -> None:
             machine.pass_time(chance.choice([0.0, 1.0, 10.0]))
         case 3:
             machine.take_one(name, Limits(chance.randint(1, 30), chance.choice(MAX_BYTES)))
-        case 4 if machine.held:
+        case 4 if machine.leased:
             machine.settle(number, chance.choice(BURIALS))
-        case 5 if machine.held:
+        case 5 if machine.leased:
             machine.release(number)
-        case 6 if any(len(found) > 1 for _, found in machine.held):
+        case 6 if any(len(found) > 1 for _, found in machine.leased):
             machine.split(number, chance.randrange(100))
         case 7:
             machine.take_away(chance.choice(WAYS), name, chance.choice(AGES), chance.choice(REASONS))
@@ -395,7 +395,7 @@ def step(machine: StoreMachine, chance: Random) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_long_runs(seed: int) -> None:
-    """The list and the store agree after each of many steps, in which much is held and settled out of order."""
+    """The list and the store agree after each of many steps, in which much is leased and settled out of order."""
     machine, chance = StoreMachine(), Random(seed)
     machine.open((16, 32, 4096, 4096)[seed], (1 << 20, 64 << 20)[seed % 2])
     try:

@@ -26,7 +26,7 @@ def test_a_destination_of_a_failed_transaction_is_unknown(tmp_path: Path) -> Non
     shares = {"main": Share(), "new": Share()}
     with pytest.raises(StorageError):
         desk.store.transact([lambda store: store.configure(shares), broken])
-    assert set(desk.store.lanes) == {"main"}
+    assert set(desk.store.destinations) == {"main"}
     desk.write(lambda store: store.configure(shares))
     desk.append(segment(0, 3, destination="new"))
     desk.close()

@@ -9,7 +9,7 @@ import pytest
 from forwarder.errors import StorageError
 from forwarder.model import Burial, Limits
 from forwarder.queue.sqlite import views
-from forwarder.queue.sqlite.lane import LOOK_AHEAD
+from forwarder.queue.sqlite.state import LOOK_AHEAD
 from forwarder.queue.sqlite.store import Store
 from tests.queue.building import event, numbers, segment
 from tests.queue.sqlite.stores import PLENTY, Desk, lines
@@ -30,7 +30,7 @@ def damage(desk: Desk, nth: int, data: bytes | None = None) -> None:
         data = desk.column("SELECT data FROM segment WHERE id = ?", row)[0].replace(b"eventType", b"eventTypo", 1)
     desk.db.execute("UPDATE segment SET data = ? WHERE id = ?", (data, row))
     # What is in memory is not read, and so not found to be damaged.
-    desk.store.lanes["main"].look_again()
+    desk.store.destinations["main"].look_again()
 
 
 class TestLimits:
@@ -73,7 +73,7 @@ class TestLimits:
     def test_a_row_is_read_once(self) -> None:
         """A large row that is used up in small batches is read from the file once."""
         desk = fill(1, each=100)
-        desk.store.lanes["main"].look_again()
+        desk.store.destinations["main"].look_again()
         read: list[str] = []
         desk.db.set_trace_callback(lambda text: read.append(text) if "checksum" in text else None)
         while desk.take(Limits(10, 1 << 20)) is not None:
@@ -83,16 +83,16 @@ class TestLimits:
     def test_what_was_just_committed_is_not_read(self) -> None:
         """Events that are delivered soon are taken from memory, but no more of them than is kept there."""
         desk = fill(20, each=10, filler=50_000)
-        lane = desk.store.lanes["main"]
-        assert 3 << 20 < lane.kept_bytes <= 4 << 20
+        state = desk.store.destinations["main"]
+        assert 3 << 20 < state.kept_bytes <= 4 << 20
         read: list[str] = []
         desk.db.set_trace_callback(lambda text: read.append(text) if "checksum" in text else None)
-        kept = lane.kept_bytes // 500_000 * 10
+        kept = state.kept_bytes // 500_000 * 10
         first, second = desk.take(Limits(kept, 1 << 30)), desk.take()
         assert first is not None
         assert second is not None
         assert numbers(first.data + second.data) == list(range(200))
-        assert (len(read), lane.kept_bytes) == (1, 0)
+        assert (len(read), state.kept_bytes) == (1, 0)
 
     def test_rows_of_others_are_not_read(self) -> None:
         """Few rows are read one by one: what lies between them is not touched."""
@@ -136,7 +136,7 @@ class TestDamage:
         desk = fill(3, each=4)
         row = desk.column("SELECT id FROM segment ORDER BY id LIMIT 1 OFFSET 1")[0]
         desk.db.execute("UPDATE segment SET events = ? WHERE id = ?", (events, row))
-        desk.store.lanes["main"].look_again()
+        desk.store.destinations["main"].look_again()
         while (batch := desk.take()) is not None:
             desk.settle(batch)
         counters = views.counters(desk.store, "main")
@@ -151,14 +151,14 @@ class TestDamage:
         for nth in range(3):
             damage(desk, nth)
         assert desk.take() is None
-        assert desk.store.lanes["main"].pending().events == 0
+        assert desk.store.destinations["main"].pending().events == 0
         assert views.counters(desk.store, "main").dead == 3
 
     def test_missing_rows_are_counted(self) -> None:
         """Positions whose row is gone count as dropped, so the account still adds up."""
         desk = fill(5, each=2)
         desk.db.execute("DELETE FROM segment WHERE id IN (SELECT id FROM segment ORDER BY id LIMIT 2 OFFSET 1)")
-        desk.store.lanes["main"].look_again()
+        desk.store.destinations["main"].look_again()
         batch = desk.take()
         assert batch is not None
         assert numbers(batch.data) == [0, 1, 6, 7, 8, 9]
@@ -182,7 +182,7 @@ class TestDamage:
 
 
 def test_nothing_waits() -> None:
-    """An empty queue hands out nothing, and neither does one of which all is held."""
+    """An empty queue hands out nothing, and neither does one of which all is leased."""
     desk = fill(1)
     batch = desk.take()
     assert batch is not None
@@ -210,7 +210,7 @@ def test_parts_that_were_settled_stay_settled() -> None:
 def test_the_database_says_no(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the database while reading loses nothing, either."""
     desk = fill(3)
-    desk.store.lanes["main"].look_again()
+    desk.store.destinations["main"].look_again()
 
     def broken(*_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")

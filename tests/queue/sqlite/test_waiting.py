@@ -77,7 +77,7 @@ class TestDrop:
         assert [views.counters(desk.store, name).dropped for name in "ab"] == [20, 10]
 
     def test_nothing_to_drop(self) -> None:
-        """Where all is held, nothing is dropped."""
+        """Where all is leased, nothing is dropped."""
         desk = fill(2)
         desk.take()
         assert desk.write(lambda store: waiting.drop(store, ["main"], 1)) == 0

@@ -88,10 +88,10 @@ class TestGroups:
         [batch] = await worker.submit(lambda store: take(store, "main", Limits(10, 1 << 20)), is_write=False)
         block, first = await blocked(worker)
         worker.release(batch)
-        held = worker.submit(lambda store: len(store.lanes["main"].held))
+        leased = worker.submit(lambda store: len(store.destinations["main"].leased))
         block.may_end.set()
         await first
-        assert await held == 0
+        assert await leased == 0
 
 
 class TestFailures:

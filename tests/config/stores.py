@@ -11,6 +11,7 @@ from forwarder.config.document import Section, parse
 from forwarder.config.environment import overlay
 from forwarder.config.files import SecretPath
 from forwarder.config.groups import Group, TaggedUnion, hides
+from forwarder.config.http import HeaderName, HeaderValue
 from forwarder.config.reading import Reading
 from forwarder.config.values import OneOf, Size, Text, Whole
 from forwarder.errors import Problem
@@ -29,8 +30,9 @@ class Disk:
 
     backend: Annotated[Literal["disk"], OneOf(choices=("disk",)), "Where events are."] = "disk"
     path: Annotated[str, Text(), "The file."] = "/q"
-    limit: Annotated[int, Size(at_least=1), "The most bytes."] = 1024
+    amount: Annotated[int, Size(at_least=1), "The most bytes."] = 1024
     options: DiskOptions = DiskOptions()
+    labels: Annotated[dict[str, str], MapOf(Text(), Text()), "What to call it."] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +48,10 @@ class Server:
 
     backend: Annotated[Literal["server"], OneOf(choices=("server",)), "Where events are."] = "server"
     urls: Annotated[tuple[str, ...], ListOf(Text(example="nats://a")), "Where it is."]
-    limit: Annotated[int, Whole(at_least=1, at_most=9), "The most events."] = 5
+    amount: Annotated[int, Whole(at_least=1, at_most=9), "The most events."] = 5
     password_file: Annotated[object, Maybe(SecretPath()), "File with the password."] = None
     options: ServerOptions = ServerOptions()
+    labels: Annotated[dict[str, str], MapOf(HeaderName(), HeaderValue()), "What to send."] = field(default_factory=dict)
 
 
 STORE = TaggedUnion[Disk | Server](Disk | Server, tag="backend", refused={"tape": "this is not a museum"})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forwarder.config import SqliteConfig
+from forwarder.config import LogConfig, SqliteConfig
 from forwarder.model import Address, Outcome
 from tests.config.conftest import DESTINATION, Load, Refuse
 
@@ -95,6 +95,12 @@ def test_a_group_is_replaced_as_a_whole_and_then_its_parts(accept: Load) -> None
     main = config.destinations["main"]
     assert (main.batch.max_events, main.batch.max_bytes, main.batch.max_age) == (9, 1024**2, 2)
     assert main.headers == {}
+
+
+def test_a_group_comes_before_its_parts_whatever_the_case_of_their_names(accept: Load) -> None:
+    """The order is that of the levels, not of the letters."""
+    environ = {"FORWARDER_LOG__LEVEL": "debug", "FORWARDER_log": "{format: json}"}
+    assert accept(DESTINATION, environ).log == LogConfig(level="debug", format="json")
 
 
 @pytest.mark.parametrize("empty", ["log:", "log: {}", ""])

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from forwarder.config.document import dump
-from forwarder.config.groups import hides
+from forwarder.config.document import Section, dump
+from forwarder.config.groups import Group, hides
+from forwarder.config.reading import Reading
 from forwarder.config.rendering import commented
-from tests.config.stores import STORES, Disk, DiskOptions, Server, ServerOptions, Stores, read
+from tests.config.stores import STORE, STORES, Disk, DiskOptions, Server, ServerOptions, Stores, read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needed:
+    """A configuration without a default."""
+
+    store: Annotated[Disk | Server, STORE, "The store."]
+
 
 VALIDATOR = Draft202012Validator(STORES.schema())
 
@@ -25,14 +35,14 @@ def test_the_first_group_is_meant_where_the_word_is_left_out(text: str) -> None:
 
 def test_the_word_decides_which_settings_there_are() -> None:
     """Each group has its own settings, and a name that both have is read as the group that is meant has it."""
-    text = "store: {backend: server, urls: [a, b], limit: 7, options: {replicas: 1}}\nothers: {x: {limit: 7KiB}}"
+    text = "store: {backend: server, urls: [a, b], amount: 7, options: {replicas: 1}}\nothers: {x: {amount: 7KiB}}"
     value, problems = read(text)
     assert problems == []
-    assert value.store == Server(urls=("a", "b"), limit=7, options=ServerOptions(replicas=1))
-    assert value.others == {"x": Disk(limit=7168)}
+    assert value.store == Server(urls=("a", "b"), amount=7, options=ServerOptions(replicas=1))
+    assert value.others == {"x": Disk(amount=7168)}
 
 
-KNOWN = "Known here: backend, path, limit, options."
+KNOWN = "Known here: backend, path, amount, options, labels."
 WRONG = [
     (
         "store:\n backend: servr",
@@ -61,7 +71,7 @@ WRONG = [
     ("store:\n path: /a\n zebra: 1", "f:3", "store.zebra", "is not a setting", KNOWN),
     ("store:\n pat: /a", "f:2", "store.pat", "is not a setting", f"Did you mean `path`? {KNOWN}"),
     (
-        "store:\n limit: 1\n urls: [a]",
+        "store:\n amount: 1\n urls: [a]",
         "f:3",
         "store.urls",
         "is a setting of `backend: server`, and this is `backend: disk`",
@@ -89,8 +99,8 @@ def test_a_mistake_is_named_with_its_remedy(text: str, source: str, path: str, p
 
 def test_beside_a_wrong_word_only_what_no_group_knows_is_refused() -> None:
     """A word that is not known does not make mistakes of settings that may belong to the word that was meant."""
-    value, problems = read("store: {backend: servr, urls: [a], limit: 0, zebra: 1}")
-    assert [problem.path for problem in problems] == ["store.backend", "store.zebra", "store.limit"]
+    value, problems = read("store: {backend: servr, urls: [a], amount: 0, zebra: 1}")
+    assert [problem.path for problem in problems] == ["store.backend", "store.zebra", "store.amount"]
     assert value.store == Disk()
 
 
@@ -105,20 +115,20 @@ def test_the_environment_has_the_word_and_the_settings_that_it_brings() -> None:
     value, problems = read(
         "others: {Blue-1: {backend: server, urls: [a]}}",
         {
-            "FORWARDER_STORE__LIMIT": "7",
+            "FORWARDER_STORE__AMOUNT": "7",
             "FORWARDER_STORE__BACKEND": "server",
             "FORWARDER_STORE__OPTIONS__REPLICAS": "2",
             "FORWARDER_STORE__URLS": "a,b",
-            "FORWARDER_OTHERS__BLUE_1__LIMIT": "8",
-            "FORWARDER_OTHERS__NEW__LIMIT": "1KiB",
+            "FORWARDER_OTHERS__BLUE_1__AMOUNT": "8",
+            "FORWARDER_OTHERS__NEW__AMOUNT": "1KiB",
             "FORWARDER_OTHERS__NEW__OPTIONS__SYNC": "2",
         },
     )
     assert problems == []
-    assert value.store == Server(urls=("a", "b"), limit=7, options=ServerOptions(replicas=2))
+    assert value.store == Server(urls=("a", "b"), amount=7, options=ServerOptions(replicas=2))
     assert value.others == {
-        "Blue-1": Server(urls=("a",), limit=8),
-        "new": Disk(limit=1024, options=DiskOptions(sync=2)),
+        "Blue-1": Server(urls=("a",), amount=8),
+        "new": Disk(amount=1024, options=DiskOptions(sync=2)),
     }
 
 
@@ -155,8 +165,10 @@ def test_what_one_of_the_groups_keeps_secret_is_hidden_in_each() -> None:
         _, problems = read(text)
         assert problems
         assert "S3KRET" not in "".join(map(str, problems))
-    assert not hides(STORES, "store.options")
-    assert hides(STORES, "store.options.replicas.x")
+    assert not any(
+        hides(STORES, path) for path in ("", "store", "store.options", "others", "others.x", "others.x.options")
+    )
+    assert all(hides(STORES, path) for path in ("store.labels", "others.x.labels", "store.options.replicas", "zebra"))
 
 
 def test_a_value_is_shown_as_the_group_that_it_is() -> None:
@@ -164,13 +176,13 @@ def test_a_value_is_shown_as_the_group_that_it_is() -> None:
     value, _ = read("store: {backend: server, urls: [a]}\nothers: {x: {path: /x}, y: {backend: server, urls: b}}")
     shown = STORES.show(value)
     assert shown["store"]["backend"] == "server"
-    assert list(shown["others"]["x"]) == ["backend", "path", "limit", "options"]
+    assert list(shown["others"]["x"]) == ["backend", "path", "amount", "options", "labels"]
     assert read(dump(shown)) == (value, [])
     assert list(VALIDATOR.iter_errors(shown)) == []
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", "store:", "store: {limit: 1KiB}", "store: {backend: server, urls: a, limit: 7}"]
+    "text", ["{}", "store:", "store: {amount: 1KiB}", "store: {backend: server, urls: a, amount: 7}"]
 )
 def test_the_schema_takes_what_reading_takes(text: str) -> None:
     """Exactly one of the groups fits, the first where the word is left out."""
@@ -187,6 +199,7 @@ def test_the_schema_refuses_what_reading_refuses(text: str) -> None:
 def test_the_schema_is_one_of_the_groups_each_with_its_word() -> None:
     """Each group is told by the constant that its word is; only the first can do without."""
     schema: dict[str, Any] = STORES.schema()["properties"]["store"]
+    assert schema.keys() == {"description", "oneOf"}
     assert schema["description"] == "The store."
     assert [group["properties"]["backend"]["const"] for group in schema["oneOf"]] == ["disk", "server"]
     assert ["backend" in group.get("required", []) for group in schema["oneOf"]] == [False, True]
@@ -201,6 +214,13 @@ def test_the_reference_file_has_the_other_groups_as_comments() -> None:
     other = text[begin : text.index("\n\n", begin)].partition("\n")[2]
     assert read("store:\n" + re.sub("(?m)^  # ", "  ", other)) == (Stores(store=Server(urls=("nats://a",))), [])
     assert "    # With `backend: disk`, in place of these:\n    # # Where events are.\n    # backend: disk\n" in text
+
+
+def test_a_union_that_is_needed_can_be_left_out() -> None:
+    """As with a group, only what the first of its groups requires is missed."""
+    reading = Reading({})
+    assert Group(Needed).read(Section({}, "f:1"), "", reading) == Needed(store=Disk())
+    assert reading.problems == []
 
 
 def test_a_stand_in_is_the_first_group() -> None:

@@ -26,7 +26,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         (entry_points,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         assert "forwarder = forwarder.__main__:main" in archive.read(entry_points).decode()
     assert names == package
-    assert {"forwarder/py.typed", "forwarder/queue/schema.sql", "forwarder/admin/openapi.json"} <= names
+    assert {"forwarder/py.typed", "forwarder/queue/sqlite/schema.sql", "forwarder/admin/openapi.json"} <= names
 
 
 def test_the_source_distribution_holds_all_that_is_needed(built: Path) -> None:

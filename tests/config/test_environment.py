@@ -132,7 +132,7 @@ def test_a_setting_into_a_group_of_the_wrong_shape_leaves_the_mistake_visible(re
             "FORWARDER_QUEUE__BACKEND",
             "sqlit",
             "queue.backend",
-            "`sqlit` is not known. Did you mean `sqlite`? Write sqlite",
+            "`sqlit` is not known. Did you mean `sqlite`? Write ",
         ),
         ("FORWARDER_QUEUE__BACKEND", "jetstream", "queue.backend", "this build only knows the backend sqlite"),
         ("FORWARDER_QUEUE__BACKENT", "sqlite", "", "names no setting. Did you mean `FORWARDER_QUEUE__BACKEND`?"),

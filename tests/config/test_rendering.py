@@ -128,9 +128,11 @@ def test_the_schema_is_one() -> None:
         re.compile(pattern)
 
 
-def test_the_word_for_the_backend_is_a_constant() -> None:
-    """Editors complete the word of the only backend, and underline any other."""
-    assert SCHEMA["properties"]["queue"]["properties"]["backend"]["const"] == "sqlite"
+def test_the_word_for_each_backend_is_a_constant() -> None:
+    """Editors complete the words of the backends, sqlite first, and underline any other."""
+    queue = SCHEMA["properties"]["queue"]
+    words = [group["properties"]["backend"]["const"] for group in queue.get("oneOf", [queue])]
+    assert words[0] == "sqlite"
 
 
 def test_every_setting_is_described_with_its_default() -> None:

@@ -90,6 +90,7 @@ def test_defaults_are_the_documented_ones(accept: Load) -> None:
     assert (admin.socket_mode, admin.token_file, admin.allow_uids) == (0o600, None, ())
     assert (ingest.socket_group, admin.socket_group) == (None, None)
     assert (ingest.max_event_bytes, ingest.max_request_bytes) == (256 * 1024, 16 * 1024**2)
+    assert isinstance(config.queue, SqliteConfig)
     assert (config.queue.backend, str(config.queue.path)) == ("sqlite", "/var/lib/forwarder/queue.db")
     assert (config.queue.max_bytes, config.queue.when_full) == (4 * 1024**3, "reject")
     assert (main.batch.max_events, main.batch.max_bytes, main.batch.max_age) == (1000, 1024**2, 1.0)
@@ -146,6 +147,7 @@ def test_every_setting_is_taken_over(accept: Load) -> None:
     assert ingest.token_file == Path("/run/credentials/x/token")
     assert (ingest.max_event_bytes, ingest.max_request_bytes) == (1000, 2_000_000)
     assert ingest.defaults == {"eventObjectType": "user", "version": "1.10"}
+    assert isinstance(config.queue, SqliteConfig)
     assert (config.queue.path, config.queue.max_bytes) == (Path("/var/lib/x/queue.db"), 1610612736)
     assert config.queue.when_full == "drop_oldest"
     assert main.match == {"eventSourceId": ("app-*",), "eventType": ("a", "b?")}

@@ -1,1 +1,1 @@
-"""Where events come in: over HTTP and over the stream socket."""
+"""Accept events over HTTP and over the stream socket."""

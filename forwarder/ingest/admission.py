@@ -1,4 +1,4 @@
-"""The memory that requests may take together until they are stored, so that many large ones do not take all of it."""
+"""Limit the memory that all requests together hold until they are stored, so that many large ones cannot exhaust it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from forwarder.errors import BusyError
 
 LARGE_BYTES = 512 * 1024
-"""Requests above this are large: they wait for each other."""
+"""Requests with more bytes than this are large: they wait for one another."""
 
 # Bytes that all requests together may hold.
 _MAX_BYTES = 64 * 1024 * 1024
-# Bytes beyond that for small ones alone: large ones that do not come to an end must not shut them out.
+# Bytes beyond that which only small requests may use, so that large ones that never end do not shut them out.
 _SMALL_BYTES = 16 * 1024 * 1024
-# Seconds that a request waits for others before it is told to come back.
+# Seconds that a request waits for others before its client is told to try again later.
 _WAIT_SECONDS = 5.0
 
 
@@ -27,14 +27,14 @@ class Admission:
         self._freed = asyncio.Event()
 
     async def reserve(self, size: int) -> int:
-        """Wait until a large request fits in beside the others; return the bytes that are counted for it.
+        """Wait until there is room for a large request; return the bytes that are counted for it, 0 for a small one.
 
         Raises BusyError.
         """
         if size <= LARGE_BYTES:
             return 0
         deadline = asyncio.get_running_loop().time() + _WAIT_SECONDS
-        # A request that is alone may have all that a request may have.
+        # A request that is alone is admitted whatever its size, which has a limit of its own.
         while self._taken and self._taken + size > _MAX_BYTES:
             try:
                 async with asyncio.timeout_at(deadline):
@@ -49,7 +49,8 @@ class Admission:
         more = size - counted
         if more <= 0:
             return counted
-        # What said how large it is has waited for its turn; others are not waited for, but meet another limit.
+        # A request that announced its size has waited in `reserve`. One that did not is in the middle of being read and
+        # cannot wait any more, so it is measured against a higher limit, and refused above that.
         room = 2 * _MAX_BYTES + (_SMALL_BYTES if size <= LARGE_BYTES else 0)
         if self._taken + more > max(room, size):
             raise BusyError
@@ -57,14 +58,14 @@ class Admission:
         return size
 
     def free(self, size: int) -> None:
-        """Take note that so many bytes are not held any more."""
+        """Record that so many bytes are no longer held."""
         self._taken -= size
         self._freed.set()
         self._freed = asyncio.Event()
 
     @contextmanager
     def taken(self, size: int) -> Iterator[None]:
-        """Count what is there already while it is being stored. Raises BusyError."""
+        """Count a request that has already been received, while it is being stored. Raises BusyError."""
         counted = self.count(0, size)
         try:
             yield

@@ -1,8 +1,8 @@
-"""What a stream client is told: refusals, and acks, folded into the last one.
+"""The answers to a stream client: refusals, and acks, of which only the latest has to be sent.
 
-An ack covers every line before it, so a refusal is written before the ack that covers it, and where
-one could not be written no ack is any more: silence makes a client send again, a wrong ack loses
-an event.
+An ack covers every line before it, so a refusal is written before the ack that covers its line. If a
+refusal could not be written, no further ack is: after silence the client sends its lines again, but a
+wrong ack would lose an event.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from contextlib import suppress
 
 import msgspec
 
-# Bytes of answers that may wait in the socket's buffer.
+# Bytes of answers that the transport may hold before it asks us to pause.
 _MAX_WAITING = 64 * 1024
 
 
 class Answers:
-    """The answers to one client. Whoever owns the transport passes on what it says about writing."""
+    """The answers to one client. The transport's protocol has to pass on `pause_writing` and `resume_writing`."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -36,17 +36,17 @@ class Answers:
         self._ack()
 
     def silence(self) -> None:
-        """Say nothing more: the client is gone, or has had its last ack."""
+        """Write nothing more, because the client is gone or has had its last ack."""
         self._is_silent = True
         self._writable.set()
 
     def silence_unread(self) -> None:
-        """Say nothing more to a client that does not read what it is told."""
+        """Write nothing more to a client that does not read its answers."""
         if not self._writable.is_set():
             self.silence()
 
     def settled(self, line: int) -> None:
-        """Ack the lines up to this one, now or when the client reads again."""
+        """Ack all lines up to this one, now or as soon as the client reads again."""
         self._settled = line
         self._ack()
 
@@ -56,17 +56,17 @@ class Answers:
             self._transport.write(b'{"ack": %d}\n' % self._settled)
 
     async def refuse(self, line: int, status: int, detail: str) -> None:
-        """Say that a line was not stored, once the client takes it; line 0 is the connection itself."""
+        """Say that a line was not stored, waiting until the client reads; line 0 means the connection itself."""
         await self._writable.wait()
         if not self._is_silent:
             answer = {"refused": line, "status": status, "detail": detail}
             self._transport.write(msgspec.json.encode(answer) + b"\n")
 
     async def flush(self, timeout: float) -> None:
-        """Wait until all that was said, the last ack too, has left this process, for up to `timeout` seconds."""
+        """Wait until every answer, including the last ack, has left this process, for up to `timeout` seconds."""
         if self._is_silent or self._transport.is_closing():
             return
-        # From here on the transport says so as soon as it holds anything at all.
+        # With this limit the transport counts as writable only when it holds nothing at all.
         self._transport.set_write_buffer_limits(high=0)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):

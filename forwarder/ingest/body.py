@@ -1,9 +1,9 @@
-"""A request's body, decompressed, and never more of it than the limit.
+"""Decompress a request's body, and never keep more of it than the limit.
 
-Compressed bodies are cut off while they are being decompressed, so one that grows a thousandfold
-costs no more memory than the limit; each step is small in what it reads and in what it writes, so it
-holds nobody up. Encodings: gzip and deflate (RFC 9110 §8.4.1), zstd (RFC 8878). A body may consist of
-many gzip members or zstd frames, but each has a price, so that nothing is had for a few bytes.
+The size is checked while the body is being decompressed, so one that grows a thousandfold takes no more
+memory than the limit. Each step reads and writes little, so that it does not hold up other requests.
+Encodings: gzip and deflate (RFC 9110 §8.4.1), zstd (RFC 8878). A body may consist of many gzip members
+or zstd frames, but their number is limited, because even an empty one takes time to decompress.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if sys.version_info >= (3, 14):  # pragma: no cover - one of the two, by the int
 else:
     from backports import zstd
 
-# Bytes that come out of one step, and bytes that go into it: blocks that hold nothing cost time, too.
+# The most bytes that one step puts out, and the most that it reads: input that decompresses to nothing takes time, too.
 _STEP = 256 * 1024
 _WINDOW = 16 * 1024
-# Bytes that come out before the caller is to look at how much it has become.
+# Bytes of output after which `catch_up` returns, so that the caller can account for the memory.
 _AT_ONCE = 2 * 1024 * 1024
-# What a member is counted as, in bytes of the limit: to begin one takes 10 µs (zstd).
+# One member is allowed for each of so many bytes of the limit, because to begin one takes 10 µs (zstd).
 _MEMBER_BYTES = 1024
-# Members that a body may have whatever the limit is.
+# Members that a body may have however low the limit is.
 _FEW_MEMBERS = 64
 
 
 class _Decompressor(Protocol):
-    """What the decompressors of the standard library have in common."""
+    """The interface that the decompressors of the standard library share."""
 
     def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
 
@@ -43,13 +43,13 @@ class _Decompressor(Protocol):
 
 
 class Body:
-    """Takes a body chunk by chunk; `limit` is the most bytes it may have, as sent and once decompressed.
+    """Takes a body chunk by chunk; `limit` is the most bytes it may have, both as sent and decompressed.
 
-    Raises UnsupportedError for an encoding that is not known.
+    Raises UnsupportedError for an unknown encoding.
     """
 
     def __init__(self, encoding: str, limit: int) -> None:
-        # What the header lists is applied one after the other; identity is nothing (RFC 9110 §8.4).
+        # The header lists the encodings in the order in which they were applied; identity means none (RFC 9110 §8.4).
         applied = [part for part in map(str.strip, encoding.lower().split(",")) if part not in {"", "identity"}]
         self._encoding = ", ".join(applied)
         if self._encoding not in {"", "gzip", "x-gzip", "deflate", "zstd"}:
@@ -63,21 +63,21 @@ class Body:
         self._chunks: list[bytes] = []
         self._input = b""
         self._at = 0
-        """How much of the input was given to the decompressor."""
+        """How much of the input the decompressor has been given."""
         self._is_full = False
-        """Whether the decompressor has more to give without more input."""
+        """Whether the decompressor has more output without further input."""
         self._decompressor: _Decompressor | None = None
         self.size = 0
         """Bytes that are kept."""
         self.is_behind = False
-        """Whether `catch_up` is to be called before more is fed."""
+        """Whether `catch_up` has to be called before the next `feed`."""
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes from the wire, and a first step. Raises TooLargeError or MalformedError."""
+        """Take the next bytes from the wire and do a first step. Raises TooLargeError or MalformedError."""
         if not self._encoding:
             self._keep(chunk)
             return
-        # What decompresses to nothing would never meet the other limit.
+        # Input that decompresses to nothing would never reach the limit of the output.
         self._taken += len(chunk)
         if self._taken > self._limit:
             raise self._too_large()
@@ -85,7 +85,7 @@ class Body:
         self._step()
 
     def catch_up(self) -> None:
-        """Go on with what was fed, for up to 2 MiB; may be called in a thread. Raises as `feed` does."""
+        """Decompress up to 2 MiB more of what was fed; may be called in a thread. Raises as `feed` does."""
         until = self.size + _AT_ONCE
         while self.is_behind and self.size < until:
             self._step()
@@ -112,18 +112,18 @@ class Body:
         self._keep(out)
 
     def _padding(self, window: bytes) -> int:
-        """Return how many zeros follow a member of gzip: disks and tapes fill blocks so, and gzip(1) skips them."""
+        """Return how many zeros follow a gzip member: tapes and disks pad blocks with them, and gzip(1) skips them."""
         is_between = self._decompressor is not None and self._decompressor.eof and self._encoding in {"gzip", "x-gzip"}
         return len(window) - len(window.lstrip(b"\0")) if is_between else 0
 
     def finish(self) -> bytes:
-        """Return the whole body. Raises MalformedError where it ends too early."""
+        """Return the whole body. Raises MalformedError if it ends too early."""
         if self._encoding and (self._decompressor is None or not self._decompressor.eof):
             raise MalformedError(f"the {self._encoding} body ends too early")
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     def _next_member(self, start: bytes) -> _Decompressor:
-        """Return what decompresses the next member (gzip) or frame (zstd); deflate has but one."""
+        """Return a decompressor for the next gzip member or zstd frame; deflate data has no second part."""
         self._members += 1
         most = max(_FEW_MEMBERS, self._limit // _MEMBER_BYTES)
         if self._members > most:
@@ -137,7 +137,7 @@ class Body:
             return _Zlib(zlib.MAX_WBITS | 16)
         if self._decompressor is not None:
             raise MalformedError("the body goes on after the end of its deflate data")
-        # Some clients send raw deflate under this name; zlib's first byte tells them apart.
+        # "deflate" means the zlib format, but some clients send raw deflate data; the first byte tells which it is.
         return _Zlib(zlib.MAX_WBITS if start[0] & 0x0F == 8 else -zlib.MAX_WBITS)
 
     def _keep(self, chunk: bytes) -> None:
@@ -155,7 +155,7 @@ class Body:
 
 
 class _Zlib:
-    """zlib with the interface of the newer decompressors: it keeps what it has not consumed yet."""
+    """zlib with the interface of the newer decompressors, which keep the input that they have not consumed yet."""
 
     def __init__(self, wbits: int) -> None:
         self._zlib = zlib.decompressobj(wbits)

@@ -1,8 +1,9 @@
-"""Requests that came at the same moment, stored together, and each answered for itself.
+"""Store requests that arrive at the same moment together, and answer each of them separately.
 
-Storing takes as long for one event as for a hundred, and a request alone costs more than its event. So what
-has come on whatever connections until the event loop has read all that there is to read is checked and stored
-together. Where something is wrong with one of the events, it is stored alone, or refused: none pays for another.
+Storing one event takes as long as storing a hundred, and the overhead of a request exceeds the work for its
+event. So the requests that the event loop reads in one turn, on any connections, are checked and stored
+together. If something is wrong with one of the events, that event is stored alone or refused, so that no
+request fails because of another.
 """
 
 from __future__ import annotations
@@ -25,40 +26,40 @@ from forwarder.observe.facts import Notice
 from forwarder.problems import TOLD
 from forwarder.web.problems import internal_problem, problem_of
 
-# The longest body in bytes: checking it takes no longer than the event loop may be held.
+# The longest body in bytes: checking one of this size does not yet hold up the event loop.
 _MAX_BODY = 64 * 1024
-# With these the queue says that nothing is stored, and that what is too much together may fit alone.
+# With these errors the queue has stored nothing, but what does not fit together may fit one by one.
 _FIT_ALONE = (QueueFullError, TooLargeError)
 
 
 class Request(NamedTuple):
-    """One event, or an array of them, that is to be stored; `answer` takes the answer, as it is sent."""
+    """One event, or an array of them, to be stored; `answer` is called with the bytes of the response."""
 
     body: bytes
     answer: Callable[[bytes], None]
 
 
 class Coalescer:
-    """Gathers what came at the same moment, and stores single events together."""
+    """Gathers the requests of one turn of the event loop, and stores single events together."""
 
     def __init__(self, intake: Intake, admission: Admission) -> None:
         self._intake = intake
         self._admission = admission
         self._gathered: list[Request] = []
         self._storing: set[asyncio.Task[None]] = set()
-        # What takes long is checked in a thread, one at a time, so that it never takes the whole machine.
+        # Bodies that take long are checked in a thread, one at a time, so that they never take the whole machine.
         self._working = asyncio.Semaphore(1)
         self.max_body = _MAX_BODY
         """The longest body in bytes."""
 
     def limit(self, max_request_bytes: int) -> None:
-        """Leave what is longer to those who say that it is too long."""
+        """Do not serve bodies over the limit here; `http` refuses them, and says why."""
         self.max_body = min(_MAX_BODY, max_request_bytes)
 
     def add(self, request: Request) -> None:
-        """Take a request; it is told its answer."""
+        """Take a request, whose `answer` is called when it is stored or refused."""
         if not self._gathered:
-            # This runs when all that can be read now has been read.
+            # The callback runs in the next turn of the loop, after every socket that is readable now has been read.
             asyncio.get_running_loop().call_soon(self._begin)
         self._gathered.append(request)
 
@@ -77,7 +78,7 @@ class Coalescer:
         task.add_done_callback(self._storing.discard)
 
     async def finish(self, timeout: float | None) -> None:
-        """Wait until what was taken is answered."""
+        """Wait until all requests taken so far are answered."""
         if self._gathered:
             await asyncio.sleep(0)
         if self._storing:
@@ -92,7 +93,7 @@ class Coalescer:
             await asyncio.gather(*map(self._store_alone, requests))
 
     async def _store_together(self, requests: list[Request]) -> list[Request]:
-        """Store the good ones, and answer them; return the others, of which nothing is stored."""
+        """Store the good events and answer their requests; return the other requests, of which nothing is stored."""
         lines = b"\n".join([*[request.body for request in requests], b""])
         try:
             with self._admission.taken(len(lines)):
@@ -105,19 +106,20 @@ class Coalescer:
                 good = [request for index, request in enumerate(requests) if index not in bad]
                 return [*await self._store_checked(good, checked), *[requests[index] for index in sorted(bad)]]
         except Exception:
-            # Nothing is stored yet. Stored one by one, only the request that is to blame fails again, and hears why.
+            # Nothing is stored yet. When the requests are tried one by one, only the one to blame fails again, and its
+            # client is told why.
             return requests
 
     async def _store_checked(self, requests: list[Request], checked: Checked) -> list[Request]:
-        """Store what was checked, and answer; return what may be stored alone, as it was checked."""
+        """Store checked events and answer; return those to try one by one, with the ids that they were given."""
         try:
             await self._intake.accept("http", checked)
         except _FIT_ALONE:
-            # With the ids that they were given: an event that is tried again is the same event.
+            # Keep the ids that were given: an event that is tried again is the same event.
             lines = checked.data.split(b"\n")
             return [request._replace(body=line) for request, line in zip(requests, lines, strict=False)]
         except Exception as error:
-            # A failure may have come after the commit. What is stored again then is there twice.
+            # The failure may have come after the commit, so trying again could store the events twice.
             answer = self._refused(error, len(requests))
         else:
             answer = _accepted(int(time.time()), 1)
@@ -137,9 +139,9 @@ class Coalescer:
         request.answer(answer)
 
     async def _accept(self, body: bytes) -> tuple[Checked, list[Refused]]:
-        """Store the events of a request; return them, and what was kept as invalid."""
+        """Store the events of a request; return them, and the refused texts that were kept as invalid."""
         envelope = self._intake.envelope
-        # What is plain, as nearly everything is, never takes long.
+        # Nearly every body passes the quick check, which never takes long.
         if (glanced := envelope.glance(body, are_lines=False)) is not None:
             await self._intake.accept("http", glanced)
             return glanced, []
@@ -153,7 +155,7 @@ class Coalescer:
         return checked, invalid
 
     def _refused(self, error: Exception, requests: int) -> bytes:
-        """Return the answer to requests of which nothing is stored, or of which that is not known."""
+        """Return the answer to requests of which nothing is stored, or of which it is unknown whether they are."""
         if isinstance(error, TOLD):
             self._intake.refused("http", error, requests)
             return _as_bytes(problem_of(error))
@@ -163,7 +165,7 @@ class Coalescer:
 
 @lru_cache(maxsize=16)
 def _accepted(now: int, events: int) -> bytes:
-    """Return the answer to so many events that are stored, as of a second."""
+    """Return the answer for so many stored events; `now` is in whole seconds, so that answers can be cached."""
     return _as_bytes(_response(b'{"accepted": %d}' % events), now)
 
 
@@ -172,7 +174,7 @@ def _response(body: bytes) -> web.Response:
 
 
 def _as_bytes(response: web.Response, now: float | None = None) -> bytes:
-    """Return an answer as it is sent."""
+    """Return a response as the bytes that are sent."""
     body = cast("bytes", response.body)
     fields = {**response.headers, hdrs.CONTENT_LENGTH: str(len(body)), hdrs.DATE: formatdate(now, usegmt=True)}
     lines = [f"HTTP/1.1 {response.status} {response.reason}", *[f"{name}: {value}" for name, value in fields.items()]]

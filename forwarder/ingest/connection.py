@@ -1,13 +1,13 @@
-"""One client of the stream: its lines are read, checked, stored and answered, in order.
+"""One client of the stream: read its lines, check and store them, and answer, in order.
 
-Over TCP anybody may connect, so a client has to say who it is, or anything at all, within a time.
-Whoever has done so may be silent for as long as it likes.
+Anybody may connect over TCP, so a client there has only a short time to send its token, or its first
+byte where no token is required. After that it may be silent for as long as it likes.
 
-When the forwarder stops, what a client has sent is still read, settled and acked, as many clients
-never look at their acks and take for stored what they could write. On a unix socket the client is
-kept from writing more, so this has an end. Over TCP nothing keeps it from that: it is read until it
-is quiet, or has had its time, then it gets its last ack and our end of the connection, and what it
-has written before it sees that is stored, too, though not acked.
+When the forwarder stops, everything that a client has sent is still read, settled and acked, because
+many clients never read their acks and assume that what they could write is stored. On a unix socket
+the client is prevented from writing more, so this comes to an end. Over TCP that is not possible. So
+we read until the client is quiet or its time is up, then send the last ack and end our side. What the
+client writes before it notices that is still stored, but not acked.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from forwarder.problems import problem_type
 from forwarder.web.access import Access
 from forwarder.web.headroom import Headroom
 
-# Bytes of lines that one connection may have waiting before it is not read from.
+# Bytes of lines that may be waiting on one connection before we stop reading from it.
 _MAX_WAITING = 512 * 1024
-# Bytes of lines that are checked in one go behind some that took a close look: the quick look at all that wait would
-# most likely be in vain again.
+# Bytes of lines that are checked in one go after some lines needed a close look. The quick check of everything that is
+# waiting would probably fail again, so try it on less.
 _CLOSE_BYTES = 16 * 1024
-# Seconds that a client over TCP has for its token line, and for its first byte where it needs no token.
+# Seconds that a client over TCP has to send its token line, or its first byte where it needs no token.
 _TOKEN_SECONDS = 10.0
 _FIRST_BYTE_SECONDS = 30.0
-# Seconds that a client has to read why the connection ends, and to hang up.
+# Seconds that a client has to read why the connection ends, and to close it.
 _LINGER_SECONDS = 2.0
-# Seconds of silence after which a TCP client has said what it had to say: more than a way across the world.
+# Seconds of silence after which a TCP client counts as quiet: longer than data takes to cross the world.
 _QUIET_SECONDS = 0.25
 # Seconds that a client has to read its answers once the forwarder stops.
 _UNREAD_SECONDS = 1.0
@@ -51,14 +51,14 @@ _UNREAD_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Until when a stop reads from a client that is never quiet, and waits for a queue that is full: loop times."""
+    """Deadlines of a stop, in loop time: for reading from clients that are never quiet, and for a full queue."""
 
     read_until: float
     store_until: float
 
 
 class Server(Protocol):
-    """What a connection knows of the server it belongs to."""
+    """The part of the server that a connection uses."""
 
     intake: Intake
     headroom: Headroom
@@ -76,7 +76,7 @@ class Server(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One client. Reading fills the framer; one task checks, stores and answers, in order."""
+    """One client. The transport's callbacks fill the framer; a single task, `run`, checks, stores and answers."""
 
     _transport: asyncio.Transport
     _answers: Answers
@@ -88,19 +88,23 @@ class Connection(asyncio.Protocol):
         self._access = access
         self._framer = Framer(server.max_line_bytes)
         self._greeting = Greeting(access) if access.wants_token and not access.is_unix else None
-        # A browser can be made to post to any TCP port, and the lines of its body are events like any other.
+        # A web page can make a browser post to any TCP port, and the lines of the body could be valid events. So where
+        # no token protects us, a client that speaks HTTP is refused.
         self._may_be_http = self._greeting is None and not access.is_unix
         self._is_http = False
         self._more = asyncio.Event()
-        # The client will send nothing more; the connection is gone; nothing more is of interest,
-        # as it was refused, is closed or cannot be stored.
+        # The client will send nothing more.
         self._ended = False
+        # The connection is gone.
         self._lost = False
+        # Whatever else arrives is ignored: the client was refused or has been closed, or its events cannot be stored.
         self._is_over = False
         self._is_paused = False
-        # At a stop: the client was kept from sending more; when it was last heard; it is not read from just now.
+        # During a stop: whether the client was prevented from sending more (unix socket) ...
         self._is_cut = False
+        # ... when we last heard from it (TCP) ...
         self._heard: float | None = None
+        # ... and whether it was found quiet, so that it is not read from any more.
         self._is_quiet = False
         self._lines = 0
         self._at_most = MAX_SEGMENT_BYTES
@@ -129,7 +133,7 @@ class Connection(asyncio.Protocol):
             self._pause()
 
     def _take(self, data: bytes) -> None:
-        """Take events that came."""
+        """Take bytes that are events, not a token."""
         if self._may_be_http:
             self._look_for_http(data)
         self._framer.limit = self._server.max_line_bytes
@@ -139,7 +143,7 @@ class Connection(asyncio.Protocol):
             self._pause()
 
     def _look_for_http(self, data: bytes) -> None:
-        """See if a client begins with a method (RFC 9112 §3), as JSON never does."""
+        """Find out if a client begins with an HTTP method (RFC 9112 §3): a capital letter, as JSON never does."""
         if begun := data.lstrip():
             self._may_be_http = False
             self._is_http = begun[:1].isupper()
@@ -147,10 +151,11 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._greeting is not None:
             self._greeting.finish()
+        # If we cut the client off ourselves, its last line may be only half of one.
         elif not self._is_cut:
             self._framer.finish()
         self._end()
-        # Keep our side open: what was received is still answered.
+        # Keep our side open, so that everything received can still be answered.
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -167,7 +172,10 @@ class Connection(asyncio.Protocol):
         self._answers.resume()
 
     def _read_rest(self) -> None:
-        """Read what a client sent before it hung up: where our answer met a closed door, reading ended, too."""
+        """Read what a client sent before it hung up.
+
+        When an answer of ours cannot be written, the transport closes without reading what has already arrived.
+        """
         with suppress(OSError):
             while data := os.read(self._socket.fileno(), 64 * 1024):
                 if self._may_be_http:
@@ -197,13 +205,13 @@ class Connection(asyncio.Protocol):
     # --- the stop ------------------------------------------------------------------------------
 
     def stop(self, stop: Stop) -> None:
-        """Read what the client has sent; its lines are settled, then the connection ends."""
+        """Read what the client has sent so far; `run` settles those lines and then ends the connection."""
         if self._ended or self._is_over or self._transport.is_closing():
             return
         loop = asyncio.get_running_loop()
         loop.call_later(_UNREAD_SECONDS, self._answers.silence_unread)
         if self._access.is_unix:
-            # Whoever had not ended its line will send it again.
+            # A client that has not ended its side may be in the middle of a line, which it will send again.
             self._is_cut = not has_ended(self._socket)
             with suppress(OSError):
                 take_no_more(self._socket)
@@ -212,12 +220,12 @@ class Connection(asyncio.Protocol):
             self._wait_for_quiet(stop.read_until)
 
     def _wait_for_quiet(self, until: float) -> None:
-        """Stop reading when the client has been quiet for long enough, or has had its time."""
+        """Stop reading when the client has been quiet for long enough, or its time is up."""
         if self._ended or self._is_over or self._transport.is_closing():
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
-        # It may be us who did not read.
+        # That nothing was heard proves nothing if it is we who have not been reading.
         if self._is_paused or has_more(self._socket) or self._heard is None:
             self._heard = now
         if now < min(until, self._heard + _QUIET_SECONDS):
@@ -228,11 +236,11 @@ class Connection(asyncio.Protocol):
         self._more.set()
 
     async def _part(self) -> None:
-        """End the connection after a stop: the client is told, and what it has written meanwhile is stored."""
+        """End the connection for a stop, and store what the client writes before it notices."""
         await self._answers.flush(_UNREAD_SECONDS)
         if self._ended:
             return
-        # From the end that the client sees now it knows that nothing more is acked.
+        # The end of our side tells the client that there will be no more acks.
         self._answers.silence()
         self._transport.write_eof()
         self._is_quiet = False
@@ -251,7 +259,7 @@ class Connection(asyncio.Protocol):
             if self._server.stopping is not None:
                 await self._part()
         except UnavailableError:
-            # The forwarder stops, or the client is gone: what was not acked is the client's to send again.
+            # The forwarder is stopping, or the client is gone. The client has to send again what was not acked.
             await self._hang_up()
         except RequestError as error:
             self._intake.refused("stream", error)
@@ -260,7 +268,7 @@ class Connection(asyncio.Protocol):
             self._intake.observer.saw(Notice("stream.failed", {}, error))
             await self._hang_up(500, "the forwarder has a bug; its log says more")
         except asyncio.CancelledError:
-            # Whoever does not read its answers keeps nobody from stopping.
+            # A client that does not read its answers must not keep the forwarder from stopping.
             self._transport.abort()
             raise
         finally:
@@ -269,7 +277,7 @@ class Connection(asyncio.Protocol):
             self._server.ended(self)
 
     async def _begin(self) -> None:
-        """Wait for the token, or for anything at all, from a client over TCP. Raises RequestError."""
+        """Wait for the token of a client over TCP, or for its first byte where it needs none. Raises RequestError."""
         if self._access.is_unix:
             return
         with suppress(OSError):
@@ -285,7 +293,7 @@ class Connection(asyncio.Protocol):
             ) from None
 
     async def _greet(self, greeting: Greeting) -> None:
-        """Wait for the token, and take what came behind it as events."""
+        """Wait for the token, and take the bytes after it as events."""
         while (rest := greeting.rest()) is None:
             if self._ended or self._is_quiet:
                 return
@@ -295,15 +303,16 @@ class Connection(asyncio.Protocol):
         self._take(rest)
 
     async def _settle_all(self) -> None:
-        """Check, store and ack piece after piece; one is stored while the next is checked."""
+        """Check, store and ack piece after piece; while one is being stored the next is checked."""
         storing: asyncio.Task[None] | None = None
         try:
             while (lines := await self._next_lines()) is not None:
                 piece = await self._check(lines)
+                # Never store two pieces at once: acks are cumulative, so they must come in order.
                 if storing is not None:
                     await storing
                 storing = asyncio.create_task(self._store(piece))
-                # Let the commit begin before the next piece is checked.
+                # Let the commit begin before the next piece is checked, so that disk and CPU work in parallel.
                 await asyncio.sleep(0)
             if storing is not None:
                 await storing
@@ -313,9 +322,9 @@ class Connection(asyncio.Protocol):
                 await asyncio.gather(storing, return_exceptions=True)
 
     async def _next_lines(self) -> bytes | Overlong | None:
-        """Wait for lines; return None when there will be no more, or no use for them.
+        """Wait for lines; return None when there will be no more, or when no more are wanted.
 
-        Raises ForbiddenError for a client that speaks HTTP: nothing of it has been taken by then but blank lines.
+        Raises ForbiddenError for a client that speaks HTTP, of which nothing but blank lines has been taken by then.
         """
         while not self._is_over:
             if self._is_http:
@@ -333,7 +342,7 @@ class Connection(asyncio.Protocol):
         return None
 
     async def _check(self, lines: bytes | Overlong) -> Piece:
-        """Check lines, and answer the refusals unless what was refused is kept."""
+        """Check lines, and tell the client of the refused ones unless they are kept as dead letters."""
         if isinstance(lines, Overlong):
             detail = too_large_words(lines.size, self._server.max_event_bytes)
             status = problem_type(TooLargeError).status
@@ -350,7 +359,7 @@ class Connection(asyncio.Protocol):
         return piece
 
     async def _store(self, piece: Piece) -> None:
-        """Store events, then ack. Raises UnavailableError where they cannot be stored and nobody waits for it."""
+        """Store events, then ack them. Raises UnavailableError if they cannot be stored and waiting has no use."""
         try:
             await self._storing.store(piece)
         except BaseException:
@@ -360,17 +369,17 @@ class Connection(asyncio.Protocol):
         self._answers.settled(piece.last)
 
     def _patience(self) -> float:
-        """Return for how many seconds more events may wait for a queue that takes none; 0 where nobody waits."""
+        """Return for how many more seconds events may wait for a full queue; 0 if the client is gone."""
         if self._lost or is_hung_up(self._socket):
             return 0.0
         stopping = self._server.stopping
         return inf if stopping is None else max(0.0, stopping.store_until - asyncio.get_running_loop().time())
 
     async def _hang_up(self, status: int | None = None, detail: str = "") -> None:
-        """Say why the connection ends, where there is a reason, and wait for the client to hang up.
+        """Tell the client why the connection ends, if there is a reason, and wait for it to hang up.
 
-        A socket that is closed while something is still to be read from it is reset, and the reset
-        may overtake what was said.
+        Closing a socket that has unread data resets the connection, and the reset may destroy our last
+        answer before the client has read it.
         """
         self._is_over = True
         with suppress(TimeoutError):

@@ -1,14 +1,15 @@
-"""Small requests over HTTP, on a short way of their own.
+"""A fast path for small requests over HTTP.
 
-To take a request through an HTTP library costs many times what it costs to check and store one
-event. So a connection begins here, and what comes in the plainest form is served here: `POST
-/v1/events` with one JSON object or a small array of them, and nothing more before its answer.
-Single events that came at the same moment, on whatever connections, are checked and stored
-together; where something is wrong, each alone, so that none pays for another.
+Taking a request through an HTTP library costs many times as much as checking and storing one event. So
+every connection begins here, and requests of the simplest form are served here: `POST /v1/events` with
+one JSON object or a small array of them, and nothing further until it is answered. Single events that
+arrive at the same moment, on any connections, are checked and stored together (`coalescer`); if something
+is wrong with one, each is stored alone, so that no request fails because of another.
 
-With anything else (a large array, another path, a header that asks for something, a request before
-the answer to the last one) a connection goes over to aiohttp, for good, with all bytes that were
-not served. Nothing of them has been stored, and `http` answers them: so there is one set of rules.
+On anything else (a large array, another path, a header that asks for something special, a request
+before the last one was answered) the connection is handed to aiohttp for good, with all the bytes that
+were not served. Nothing of them has been stored, and `http` answers them, so this path needs no error
+answers and no rules of its own.
 """
 
 from __future__ import annotations
@@ -28,51 +29,53 @@ from forwarder.web.access import Access
 from forwarder.web.headroom import Headroom
 from forwarder.web.server import MAX_FIELDS, Server
 
-# The longest head, in bytes, that is served here; how long a body may be says the coalescer.
+# The longest head, in bytes, that is served here; the coalescer limits the body.
 _MAX_HEAD = 2048
-# Seconds without a request after which a connection is closed; it is aiohttp's time, too.
+# Seconds without a request after which a connection is closed, here and after aiohttp has taken it over.
 _IDLE_SECONDS = 3630.0
-# Seconds for the rest of a request that came in part; then aiohttp waits for it, and says when it does no more.
+# Seconds to wait for the rest of a request that arrived in part; after that the connection goes to aiohttp, which
+# waits longer and then refuses the request.
 _REST_SECONDS = 5.0
 
-# Seconds more when a client has been waited for long enough: it may be us who stood still (a machine that
-# was suspended), and what came meanwhile is still to be read.
+# Seconds to wait once more after a timeout: it may be we who stood still (a machine that was suspended), and then what
+# the client sent in the meantime has yet to be read.
 GRACE_SECONDS = 0.2
 
-# What stands in a head: a request line and fields (RFC 9112 §3, §5), all of it visible ASCII.
+# A head consists of a request line and fields (RFC 9112 §3, §5). One with anything but visible ASCII is left to
+# aiohttp.
 _matches = re.compile(
     rb"POST /v1/events HTTP/1\.1\r\n((?:[0-9A-Za-z!#$%&'*+.^_`|~-]+:[\t -~]*\r\n)+)\r\n", re.ASCII
 ).fullmatch
 _is_length = re.compile(r"[0-9]{1,7}", re.ASCII).fullmatch
 _KINDS = frozenset({"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"})
-# Fields that change what a request means.
+# Fields that change how a request has to be read; every other field can be ignored.
 _MEANINGFUL = frozenset({hdrs.TRANSFER_ENCODING, hdrs.CONTENT_ENCODING, hdrs.EXPECT})
-# What a connection may be said to be. Java's client offers HTTP/2 with each request (RFC 7540 §3.2); whoever does
-# not know it goes on with HTTP/1.1.
+# Options of the Connection field that may be ignored. Java's client offers HTTP/2 with each request (RFC 7540 §3.2),
+# and a server that does not support that simply goes on with HTTP/1.1.
 _CONNECTION = frozenset({"keep-alive", "upgrade", "http2-settings"})
 
 
 class Head(NamedTuple):
-    """The head of a request that is served here; `length` is that of its body in bytes."""
+    """The head of a request that is served here; `length` is the size of its body in bytes."""
 
     length: int
     headers: Mapping[str, str]
 
 
-# A client sends the same head again and again, but for the length.
+# A client sends the same head again and again, except for the length, so most heads are read only once.
 @lru_cache(maxsize=256)
 def read_head(head: bytes) -> Head | None:
-    """Read a head with the empty line that ends it; return None unless it is of the plainest form."""
+    """Read a head, including the empty line that ends it; return None unless it has the simplest form."""
     found = _matches(head)
     if found is None:
         return None
     fields = [field.partition(":") for field in found[1].decode("ascii").split("\r\n")[:-1]]
     # Names are written as in aiohttp.hdrs.
     headers = {name.title(): value.strip(" \t") for name, _, value in fields}
-    # What stands twice means one thing to one reader and another to the next.
+    # Readers differ in how they understand a field that occurs twice, so leave that to aiohttp.
     if len(headers) < len(fields) or len(fields) > MAX_FIELDS:
         return None
-    # Without a host it is refused.
+    # A request without Host has to be refused (RFC 9112 §3.2), which is left to aiohttp, too.
     if not _MEANINGFUL.isdisjoint(headers) or hdrs.HOST not in headers:
         return None
     length = _is_length(headers.get(hdrs.CONTENT_LENGTH, ""))
@@ -87,7 +90,7 @@ def read_head(head: bytes) -> Head | None:
 
 
 class Connection(asyncio.Protocol):
-    """One client, until it sends what is not served here."""
+    """One client, until it sends something that is not served here."""
 
     _transport: asyncio.Transport
 
@@ -96,17 +99,20 @@ class Connection(asyncio.Protocol):
         self._coalescer = coalescer
         self._access = access
         self._loop = asyncio.get_running_loop()
-        # A request is being stored; it is the last one; the client sends nothing more, or does not read its answers.
+        # A request is being stored.
         self._is_waiting = False
+        # The connection closes after the answer to that request.
         self._is_last = False
+        # The client has ended its side and will send nothing more.
         self._has_ended = False
+        # The client does not read its answers.
         self._is_choked = False
         self._part = bytearray()
-        """The beginning of a request."""
+        """The beginning of a request whose head is complete, but not its body."""
         self._missing = 0
-        """How many bytes of it are still to come."""
+        """How many bytes of that request are still to come."""
         self._more = b""
-        """What came while the connection waited for an answer."""
+        """Bytes that arrived while a request was being stored."""
         self._rest_timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._last_used = 0.0
@@ -119,7 +125,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = self._transport.get_extra_info("socket")
         if peer.family != socket.AF_UNIX:
-            # A peer whose machine is gone without a word would stay for ever.
+            # Without this, the connection of a machine that vanished without closing it would stay open for ever.
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._server.fresh.add(self)
         self._last_used = self._loop.time()
@@ -127,6 +133,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._is_waiting:
+            # A second request before the answer to the first. Keep what has arrived, but do not read on.
             if not self._more:
                 self._transport.pause_reading()
             self._more += data
@@ -144,7 +151,7 @@ class Connection(asyncio.Protocol):
         elif len(data) < start + head.length:
             self._part, self._missing = bytearray(data), start + head.length - len(data)
             self._rest_timer = self._loop.call_later(_REST_SECONDS, lambda: self._hand_over(self._take_part()))
-        # An encoder may end what it writes with a newline.
+        # Some JSON encoders end what they write with a newline, which has to go: the events become lines.
         elif len(data) == start + head.length and _is_plain(body := data[start:].rstrip(b" \t\r\n")):
             self._is_waiting = True
             self._coalescer.add(Request(body, self.answer))
@@ -152,7 +159,7 @@ class Connection(asyncio.Protocol):
             self._hand_over(data)
 
     def eof_received(self) -> bool:
-        # Who only ends its own side still reads the answers.
+        # A client that has ended only its own side still reads the answers, so keep ours open while one is due.
         self._has_ended = True
         if self._part:
             self._hand_over(self._take_part())
@@ -171,7 +178,7 @@ class Connection(asyncio.Protocol):
     # --- the coalescer's and the server's side ------------------------------------------------------
 
     def answer(self, data: bytes) -> None:
-        """Send the answer, if anybody is there to read it."""
+        """Send the answer, unless the connection is already closing."""
         self._is_waiting = False
         if self._transport.is_closing():
             return
@@ -185,13 +192,13 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def close(self) -> None:
-        """Hang up, after the answer that is waited for."""
+        """Close the connection, after the answer if one is due."""
         self._is_last = True
         if not self._is_waiting:
             self._transport.close()
 
     def abort(self) -> None:
-        """Hang up at once."""
+        """Close the connection at once."""
         self._transport.abort()
 
     def _may_come_in(self, head: Head) -> bool:
@@ -208,7 +215,7 @@ class Connection(asyncio.Protocol):
         return part
 
     def _hand_over(self, data: bytes) -> None:
-        """Let aiohttp go on with the connection."""
+        """Let aiohttp take over the connection, with these bytes as the first that it reads."""
         self._leave()
         handler = self._server.handler()
         self._transport.set_protocol(handler)
@@ -237,13 +244,13 @@ class Connection(asyncio.Protocol):
 
 
 def _is_plain(body: bytes) -> bool:
-    # A single event is a line from here on.
+    # A single event is joined with others to lines, so it must not contain a newline itself.
     is_event = body[:1] == b"{" and body[-1:] == b"}" and b"\n" not in body
     return is_event or (body[:1] == b"[" and body[-1:] == b"]")
 
 
 class ExpressServer(Server):
-    """aiohttp's server, but for connections that have sent nothing yet that needs it: `fresh` are those."""
+    """aiohttp's server, with the fast path in front; `fresh` are the connections that aiohttp has not taken over."""
 
     def __init__(
         self,
@@ -263,18 +270,18 @@ class ExpressServer(Server):
         return Connection(self, self._coalescer, self._access)
 
     def handler(self) -> web.RequestHandler:
-        """Return a handler of aiohttp's."""
+        """Return a new protocol of aiohttp's, to take over a connection."""
         return super().__call__()
 
     def pre_shutdown(self) -> None:
-        """Hang up where nothing is under way."""
+        """Close the connections on which no request is under way."""
         for connection in list(self.fresh):
             connection.close()
         super().pre_shutdown()
 
     async def shutdown(self, timeout: float | None = None) -> None:
-        """Wait for what is under way, and hang up."""
-        # Those that went over to aiohttp are others.
+        """Wait for the requests that are under way, and close their connections."""
+        # `super` does so for the connections that aiohttp has taken over.
         await asyncio.gather(self._end_fresh(timeout), super().shutdown(timeout))
 
     async def _end_fresh(self, timeout: float | None) -> None:

@@ -1,6 +1,7 @@
 """Cut a byte stream into whole lines, without ever keeping a line that is over the limit.
 
-What comes out depends on the stream alone, not on how it was cut into reads on its way.
+The lines depend only on the bytes of the stream, never on how these were divided into reads. Whole lines
+are handed on in blocks, as they were read, so that the work here is per read and not per line.
 """
 
 from __future__ import annotations
@@ -12,31 +13,32 @@ from hashlib import sha256
 from forwarder.envelope import HEAD_BYTES, Excerpt
 from forwarder.model import lines_within
 
-# Lines of fewer bytes are copied out of what was read: a view takes more memory than they do.
+# Blocks of fewer bytes are copied out of the read they came in: a view would keep the whole read in memory for them.
 _VIEW_BYTES = 4096
-# Bytes that a line which is over the limit counts as, beside its beginning: a stream of nothing else is not for free.
+# Bytes that a line over the limit counts as, in addition to its beginning. Otherwise a client could queue any number of
+# such lines without ever being held back.
 _OVERLONG_COST = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Overlong:
-    """Stands for one line of more than the limit, of which only the beginning was kept; all is without the newline."""
+    """Stands in for a line over the limit, of which only the beginning was kept; its newline does not count."""
 
     excerpt: Excerpt
 
     @property
     def size(self) -> int:
-        """Bytes of the line."""
+        """Bytes of the whole line."""
         return self.excerpt.size
 
     @property
     def cost(self) -> int:
-        """Bytes that it counts as."""
+        """Bytes that it counts as in `Framer.size`."""
         return len(self.excerpt.head) + _OVERLONG_COST
 
 
 class _Discarding:
-    """A line over the limit that has not ended yet."""
+    """A line over the limit that has not ended yet: all but its beginning is only counted and hashed."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -54,26 +56,27 @@ class _Discarding:
 
 
 class Framer:
-    """Takes bytes as they come and gives back pieces: whole lines, or an `Overlong`.
+    """Takes bytes as they arrive and returns pieces, each of which is either whole lines or an `Overlong`.
 
-    A line of more than `limit` bytes, the newline not counted, is over the limit, whatever it
-    holds. A line that has no newline yet is kept up to the limit.
+    A line is over the limit if it has more than `limit` bytes, not counting the newline, whatever they
+    are. A line that has no newline yet is kept as long as it is within the limit.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        """Holds for the lines that end from now on."""
+        """May be changed at any time; applies to lines that end after that."""
         self.size = 0
-        """Bytes that are kept, and not taken yet."""
+        """Bytes that are kept here and have not been taken yet."""
         self._tail: list[bytes] = []
         self._tail_size = 0
         self._discarding: _Discarding | None = None
-        # Views of what was fed, where most of it is whole lines: those are not copied before they are taken.
+        # What was fed is stored as a view where most of it is whole lines, so that it is copied only once, in `take`.
         self._pieces: deque[bytes | memoryview | Overlong] = deque()
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
         if self._discarding is not None:
+            # The line that is being discarded goes on, up to the first newline.
             end = data.find(b"\n")
             self._discarding.feed(data if end < 0 else data[:end])
             if end < 0:
@@ -81,6 +84,8 @@ class Framer:
             self._refuse(self._discarding)
             self._discarding = None
             data = data[end + 1 :]
+        # `data[start:end]` will be the whole lines: all that is between the end of the line that began in an earlier
+        # read, and the last newline. What is behind that is the beginning of another line.
         start, end = 0, data.rfind(b"\n") + 1
         if end and self._tail:
             start = data.find(b"\n") + 1
@@ -89,31 +94,35 @@ class Framer:
             self._tail, self._tail_size = [], 0
             self._add(line)
         if start < end:
-            # A view keeps all of what was read, so it must not be of a small part.
+            # A view keeps the whole read in memory, so it pays only if the lines are most of it.
             is_most = end - start >= _VIEW_BYTES and 2 * (end - start) >= len(data)
             self._add(memoryview(data)[start:end] if is_most else data[start:end])
         if end < len(data):
             self._keep(data[end:])
 
     def finish(self) -> None:
-        """Take note that the stream has ended: a last line needs no newline."""
+        """Record that the stream has ended: its last line needs no newline."""
         if self._discarding is not None or self._tail:
             self.feed(b"\n")
 
     def take(self, at_most: int) -> bytes | Overlong | None:
-        """Return the next piece: whole lines, `at_most` so many bytes of them or one line, or None."""
+        """Return the next piece, or None. Whole lines come to at most `at_most` bytes, or are a single longer line."""
         if not self._pieces:
             return None
         first = self._pieces.popleft()
         if isinstance(first, Overlong):
             self.size -= first.cost
             return first
+        # Join neighbouring blocks: a client that writes its lines one by one makes many small ones, and one check and
+        # one commit can serve them all.
         pieces, size = [first], len(first)
         while self._pieces and not isinstance(more := self._pieces[0], Overlong) and size + len(more) <= at_most:
             self._pieces.popleft()
             pieces.append(more)
             size += len(more)
         lines = b"".join(pieces)
+        # Only a single block can be larger than asked for. Cut it behind the last line that fits, or behind the first
+        # line if not even that fits, and put the rest back.
         if size > at_most:
             cut = lines.rfind(b"\n", 0, at_most) + 1 or lines.index(b"\n") + 1
             if cut < size:
@@ -123,12 +132,13 @@ class Framer:
         return lines
 
     def put_back(self, lines: bytes) -> None:
-        """Take lines back that were taken last; they come first again."""
+        """Take back the lines that were taken last; they will be the first to be taken again."""
         self._pieces.appendleft(lines)
         self.size += len(lines)
 
     def _add(self, lines: bytes | memoryview) -> None:
-        """Add whole lines, with an `Overlong` in place of each that is over the limit."""
+        """Add whole lines, with an `Overlong` in place of each one that is over the limit."""
+        # A block within the limit cannot contain a line over it, so most blocks are never searched.
         if len(lines) > self.limit:
             lines = self._after_overlong(bytes(lines))
         if lines:
@@ -136,7 +146,7 @@ class Framer:
             self.size += len(lines)
 
     def _after_overlong(self, lines: bytes) -> bytes:
-        """Add what comes up to the last line over the limit; return what comes behind it."""
+        """Add everything up to and including the last line over the limit; return the lines behind it."""
         if lines_within(lines, self.limit):
             return lines
         start = at = 0
@@ -157,7 +167,7 @@ class Framer:
         self.size += piece.cost
 
     def _keep(self, data: bytes) -> None:
-        """Keep the beginning of a line, or only its size where that is over the limit."""
+        """Keep the beginning of a line, and start to discard the line once it is over the limit."""
         self._tail.append(data)
         self._tail_size += len(data)
         self.size += len(data)

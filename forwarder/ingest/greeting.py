@@ -1,7 +1,7 @@
-"""The token line that a stream client over TCP begins with: `{"token": "…"}`.
+"""The token line with which a stream client over TCP begins: `{"token": "…"}`.
 
-Whoever sends it is not known yet, so little is kept of it, and nothing behind it is looked at before the token is
-known to be right.
+Until the token is checked the client may be anybody. So little of what it sends is kept, and nothing
+after the line is looked at.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import msgspec
 from forwarder.errors import UnauthorizedError
 from forwarder.web.access import Access
 
-# The longest line with a token, in bytes: a token is one line of a file, and no page of text.
+# The longest line with a token, in bytes; a token is one line of a file, so this is ample.
 MAX_BYTES = 8 * 1024
 _SPACE = b" \t\r\n"
 
@@ -21,7 +21,7 @@ class _Token(msgspec.Struct):
 
 
 class Greeting:
-    """Takes the bytes of a connection until its first line that is not blank is there."""
+    """Takes the bytes of a connection until its first line that is not blank is complete."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -29,20 +29,20 @@ class Greeting:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more is to be read before `rest` was called: a whole line is there, or there will be none."""
+        """Whether to stop reading until `rest` is called: the line is complete, or already too long."""
         return b"\n" in self._begun or len(self._begun) > MAX_BYTES
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes. Blank lines in front do not count."""
+        """Take the next bytes. Blank lines before the token are skipped."""
         self._begun = (self._begun + data).lstrip(_SPACE)
 
     def finish(self) -> None:
-        """Take note that the client has ended its side: its line needs no newline."""
+        """Record that the client has ended its side: its line then needs no newline."""
         if self._begun:
             self._begun += b"\n"
 
     def rest(self) -> bytes | None:
-        """Return what came behind the line once its token is found right; None while there is no whole line.
+        """Check the token and return the bytes after its line; return None while the line is incomplete.
 
         Raises UnauthorizedError.
         """
@@ -61,5 +61,5 @@ class Greeting:
 
 
 def no_token() -> UnauthorizedError:
-    """Return what a client is told that has not said who it is."""
+    """Return the error for a client that has not sent a token."""
     return UnauthorizedError('a token is required: send {"token": "…"} as the first line')

@@ -1,9 +1,9 @@
 """Events over HTTP: `POST /v1/events`, answered once they are synced to disk.
 
-A request is accepted as a whole or refused as a whole; where what is invalid is kept, it is accepted
-with that. Bodies are objects, arrays or newline-delimited JSON; every error is RFC 9457 problem+json
-and says what would be right. The probe `GET /healthz` wants no token. `GET /openapi.json` describes
-all of it.
+A request is accepted or refused as a whole; but if invalid events are to be kept as dead letters, it is
+accepted with them. Bodies are objects, arrays or newline-delimited JSON; every error is problem+json
+(RFC 9457) and says what would be right. The probe `GET /healthz` needs no token. `GET /openapi.json`
+describes the whole API.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from forwarder.web.headroom import Headroom
 from forwarder.web.problems import internal_problem, problem_of, problem_response
 from forwarder.web.server import first_line
 
-# Large bodies are checked in a thread, so that one of them does not hold up the others; and only so
-# many at once, as each takes several times its size meanwhile. So is whatever else takes long.
+# Large bodies, and others that take long to check, are checked in threads so that they do not hold up
+# other requests. Only so many are at once, because each then takes several times its size in memory.
 _LARGE_AT_ONCE = 2
 _READ_BUFFER = 256 * 1024
-# Seconds without a byte after which the rest of a body is not waited for: what was received of it
-# takes memory that other requests may want.
+# Seconds without a byte after which we stop waiting for the rest of a body: the part that was received
+# takes memory that other requests may need.
 _IDLE_SECONDS = 60.0
-# Seconds that a client has to read why it is refused while it still sends.
+# Seconds that a client which is still sending has to read why it was refused.
 _LINGER_SECONDS = 2.0
 
 _PATHS = {"/v1/events": "POST", "/healthz": "GET, HEAD", "/openapi.json": "GET, HEAD"}
 
 
 class HttpIntake:
-    """The HTTP side of the intake. `max_request_bytes` bounds a body once decompressed."""
+    """The HTTP side of the intake. `max_request_bytes` limits a body, as sent and decompressed."""
 
     def __init__(self, intake: Intake, *, max_request_bytes: int) -> None:
         self._intake = intake
@@ -59,12 +59,12 @@ class HttpIntake:
         self.limit(max_request_bytes)
 
     def limit(self, max_request_bytes: int) -> None:
-        """Let another limit hold from the next request on."""
+        """Apply another limit from the next request on."""
         self._max_request_bytes = max_request_bytes
         self._coalescer.limit(max_request_bytes)
 
     def server(self, access: Access) -> web.Server:
-        """Return the server for the listeners that one access rule holds for."""
+        """Return a server for listeners with this access rule."""
         return ExpressServer(
             self._coalescer,
             access,
@@ -79,7 +79,8 @@ class HttpIntake:
     def _handler(self, access: Access) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             response = await self._answer(access, request)
-            # What is still to come of the body is not worth reading; after `Expect` it may never come.
+            # If a request was refused early, the rest of its body is not worth reading; after `Expect` it may never
+            # come at all. So the connection cannot be used again.
             if not request.content.is_eof():
                 response.force_close()
             return response
@@ -129,14 +130,15 @@ class HttpIntake:
         return web.Response(status=HTTPStatus.ACCEPTED, body=answer, content_type="application/json")
 
     async def _store(self, kind: Kind, body: bytes, *, wants_ids: bool, keeps_invalid: bool | None) -> bytes:
-        """Check a body, store what may be stored, and return the answer."""
+        """Check a body, store its events, and return the body of the answer."""
         envelope = self._intake.envelope
         keeps_invalid = self._intake.keeps_invalid if keeps_invalid is None else keeps_invalid
 
         def look_closely() -> tuple[Checked, list[Refused], bytes]:
             checked, invalid = look(envelope, kind, body, keeps_invalid=keeps_invalid)
-            # Made here, no deeper in the stack than the check: how deep an event may be nested is
-            # what the stack still has room for. Whatever fails has to fail before it is stored.
+            # The answer is made here, before anything is stored and no deeper in the stack than the check. Reading
+            # the ids decodes the events again, and how deep they may be nested depends on the stack that is left; if
+            # that fails, it has to fail before the events are stored.
             return checked, invalid, accepted(checked, invalid, with_ids=wants_ids)
 
         async def store(checked: Checked, invalid: list[Refused], answer: bytes) -> bytes:
@@ -146,7 +148,7 @@ class HttpIntake:
         if len(body) > LARGE_BYTES:
             async with self._large:
                 return await store(*await asyncio.to_thread(look_closely))
-        # What is plain, as nearly everything is, never takes long.
+        # Nearly every body passes the quick check, which never takes long.
         if (checked := envelope.glance(body, are_lines=kind is Kind.LINES)) is not None:
             return await store(checked, [], accepted(checked, [], with_ids=wants_ids))
         if not takes_long(kind, body):
@@ -156,7 +158,7 @@ class HttpIntake:
         return await store(*found)
 
     async def _receive(self, request: web.BaseRequest) -> bytes:
-        """Read the body up to the limit; it stays counted as being received."""
+        """Read the body, up to the limit. The caller has to free its size in `_admission`."""
         body = Body(", ".join(request.headers.getall(hdrs.CONTENT_ENCODING, [])), self._max_request_bytes)
         if (request.content_length or 0) > self._max_request_bytes:
             raise TooLargeError(
@@ -183,9 +185,9 @@ class HttpIntake:
 
 
 async def _next_chunk(request: web.BaseRequest) -> bytes:
-    """Wait for more of the body; return nothing at its end."""
+    """Wait for more of the body; return an empty chunk at its end."""
     content = request.content
-    # Most bodies are there already: no timer is set up for them.
+    # Most bodies have already arrived: do not set up a timer for them.
     chunk = content.read_nowait()
     if chunk or content.at_eof():
         return chunk
@@ -204,7 +206,7 @@ def _wants_ids(request: web.BaseRequest) -> bool:
 
 
 def _keeps_invalid(request: web.BaseRequest) -> bool | None:
-    """Return what the request says is to be done with what is invalid; None where it says nothing."""
+    """Return whether the request wants invalid events to be kept; None if it does not say."""
     wanted = request.query.get("invalid") if request.query_string else None
     if wanted not in {None, "refuse", "dead_letter"}:
         raise MalformedError(f"invalid={wanted} is not known", hint="use ?invalid=dead_letter or ?invalid=refuse")
@@ -212,12 +214,12 @@ def _keeps_invalid(request: web.BaseRequest) -> bool | None:
 
 
 async def _expect(request: web.BaseRequest) -> None:
-    """Ask for a body that the client holds back (RFC 9110 §10.1.1); curl does so above 1 MiB."""
+    """Ask for the body if the client holds it back (RFC 9110 §10.1.1), as curl does above 1 MiB."""
     expected = request.headers.get(hdrs.EXPECT)
     if expected is None or request.version < (1, 1):
         return
     if expected.strip().lower() != "100-continue":
         raise ExpectationError(expected)
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    # The interim response is no part of the answer that is still to be written.
+    # aiohttp must not count the interim response as part of the final one.
     request.writer.output_size = 0

@@ -1,7 +1,7 @@
-"""From checked events to durable ones: the one way into the queue, for HTTP and the stream alike.
+"""Store checked events durably: the one way into the queue, for HTTP and the stream alike.
 
-What is refused for its own sake can be kept instead, where the operator or the request wants that:
-as dead letters of an account of its own, stored in the same transaction as the events beside it.
+If the operator or the request wants it, events that are refused as invalid are kept as dead letters.
+These have an account of their own, and are stored in the same transaction as the events beside them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from forwarder.queue.base import Inbox
 
 
 def accepted(checked: Checked, invalid: Sequence[Refused], *, with_ids: bool = False) -> bytes:
-    """Return what a client is told whose request was stored; in its order, null is the id of what is invalid."""
+    """Return the answer to a request that was stored; ids are in its order, with null for an invalid event."""
     answer: dict[str, object] = {"accepted": checked.events}
     if invalid:
         answer["invalid"] = len(invalid)
@@ -40,26 +40,26 @@ def accepted(checked: Checked, invalid: Sequence[Refused], *, with_ids: bool = F
 
 
 class Intake:
-    """Accepts events for one configuration; `envelope` and `keeps_invalid` may be replaced while it runs."""
+    """Accepts events; `envelope` and `keeps_invalid` may be replaced at any time, by a reload."""
 
     def __init__(self, inbox: Inbox, envelope: Envelope, observer: Observer, *, keeps_invalid: bool = False) -> None:
         self._inbox = inbox
         self.observer = observer
         self.envelope = envelope
         self.keeps_invalid = keeps_invalid
-        """Whether what is no event is kept as a dead letter, unless a request says otherwise."""
+        """Whether invalid events are kept as dead letters, unless a request says otherwise."""
         self._is_open = True
         self._has_told = False
 
     def close(self) -> None:
-        """Accept nothing more; what is being stored is finished."""
+        """Accept nothing more; storing that is under way is finished."""
         self._is_open = False
 
     async def accept(self, way: Way, checked: Checked, invalid: Sequence[Refused] = ()) -> None:
-        """Store events that came this way, and what is `invalid` as dead letters; durable on return.
+        """Store events, and the `invalid` ones as dead letters; they are durable when this returns.
 
-        Raises UnavailableError or TooLargeError, NoRoomForInvalidError where only the dead letters do not fit; then
-        nothing is stored.
+        Raises UnavailableError or TooLargeError, or NoRoomForInvalidError if only the dead letters do not fit. In
+        all these cases nothing is stored.
         """
         if not self._is_open:
             raise ShuttingDownError("the forwarder is shutting down")
@@ -77,7 +77,7 @@ class Intake:
         except (ShareFullError, TooLargeError) as error:
             if isinstance(error, ShareFullError) and error.destination != INVALID:
                 raise
-            # Once, until there is room again.
+            # Report this once, until there is room again.
             if not self._has_told:
                 self._has_told = True
                 self.observer.saw(facts.Notice("invalid.full", {"reason": error.message}))
@@ -85,13 +85,13 @@ class Intake:
         self._has_told = False
 
     def refused(self, way: Way, error: RequestError | UnavailableError, number: int = 1) -> None:
-        """Take note of so many requests that came this way and were refused, or of a stream that was."""
+        """Record that so many requests, or a stream, were refused."""
         self.observer.saw(facts.Refused(way, problem_type(type(error)).name, number))
 
     async def accept_or(
         self, way: Way, checked: Checked, invalid: Sequence[Refused], refuse: Callable[[], object]
     ) -> None:
-        """Store as `accept` does; where the dead letters do not fit, `refuse` raises what is wrong with the request."""
+        """Store as `accept` does; if the dead letters do not fit, `refuse` raises what is wrong with the request."""
         try:
             await self.accept(way, checked, invalid)
         except NoRoomForInvalidError:

@@ -1,7 +1,7 @@
-"""What a body is: JSON or lines, as its content type says; and the words where it is something else.
+"""Tell from its content type whether a body is JSON or lines, and explain what is wrong if it is neither.
 
-Many clients name a content type that nobody chose, and many send lines as JSON. Whoever reads the
-answer should know what to change, so it says what the body looks like and what would be right.
+Many clients send a content type that nobody chose, or send lines and call them JSON. The people who
+read the error should know what to change, so it says what the body looks like and what would be right.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from forwarder.errors import MalformedError, UnsupportedError
 from forwarder.model import has_more
 
 _JSON = frozenset({"application/json", "text/json"})
-# There is no registered type for lines of JSON; these are in use.
+# There is no registered media type for lines of JSON; these are the ones in use.
 _LINES = frozenset(
     {
         "application/x-ndjson",
@@ -29,19 +29,19 @@ _LINES = frozenset(
     }
 )
 _SEND = "send application/json (an object or an array) or application/x-ndjson (an event a line)"
-# What a client says of itself where nobody told it what to say.
+# Hints for the content types that clients send by default.
 _HINTS = {
     "": "set the header Content-Type",
     "text/plain": "fetch and others say so of any string: set the header Content-Type",
     "application/x-www-form-urlencoded": "curl -d and others say so of any data: set the header Content-Type (curl -H)",
 }
 
-# Events that may be looked at in one go where others wait. Most take 1 µs, but one that has to be read member by
-# member takes 50.
+# The most events that are checked on the event loop. Most take 1 µs, but one that has to be read member by member
+# takes 50.
 _MANY_EVENTS = 500
 
 _raw = msgspec.json.Decoder(msgspec.Raw)
-# How far the decoder has read when it finds something behind the end of a value.
+# The position at which the decoder finds more text after the end of a value.
 _goes_on = re.compile(r"trailing characters \(byte (\d+)\)").search
 
 
@@ -53,8 +53,8 @@ class Kind(Enum):
 
 
 def kind_of(request: web.BaseRequest) -> Kind:
-    """Return what the content type says. Raises UnsupportedError, which says what to send."""
-    # What nearly everybody sends, without a parser for its parameters.
+    """Return the kind that the content type says. Raises UnsupportedError, which says what to send."""
+    # Nearly every client sends exactly this; spare it the parsing of parameters.
     if request.headers.get(hdrs.CONTENT_TYPE) == "application/json":
         return Kind.JSON
     name = request.content_type if request.headers.get(hdrs.CONTENT_TYPE) else ""
@@ -67,12 +67,12 @@ def kind_of(request: web.BaseRequest) -> Kind:
 
 
 def takes_long(kind: Kind, body: bytes) -> bool:
-    """Say whether the body may hold so many events that to check them could hold up others."""
+    """Return whether the body may have so many events that checking them here would hold up other requests."""
     return has_more(body, b"{" if kind is Kind.JSON else b"\n", _MANY_EVENTS)
 
 
 def look(envelope: Envelope, kind: Kind, body: bytes, *, keeps_invalid: bool) -> tuple[Checked, list[Refused]]:
-    """Check a body, and tell apart what is invalid where it is to be kept; else raise as `check` does."""
+    """Check a body. If invalid events are to be kept, return them separately; else raise as `check` does."""
     if keeps_invalid:
         return sort_out(envelope, body, are_lines=kind is Kind.LINES)
     return check(envelope, kind, body), []
@@ -87,7 +87,7 @@ def check(envelope: Envelope, kind: Kind, body: bytes) -> Checked:
 
 
 def _explained(error: MalformedError, kind: Kind, body: bytes) -> MalformedError:
-    """Return the error in words that say what the body is, where that can be told."""
+    """Return an error that says what the body looks like, if that can be told; else the given one."""
     if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         words = "the body starts with the byte order mark of UTF-16"
         return MalformedError(words, hint="send UTF-8 without one (RFC 8259 §8.1)")
@@ -97,7 +97,7 @@ def _explained(error: MalformedError, kind: Kind, body: bytes) -> MalformedError
 
 
 def _told_as_several(body: bytes) -> MalformedError | None:
-    """Say so where the body is one object after the other."""
+    """Return an error that says so if the body is one object after another; else None."""
     try:
         _raw.decode(body)
     except msgspec.DecodeError as error:

@@ -1,4 +1,4 @@
-"""What the kernel knows of a stream client, and what it is asked to do about one."""
+"""Ask the kernel about the state of a stream client's connection, and change that state."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import select
 import socket
 from typing import Protocol
 
-# Seconds of silence after which the kernel asks whether the machine of a TCP client is still there, how often it asks
-# again, and how many questions it leaves unanswered: one that has lost its power is gone after two minutes.
+# Keepalive of TCP: seconds of silence before the first probe, seconds between probes, and how many may go unanswered.
+# The connection of a machine that has lost its power ends after two minutes.
 _KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 
 
@@ -22,17 +22,17 @@ class Peer(Protocol):
 
 
 def is_hung_up(peer: Peer) -> bool:
-    """Say whether the client has closed both sides; while we do not read, nothing else tells us."""
+    """Return whether the client has closed both sides; while we do not read, nothing else tells us."""
     return bool(_poll(peer, 0) & select.POLLHUP)
 
 
 def has_ended(peer: Peer) -> bool:
-    """Say whether the client has ended its side, though what it sent before may not have been read."""
+    """Return whether the client has ended its side, even if there is data before the end that was not read yet."""
     return bool(_poll(peer, select.POLLRDHUP))
 
 
 def has_more(peer: Peer) -> bool:
-    """Say whether something of the client, or its end, is there to be read."""
+    """Return whether there is data, or the end of the client's side, to be read."""
     return bool(_poll(peer, select.POLLIN))
 
 
@@ -44,13 +44,13 @@ def _poll(peer: Peer, wanted: int) -> int:
 
 
 def take_no_more(peer: Peer) -> None:
-    """Let the client of a unix socket send nothing more; what it has sent can be read, up to an end."""
+    """Prevent the client of a unix socket from sending more; what it has sent can still be read, and then ends."""
     with peer.dup() as ours:
         ours.shutdown(socket.SHUT_RD)
 
 
 def keep_alive(peer: Peer) -> None:
-    """Let the kernel end a TCP connection whose client has vanished without a word."""
+    """Make the kernel end a TCP connection whose client has vanished without closing it."""
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in _KEEP_ALIVE:
         peer.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -1,4 +1,4 @@
-"""What was kept as invalid goes through the checks of the intake again: rules, limits and routes may be others now."""
+"""Check dead letters that were kept as invalid once more, because rules, limits and routes may have changed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from forwarder.model import INVALID, Burial, DeadFilter, DeadLetter
 from forwarder.problems import problem_type
 from forwarder.queue.base import Inspection
 
-# Letters, and bytes of them, that are checked and stored in one step.
+# The most letters, and about the most bytes of them, that are checked and stored in one step.
 _STEP_LETTERS = 256
 _STEP_BYTES = 1024 * 1024
 
 
 async def readmit(queue: Inspection, intake: Intake, wanted: DeadFilter) -> int:
-    """Accept those of the wanted letters that pass now; return how many. The others stay, with what is wrong today.
+    """Accept the wanted letters that pass now; return how many. The others stay, with the reason that holds today.
 
     Raises UnavailableError or TooLargeError.
     """
@@ -58,17 +58,18 @@ async def _again(queue: Inspection, envelope: Envelope, letters: list[DeadLetter
     segments = Checked.of(data, routes).segments if passed else []
     if await queue.readmit(passed, segments, again):
         return len(passed)
-    # Somebody has purged or replayed some of them meanwhile; each by itself is there or not.
+    # Some of these letters have been purged or replayed in the meantime. One by one, those that are left can be stored.
     return sum([await _again(queue, envelope, [letter]) for letter in letters]) if len(letters) > 1 else 0
 
 
 def check(envelope: Envelope, letter: DeadLetter) -> Checked | Burial | None:
-    """Return what the letter is now: events, or why it is none; None where not all of it was kept."""
+    """Return the events of a letter, or why it is still invalid; None if not all of its text was kept."""
     sent = as_sent(letter.event)
     if sent is None:
         return None
     try:
-        # Most came as a line, and hear the same words again; an array is none, nor is what has several.
+        # Most letters were sent as a line and are checked as one, so that the reason is worded as before. An array is
+        # not a line, nor is a text with a newline.
         is_line = sent[:1] != b"[" and b"\n" not in sent
         checked, refused = sort_out(envelope, sent, are_lines=is_line)
     except RequestError as error:

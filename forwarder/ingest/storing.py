@@ -1,4 +1,4 @@
-"""From checked lines of a stream to durable events, however long the queue takes to have room for them."""
+"""Store the checked lines of a stream durably, waiting for as long as it takes until the queue has room."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from forwarder.problems import PROBLEMS
 # Seconds between attempts to store while the queue cannot take events.
 _RETRY_SECONDS = 1.0
 
-# What a line can be refused for, by the status that it is refused with.
+# The problems for which a line can be refused, and their names by status.
 _TYPES = [PROBLEMS[error] for error in (MalformedError, InvalidEventsError, TooLargeError)]
 _NAMES = {found.status: found.name for found in _TYPES}
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Lines that were checked together, `first` to `last`, counted from 1 over the connection."""
+    """Lines that were checked together: `first` to `last`, counted from 1 since the connection began."""
 
     checked: Checked
     refused: list[Refused]
     first: int
     keeps_refused: bool = False
-    """Whether what was refused is to be kept as invalid; else the client has been told."""
+    """Whether refused lines are to be kept as dead letters; if not, the client has already been told of them."""
 
     @property
     def last(self) -> int:
         return self.first + self.checked.events + len(self.refused) - 1
 
     def numbers(self) -> list[int]:
-        """Return the lines of the events in `checked`."""
+        """Return the line numbers of the events in `checked`."""
         refused = {refusal.index for refusal in self.refused}
         return [line for line in range(self.first, self.last + 1) if line - self.first not in refused]
 
 
 class Storing:
-    """Stores what one client has sent.
+    """Stores the lines of one client.
 
-    `patience` tells for how many seconds more it may wait for a queue that cannot take events.
+    `patience` returns for how many more seconds to wait for a queue that cannot take events.
     """
 
     def __init__(self, intake: Intake, answers: Answers, patience: Callable[[], float]) -> None:
@@ -53,7 +53,7 @@ class Storing:
         self._patience = patience
 
     async def store(self, piece: Piece) -> None:
-        """Store the events of a piece. Raises UnavailableError where they cannot be stored in time."""
+        """Store the events of a piece. Raises UnavailableError if they cannot be stored in time."""
         if piece.keeps_refused and piece.refused:
             try:
                 await self._together(piece.checked, piece.refused)
@@ -67,14 +67,14 @@ class Storing:
             await self._apart(piece.checked, piece.numbers())
 
     async def refuse(self, first: int, refused: Sequence[Refused]) -> None:
-        """Tell the client which lines are not stored; they are counted from line `first`."""
+        """Tell the client which lines are not stored; the first line of the piece has the number `first`."""
         for status, count in Counter(refusal.status for refusal in refused).items():
             self._intake.observer.saw(facts.Refused("stream", _NAMES[status], count))
         for refusal in refused:
             await self._answers.refuse(first + refusal.index, refusal.status, refusal.detail)
 
     async def _together(self, checked: Checked, invalid: Sequence[Refused] = ()) -> None:
-        """Store events, waiting for as long as the queue cannot take them."""
+        """Store events together, waiting while the queue cannot take them."""
         while checked.events or invalid:
             try:
                 await self._intake.accept("stream", checked, invalid)
@@ -87,7 +87,7 @@ class Storing:
             await self._intake.wait_space(min(_RETRY_SECONDS, seconds))
 
     async def _apart(self, checked: Checked, numbers: list[int]) -> None:
-        """Store events that do not fit into the queue together; refuse those that do not fit alone."""
+        """Store events that are too large for the queue together, by halves; refuse those too large even alone."""
         try:
             await self._together(checked)
         except TooLargeError as error:

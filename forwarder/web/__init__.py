@@ -1,1 +1,1 @@
-"""What the intake, the admin API and the receiver share: sockets, who may come in, the server, its errors."""
+"""The parts that the intake, the admin API and the receiver share: sockets, access rules, the HTTP server, errors."""

@@ -1,9 +1,9 @@
-"""Who may hand in events, look on, or steer the daemon: peers, tokens, and no browsers.
+"""Decide who may send events, look at the daemon or steer it: by user id and token, and never a browser.
 
-Everything is decided by who can reach the socket that is bound (see `reach`), not by what its
-address is called. A browser can be made to post to any address that it reaches, so whatever looks like one is
-refused: a request with an `Origin`, and, on a loopback TCP address, a `Host` that is a name other
-than ours (DNS rebinding needs a name; an IP address in `Host` is safe).
+The rules depend on who can reach the bound socket (see `reach`), not on what its address is called. A
+web page can make a browser post to any address that the browser reaches, so requests that look like a
+browser's are refused: those with an `Origin`, and, on a loopback TCP address, those whose `Host` is a
+name other than ours (DNS rebinding needs a name; an IP address in `Host` is safe).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _UCRED = struct.Struct("3i")
 
 
 class Access:
-    """The rule of one listening address, whose socket `reach` tells who can connect to.
+    """The rule for one listening address; `reach` says who can connect to its socket.
 
-    `allow_uids` restricts unix sockets to these user ids; empty means whoever may open the socket.
-    `section` is the part of the configuration that the rule comes from, for messages.
+    `allow_uids` restricts unix sockets to these user ids; if it is empty, everybody who may open the
+    socket is allowed. `section` is the part of the configuration that the rule comes from, for messages.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class Access:
         self.change(token=token, allow_uids=allow_uids)
 
     def change(self, *, token: str | None, allow_uids: frozenset[int]) -> None:
-        """Let other rules hold from the next request on."""
+        """Apply another token and other user ids from the next request on."""
         self._token = token.encode() if token is not None else None
         self._uids = allow_uids if self._address.is_unix else frozenset[int]()
 
     def check(
         self, headers: Mapping[str, str], transport: asyncio.BaseTransport | None, *, without_token: bool = False
     ) -> None:
-        """Raise ForbiddenError or UnauthorizedError unless a request with these headers may come in.
+        """Raise ForbiddenError or UnauthorizedError unless a request with these headers is allowed.
 
-        Their names are looked up as in aiohttp.hdrs; `transport` is that of the connection.
+        Header names must be spelt as in aiohttp.hdrs; `transport` is that of the connection.
         """
         if hdrs.ORIGIN in headers:
             raise ForbiddenError(
@@ -77,7 +77,7 @@ class Access:
     def check_peer(self, peer: socket.socket | None) -> None:
         """Raise ForbiddenError unless the process at the other end runs as an allowed user.
 
-        None is a connection that is closed already: whoever sent something over it is not known.
+        None stands for a connection that has already been closed, so that its user can no longer be found out.
         """
         if not self._uids:
             return
@@ -102,7 +102,7 @@ class Access:
 
     @property
     def is_restricted(self) -> bool:
-        """Whether only those get in whom the operator chose: by a token, by user ids or by a file's mode."""
+        """Whether access is limited to people the operator chose, by a token, user ids or the mode of a file."""
         return self._token is not None or bool(self._uids) or self._reach is Reach.FILE
 
     def check_token(self, token: str | None) -> None:

@@ -1,6 +1,6 @@
-"""An HTTP API's OpenAPI description, as it is served: the file `openapi.json` beside the code, with the version.
+"""Serve the OpenAPI description of an API: the file `openapi.json` in its package, with our version filled in.
 
-Where no token is configured, it says nothing of one.
+If no token is configured, the description does not mention any.
 """
 
 from __future__ import annotations

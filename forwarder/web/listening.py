@@ -1,8 +1,8 @@
-"""Sockets to listen at: unix sockets with a mode and a group, TCP, and those that systemd passes.
+"""Open listening sockets: unix sockets with a mode and a group, TCP sockets, and those that systemd passes.
 
-What other machines can reach is listened at only where a token is asked for. A socket file that
-nobody listens at any more, left behind by a crash, is replaced; one that answers belongs to
-somebody else and is left alone.
+An address that other machines can reach is opened only if clients need a token there. A socket file
+left behind by a crash, at which nobody listens any more, is replaced; one that answers belongs to
+another process and is left alone.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from forwarder.errors import ListenError
 from forwarder.model import Address
 from forwarder.web.reach import Reach, reach_of, refuse_exposed
 
-# Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn. Whoever serves
-# a listener has to pass it on: an event loop calls listen(2) again, with a default of its own.
+# Connections that may wait to be accepted; the kernel caps this at net.core.somaxconn. Pass it on when
+# serving a listener, because an event loop calls listen(2) again, with a default of its own.
 BACKLOG = 4096
 # The longest path of a unix socket, in bytes (unix(7)).
 _MAX_PATH = 107
@@ -29,9 +29,9 @@ _MAX_PATH = 107
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening socket, its address and who can connect.
+    """A listening socket, its address, and who can connect.
 
-    `inode` is set where its file is ours to change and to remove, and `gid` is the group that it began with.
+    `inode` is set if we made its file, so that we may change and remove it; `gid` is the group the file was made with.
     """
 
     address: Address
@@ -41,9 +41,9 @@ class Listener:
     gid: int = -1
 
     def open_to(self, mode: int, gid: int | None) -> None:
-        """Give the file of a unix socket that we made a mode and a group; None is the one that it began with.
+        """Set the mode and the group of a unix socket's file, if we made it; None restores its first group.
 
-        Raises ListenError. A file that has taken the place of ours is left alone.
+        A file that has replaced ours is left alone. Raises ListenError.
         """
         if self.inode is None or self.address.path is None:
             return
@@ -53,7 +53,8 @@ class Listener:
             if found.st_ino != self.inode:
                 return
             wanted = self.gid if gid is None else gid
-            # Shut first: for no moment are its new members let in by the old mode, or the old ones by the new.
+            # Take the group's rights away first. Otherwise there would be a moment in which the new group has access
+            # by the old mode, or the old group by the new one.
             if found.st_gid != wanted:
                 path.chmod(mode & ~0o070)
                 os.chown(path, -1, wanted)
@@ -67,7 +68,7 @@ class Listener:
         """Stop listening, and remove the file of a unix socket that we made, unless it was replaced."""
         self.socket.close()
         if self.inode is not None and self.address.path is not None:
-            # Whatever keeps the file there, the next start replaces it.
+            # If the file cannot be removed, the next start will replace it.
             with suppress(OSError):
                 path = Path(self.address.path)
                 if path.lstat().st_ino == self.inode:
@@ -75,7 +76,7 @@ class Listener:
 
 
 def group_id(name: str) -> int:
-    """Return the number of a group, which may be given as one. Raises ListenError."""
+    """Return the id of a group, given by its name or its number. Raises ListenError."""
     if name.isascii() and name.isdigit():
         return int(name)
     try:
@@ -94,10 +95,10 @@ def listen(
     has_token: bool = False,
     section: str = "ingest",
 ) -> Listener:
-    """Listen at an address; `mode` and `gid` are those of a unix socket's file.
+    """Listen at an address; `mode` and `gid` apply to the file of a unix socket.
 
     `has_token` says whether clients need a token, `section` which part of the configuration sets it.
-    Raises ListenError, and ExposedError where a token is needed and there is none.
+    Raises ListenError, or ExposedError if other machines can reach the address and no token is needed.
     """
     try:
         if address.path is not None:
@@ -110,13 +111,13 @@ def listen(
 
 
 def adopt(passed: socket.socket) -> Listener:
-    """Take over a socket that is listening already. Raises ListenError where it is none.
+    """Take over a socket that is already listening. Raises ListenError if it is not such a socket.
 
-    Whether it needs a token is for the caller to ask (`refuse_exposed`): that changes with a reload.
+    The caller has to check whether it needs a token (`refuse_exposed`), because that changes with a reload.
     """
     name = passed.getsockname()
     if passed.family == socket.AF_UNIX:
-        # A name in the abstract namespace (unix(7)) is shown as systemd writes it.
+        # A name in the abstract namespace (unix(7)) is written as systemd does.
         address = Address(path=name if isinstance(name, str) else "@" + name[1:].decode(errors="replace"))
     elif passed.family in {socket.AF_INET, socket.AF_INET6}:
         address = Address(host=name[0], port=name[1])
@@ -165,7 +166,7 @@ def _listen_unix(address: Address, path: Path, mode: int, gid: int | None) -> Li
         sock.close()
         raise
     try:
-        # Nobody can connect before listen(2), and by then mode and group are set.
+        # Nobody can connect before listen(2), so mode and group take effect before anybody does.
         listener.open_to(mode, gid)
         sock.listen(BACKLOG)
         sock.setblocking(False)
@@ -176,7 +177,7 @@ def _listen_unix(address: Address, path: Path, mode: int, gid: int | None) -> Li
 
 
 def _remove_stale(address: Address, path: Path) -> None:
-    """Remove the socket file of a process that is gone. Raises ListenError where it is something else."""
+    """Remove the socket file of a process that is gone. Raises ListenError if the file is anything else."""
     if not stat.S_ISSOCK(path.lstat().st_mode):
         raise ListenError(
             f"cannot listen at {address}: there is a file of that name", hint=f"move it away, or choose another: {path}"
@@ -196,7 +197,7 @@ def _remove_stale(address: Address, path: Path) -> None:
                 hint=f"see whose it is: ls -l {path}; remove it if nobody listens there: ss -lx src {path}",
             ) from None
         except OSError:
-            # Somebody is there, whose backlog is full, or who speaks another kind of socket.
+            # Somebody listens there, but the backlog is full, or the socket is of another type.
             pass
     raise ListenError(
         f"cannot listen at {address}: another process listens there",
@@ -205,7 +206,7 @@ def _remove_stale(address: Address, path: Path) -> None:
 
 
 def _not_given(path: Path, gid: int | None, error: OSError) -> ListenError:
-    """Return why a socket's file does not get its mode and group."""
+    """Return the error for a socket's file whose mode or group cannot be set."""
     if gid is None or error.errno != errno.EPERM:
         words = f"its mode cannot be set: {error.strerror}"
         return ListenError(f"cannot listen at unix:{path}: {words}", hint=f"see whose it is: ls -l {path}")

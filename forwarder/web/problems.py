@@ -15,7 +15,7 @@ from forwarder.problems import problem_type
 def problem_response(
     status: int, problem: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
 ) -> web.Response:
-    """Build the answer; `problem` is the last part of the type, `extra` are further members."""
+    """Build the answer; `problem` is the last part of the type, `extra` holds further members."""
     body = {
         "type": f"urn:forwarder:problem:{problem}",
         "title": HTTPStatus(status).phrase,
@@ -29,12 +29,12 @@ def problem_response(
 
 
 def internal_problem(status: int = 500) -> web.Response:
-    """Build the answer where the forwarder itself has gone wrong."""
+    """Build the answer for a fault of the forwarder itself."""
     return problem_response(status, "internal", "the forwarder has a bug; its log says more")
 
 
 def problem_of(error: RequestError | UnavailableError) -> web.Response:
-    """Build the answer for an error that a client is told of."""
+    """Build the answer for an error that the client should know about."""
     status, name, retry_after = problem_type(type(error))
     headers: dict[str, str] = {}
     extra: dict[str, Any] = {}

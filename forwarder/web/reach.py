@@ -1,8 +1,7 @@
-"""Who can connect to a bound socket, by what the kernel says of it.
+"""Find out who can connect to a bound socket, from what the kernel says about it.
 
-A name can resolve to anything, and a socket that systemd hands over has no address in our
-configuration: so rules ask the socket itself (getsockname(2)). What is not known for certain counts
-as the wider reach.
+A name can resolve to anything, and a socket that systemd passes has no address in our configuration. So
+the rules look at the socket itself (getsockname(2)). In case of doubt the wider reach is assumed.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ class Reach(Enum):
     """Who can connect, from few to many."""
 
     FILE = "file"
-    """Whoever may write to the socket's file: those that its mode, its group and the folders above it let through."""
+    """Those who may write to the socket's file, according to its mode, its group and the folders above it."""
     MACHINE = "machine"
     """Every user of this machine, and every container that shares its network."""
     NETWORK = "network"
-    """Other machines, too."""
+    """Other machines as well."""
 
 
 def reach_of(bound: socket.socket) -> Reach:
-    """Return who can connect to a socket that is bound; one of another family counts as `NETWORK`."""
+    """Return who can connect to a bound socket; one of an unknown family counts as `NETWORK`."""
     name = bound.getsockname()
     if bound.family == socket.AF_UNIX:
         return _reach_of_file(name)
@@ -38,7 +37,7 @@ def reach_of(bound: socket.socket) -> Reach:
 
 
 def _reach_of_file(name: str | bytes) -> Reach:
-    """Return who can connect to a unix socket: a name in the abstract namespace (unix(7)) has no mode."""
+    """Return who can connect to a unix socket; one in the abstract namespace (unix(7)) has no mode to protect it."""
     if not isinstance(name, str) or not name:
         return Reach.MACHINE
     try:
@@ -49,7 +48,7 @@ def _reach_of_file(name: str | bytes) -> Reach:
 
 
 def refuse_exposed(address: Address, reach: Reach, section: str) -> None:
-    """Raise ExposedError if other machines can reach a socket at which no token is asked for."""
+    """Raise ExposedError if other machines can reach this socket, at which clients need no token."""
     if reach is Reach.NETWORK:
         raise ExposedError(
             f"{address} can be reached from other machines, and no token is required",

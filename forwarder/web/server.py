@@ -1,11 +1,12 @@
-"""HTTP connections on which every answer is ours, and on which every request gets one.
+"""HTTP connections on which every request is answered, and every answer has our own form.
 
-What aiohttp refuses by itself is answered with problem details, too. What a client sends is repeated
-neither to it nor in the log, and is no error of ours: a log line is written only for a bug.
+Requests that aiohttp refuses by itself are answered with problem details, too. Bytes that a client sent
+are never repeated, neither to the client nor in the log. A bad request is not an error of ours: only a
+bug is logged.
 
-A client that ends its side of the connection after its requests still reads the answers to all of
-them; then the connection is closed. A request that ends in the middle of its body never comes to an
-end after that, and is refused at once.
+A client that ends its side of the connection after its requests still gets the answers to all of them;
+then the connection is closed. If it ended its side in the middle of a body, the rest can never arrive,
+so that request is refused at once.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from forwarder.web.problems import internal_problem, problem_of, problem_respons
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-# The longest request line and the longest header field, in bytes. They differ so that it can be told
-# which of them was too long: the parser names no more than the limit.
+# The longest request line and the longest header field, in bytes. The two differ because the parser's
+# error mentions only the limit, and we have to tell from that which of them was too long.
 _MAX_LINE = 8192
 _MAX_FIELD = 8190
-# Header fields of one request.
+# The most header fields of one request.
 MAX_FIELDS = 128
 
 
@@ -47,11 +48,11 @@ class Protocol(web.RequestHandler):
         super().__init__(server, **how)
         self._headroom = server.headroom
         self.has_ended = False
-        """Whether the client sends nothing more."""
+        """Whether the client has ended its side and will send nothing more."""
         self.under_way: StreamReader | None = None
         """The body of the request that is being answered."""
         self.begun = 0
-        """Requests so far, without those that wait."""
+        """Requests whose handling has begun; pipelined requests that still wait are not counted."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self._headroom is None or self._headroom.admits(transport):
@@ -61,7 +62,7 @@ class Protocol(web.RequestHandler):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection open for the answers that are still to come."""
-        # uvloop tells it again each time that reading goes on after a pause.
+        # uvloop calls this again whenever reading resumes after a pause, so it must be harmless to repeat.
         self.has_ended = True
         if self.under_way is None:
             self._soon_close()
@@ -70,22 +71,22 @@ class Protocol(web.RequestHandler):
         return True
 
     def begin(self, body: StreamReader) -> None:
-        """Take note that a request is to be answered."""
+        """Record that a request is being handled."""
         self.begun += 1
         self.under_way = body
         if self.has_ended:
             self._cut_off(body)
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
-        """Take note that it was answered: this is where aiohttp tells."""
+        """Record that the request was answered: aiohttp calls this method then."""
         super().log_access(request, response, time)
         self.under_way = None
         if self.has_ended:
             self._soon_close()
 
     def _soon_close(self) -> None:
-        # aiohttp goes on to the next request that it has when it comes to itself after an answer: that is one turn
-        # of the loop from here.
+        # After an answer, aiohttp takes up the next request that it has received, but only in the next turn of the
+        # loop. So wait for two turns before closing, in order not to cut off a request that has already arrived.
         loop = asyncio.get_running_loop()
         loop.call_soon(loop.call_soon, self._close_unless_it_goes_on, self.begun)
 
@@ -100,7 +101,7 @@ class Protocol(web.RequestHandler):
     # --- a client that does not read -----------------------------------------------------------
 
     def pause_writing(self) -> None:
-        """Read nothing more from a client that does not read its answers: its next requests would pile up."""
+        """Stop reading from a client that does not read its answers, so that its requests do not pile up."""
         super().pause_writing()
         if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
@@ -130,7 +131,7 @@ class Protocol(web.RequestHandler):
         return response
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        # A client that goes away, or whose body is not HTTP, is no fault of ours.
+        # A client that goes away, or whose body is not HTTP, is not a fault of ours.
         if isinstance(kw.get("exc_info"), ConnectionError | HttpProcessingError | web.RequestPayloadError):
             self.log_debug(*args, **kw)
         else:
@@ -148,13 +149,13 @@ def _refusal(status: int, error: BaseException | None, message: str) -> web.Resp
 
 
 class Server(web.Server):
-    """aiohttp's server with our own connections; `how` is what its handlers are made with."""
+    """aiohttp's server with our own connections; `how` are the arguments for making them."""
 
     headroom: Headroom | None = None
-    """Whether there is room for a connection; None where that was asked before it came here."""
+    """Says whether there is room for a connection; None if that was checked before it came here."""
 
     def __init__(self, handler: Handler, *, request_factory: Callable[..., web.BaseRequest] | None = None, **how: Any):
-        # One place for the limits: the errors are told by them.
+        # The limits are set only here, because `_refusal` recognizes errors by them.
         limits = {"max_line_size": _MAX_LINE, "max_field_size": _MAX_FIELD, "max_headers": MAX_FIELDS}
         super().__init__(handler, request_factory=request_factory)
         make = self.request_factory
@@ -172,7 +173,7 @@ class Server(web.Server):
 
 
 class Runner(web.ServerRunner):
-    """Runs an application on such connections."""
+    """Runs an application on connections of this kind."""
 
     def __init__(
         self,
@@ -182,7 +183,8 @@ class Runner(web.ServerRunner):
         headroom: Headroom | None = None,
         **how: Any,
     ) -> None:
-        # It makes an application ready, and knows how one answers; nobody listens to its own server.
+        # AppRunner prepares the application and makes a server for it, whose handler and request factory are used
+        # here; that server itself never gets a connection.
         self.application = web.AppRunner(app)
         server = Server(self._answer, request_factory=self._make_request, **how)
         server.headroom = headroom
@@ -200,7 +202,7 @@ class Runner(web.ServerRunner):
         try:
             return await self._made.request_handler(request)
         except web.HTTPExpectationFailed:
-            # Raised before any middleware is asked.
+            # aiohttp raises this before it calls any middleware, so it has to be answered here.
             return problem_of(ExpectationError(request.headers[hdrs.EXPECT]))
 
     def _make_request(self, *parts: Any) -> web.BaseRequest:
@@ -213,12 +215,12 @@ class Runner(web.ServerRunner):
         return server
 
 
-# Where the parser begins to repeat what it was sent.
+# Where the parser's message begins to quote what the client sent.
 _quotes = re.compile(r"\n|: (?:bytearray\()?b['\"]").search
 
 
 def first_line(message: str) -> str:
-    """Return what the parser says, without the bytes that it points at."""
+    """Return the parser's message, without the bytes that it quotes."""
     words = message.strip()
     quote = _quotes(words)
     return (words[: quote.start()] if quote else words).rstrip(": ")

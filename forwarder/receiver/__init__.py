@@ -1,4 +1,4 @@
-"""A local stand-in for the Event API: it verifies, keeps, hands out and, on demand, fails."""
+"""A local stand-in for the Event API: it verifies and stores events, returns them, and fails on demand."""
 
 from forwarder.receiver.account import Keep, Record, Stats
 from forwarder.receiver.faults import Action, Fault, Faults

@@ -1,4 +1,4 @@
-"""What the receiver has seen: counters, one record a request, and the event ids that are known."""
+"""The receiver's account of what it has seen: counters, a record of each request, and the ids of events."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Record:
     at: float
     """Seconds since the epoch."""
     fault: str
-    """The step of the script that met it: `ok`, `503`, …"""
+    """The step of the script that was applied to it: `ok`, `503`, …"""
     status: int | None = None
-    """What was answered; None where nothing was, or not yet."""
+    """The status of the answer; None if there was none, or not yet."""
     detail: str = ""
-    """The reason of a refusal."""
+    """The reason for a refusal."""
     events: int = 0
-    """The events stored."""
+    """The number of events stored."""
     duplicates: int | None = 0
-    """How many of them were stored before; None where ids are not kept."""
+    """How many of these had been stored before; None if ids are not kept."""
     size: int = 0
     """The length of the body in bytes."""
     checksum: int = 0
@@ -39,22 +39,22 @@ class Record:
 
 @dataclass(slots=True)
 class Stats:
-    """Counters since the start. `distinct` and `duplicates` are None where ids are not kept."""
+    """Counters since the start. `distinct` and `duplicates` are None if ids are not kept."""
 
     requests: int = 0
     verified: int = 0
     stored: int = 0
     """Events, duplicates included."""
     distinct: int | None = 0
-    """Event ids."""
+    """Distinct event ids."""
     duplicates: int | None = 0
-    """Events whose id was stored before."""
+    """Events whose id had been stored before."""
     refused: int = 0
-    """Requests that were refused for what they are: 4xx that no script asked for."""
+    """Requests that were refused on their merits: 4xx that no script asked for."""
     bad_signatures: int = 0
-    """Those of them that no known key has signed."""
+    """Refused requests that were not signed by a known key."""
     faults: int = 0
-    """Requests that met another step than `ok`."""
+    """Requests to which a step other than `ok` was applied."""
     redirects_followed: int = 0
 
     def as_dict(self) -> dict[str, int | None]:
@@ -72,7 +72,7 @@ class Account:
             self.stats.distinct = self.stats.duplicates = None
 
     def add(self, envelopes: Sequence[Envelope]) -> int | None:
-        """Count events as stored; return how many of them were stored before, None where ids are not kept."""
+        """Count events as stored; return how many of them had been stored before, or None if ids are not kept."""
         self.stats.stored += len(envelopes)
         if self.stats.distinct is None or self.stats.duplicates is None:
             return None

@@ -1,9 +1,8 @@
-"""Faults on demand: what the receiver does to each request, and which requests it refuses by rule.
+"""Faults on demand: a script says what the receiver does to each request, and which requests it refuses.
 
-A script is a list of entries, separated by commas. Steps are used up, one a request, in order;
-when they are, every further request is served (`ok`), or met by chance (`random`), or the script
-starts again (`loop`). Rules hold all the time. Whatever is random comes from a seed, so that a
-run can be repeated.
+A script is a list of entries, separated by commas. Its steps are used up in order, one a request. After
+the last step every request is served (`ok`), or gets a random fault (`random`), or the steps start again
+(`loop`). Rules apply all the time. Random choices come from a seed, so that a run can be repeated.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ rules, at any time:
 
 
 class Action(enum.Enum):
-    """What is done to a request."""
+    """What the receiver does to a request."""
 
     OK = "ok"
     STATUS = "status"
@@ -51,7 +50,7 @@ class Action(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One step: `status` for STATUS; `seconds` is Retry-After, the wait, or None for no end and no header."""
+    """One step. `seconds` is the Retry-After of a STATUS, else the wait; None means no header, or an endless wait."""
 
     action: Action
     status: int = 0
@@ -63,7 +62,7 @@ class Fault:
 
     @property
     def stores(self) -> bool:
-        """Whether the request is looked at and its events are stored."""
+        """Whether the request is checked and its events are stored."""
         if self.action is Action.STATUS:
             return 200 <= self.status < 300
         return self.action in {Action.OK, Action.SLOW, Action.CUT_AFTER_STORE}
@@ -71,7 +70,7 @@ class Fault:
 
 OK: Final = Fault(Action.OK)
 
-# What a destination in trouble does, mild and bad, with waits that keep a test short.
+# Typical behaviour of a destination in trouble, mild and severe, with waits short enough for a test.
 _BY_CHANCE: Final = (
     Fault(Action.STATUS, 500),
     Fault(Action.STATUS, 503),
@@ -89,7 +88,7 @@ _PLAIN: Final = {
 
 
 class Faults:
-    """A script in use. It remembers how far it has come; parse it again to start afresh."""
+    """A script in use. It remembers its position; parse it again to start afresh."""
 
     def __init__(self) -> None:
         self.script = ""
@@ -180,5 +179,6 @@ def _step(entry: str) -> Fault:
     status = int(name)
     if not 200 <= status <= 599:
         raise ValueError
-    # Whole seconds (RFC 9110 §10.2.3), of any size: a client must cope with a year, too.
+    # Retry-After has whole seconds (RFC 9110 §10.2.3). Any number is allowed, because a client must cope even with a
+    # year.
     return Fault(Action.STATUS, status, int(argument) if colon else None)

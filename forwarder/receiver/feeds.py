@@ -1,8 +1,8 @@
-"""What was received, and the pages in which it is read back (the Event API, `/get`).
+"""Store received events, and return them page by page (the Event API, `/get`).
 
-Every event gets a time of receipt in nanoseconds that is later than that of every event before
-it, so it is strictly increasing in each feed. An event belongs to the feed of its source, and to
-that of its object where it has one.
+Every event gets a time of receipt in nanoseconds that is later than that of every event before it, so
+the times in each feed are strictly increasing. An event belongs to the feed of its source, and to that
+of its object if it has one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Feed = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which events of a feed: times of receipt in nanoseconds, both ends exclusive."""
+    """Selects events of a feed by their times of receipt, in nanoseconds; both ends are exclusive."""
 
     after: int | None = None
     before: int | None = None
@@ -45,7 +45,7 @@ class Feeds:
         self._last = 0
 
     def add(self, envelopes: Sequence[Envelope], events: Sequence[bytes]) -> None:
-        """Store events that arrived together; all of them, as nothing here can fail."""
+        """Store all events of a request; nothing here can fail halfway."""
         received = max(time.time_ns(), self._last + 1)
         for envelope, event in zip(envelopes, events, strict=True):
             position = len(self.events)
@@ -60,7 +60,7 @@ class Feeds:
             received += 1
 
     def page(self, feed: Feed, window: Window) -> bytes:
-        """Return a page as JSON: an instruction `older`, the events from old to new, an instruction `newer`."""
+        """Return a page as JSON: an instruction `older`, the events from old to new, then an instruction `newer`."""
         positions = self._positions.get(feed, [])
         low = 0 if window.after is None else bisect_right(positions, window.after, key=self._received.__getitem__)
         high = len(positions)
@@ -82,7 +82,7 @@ class Feeds:
         return with_received(self.events[position], self._received[position], is_set=position in self._with_null)
 
     def _edges(self, positions: Sequence[int], window: Window) -> tuple[int, int]:
-        """Return where the page before this one ends, and where the one behind it begins; both exclusive."""
+        """Return the times at which the page before this one ends and the next one begins, both exclusive."""
         if positions:
             return self._received[positions[0]], self._received[positions[-1]]
         if window.after is not None:

@@ -1,7 +1,7 @@
-"""A payload as the Event API takes it: one event object or an array of them.
+"""Read a payload of the Event API: one event object or an array of them.
 
-Nothing here is shared with the forwarder's own intake: a mistake there must not be repeated by
-the counterpart that is to find it. Events are kept as the bytes that came.
+This shares no code with the forwarder's own intake, so that a mistake there is found here and not
+repeated. Events are kept as the bytes that were received.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Body(msgspec.Struct, gc=False):
-    """Any JSON object; its members are read over."""
+    """Any JSON object; its members are ignored."""
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """The fields of an event that the Event API knows; other fields are allowed and read over."""
+    """The fields of an event that the Event API defines; other fields are allowed and ignored."""
 
     eventSourceId: Text  # noqa: N815 - the names are the Event API's
     eventType: Text  # noqa: N815
@@ -28,12 +28,12 @@ class Envelope(msgspec.Struct, gc=False):
     version: str | None = None
     eventKeyId: str | None = None  # noqa: N815
     data: Body | None = None
-    # Only the server sets it. A field that is null counts as absent.
+    # Only the server may set this; a null counts as absent, so it is allowed.
     eventReceived: msgspec.UnsetType | None = msgspec.UNSET  # noqa: N815
 
 
 class PayloadError(ValueError):
-    """A payload breaks the rules; the message is for the answer."""
+    """A payload breaks the rules; the message is sent in the answer."""
 
 
 _envelope = msgspec.json.Decoder(Envelope)
@@ -45,7 +45,7 @@ def read(payload: bytes) -> list[Envelope]:
     """Return the envelopes of all events, in order; raises PayloadError if one breaks the rules."""
     try:
         if not payload.isascii():
-            # msgspec reads over the strings of unknown fields without a look at their encoding.
+            # msgspec skips the strings of unknown fields without checking their encoding.
             payload.decode()
         envelopes = _envelopes.decode(payload) if _is_array(payload) else [_envelope.decode(payload)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -59,17 +59,17 @@ def read(payload: bytes) -> list[Envelope]:
 
 
 def split(payload: bytes) -> list[bytes]:
-    """Return each event of a payload that was read before, as it was written."""
+    """Return each event of a payload that passed `read`, as it was written."""
     return [bytes(raw) for raw in _raws.decode(payload)] if _is_array(payload) else [payload.strip()]
 
 
 def one_line(event: bytes) -> bytes:
-    """Return an event without line breaks, which stand between tokens only: nothing else is changed."""
+    """Return an event with its line breaks replaced by spaces; valid JSON has them only between tokens."""
     return event.replace(b"\r", b" ").replace(b"\n", b" ") if b"\n" in event or b"\r" in event else event
 
 
 def with_received(event: bytes, received: int, *, is_set: bool) -> bytes:
-    """Return an event with its `eventReceived` in nanoseconds; `is_set` where it carries a null already."""
+    """Return an event with its `eventReceived` in nanoseconds; `is_set` says that it already has one, a null."""
     if is_set:
         members = msgspec.json.decode(event, type=dict[str, msgspec.Raw])
         del members["eventReceived"]

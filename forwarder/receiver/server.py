@@ -1,9 +1,8 @@
 """Stand in for the Event API on this machine.
 
-Each request to `/put` is verified, checked and stored as a whole or refused as a whole, unless
-the script of faults wants something else done to it. What was stored can be read back as from
-the Event API, and is what tests and benchmarks count. Everything is kept in memory, except what
-goes to the `store` file.
+Each request to `/put` is verified and checked, then stored or refused as a whole, unless the script of
+faults says otherwise. Stored events can be read back as from the Event API, and are what tests and
+benchmarks count. Everything is kept in memory, except for the `store` file.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from forwarder.signing import Verifier
 from forwarder.web.listening import BACKLOG, Listener, listen
 
 MAX_BYTES = 64 * 1024 * 1024
-# Enough to see what happened, little enough for a test of days.
+# The records kept of past requests: enough to see what happened, and no burden for a test that runs for days.
 _MAX_RECORDS = 10_000
-# Starts with a byte that no HTTP status line has.
+# Begins with a byte that cannot begin an HTTP status line.
 _GARBAGE = b"\x15\x03\x03\x00\x02\x02\x46 this is not HTTP\r\n\r\n"
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not an error of the receiver
-    """A request is answered with this status, and nothing of it is stored."""
+    """The request is answered with this status, and none of its events are stored."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -49,12 +48,12 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error of the receive
 
 
 class Receiver:
-    """A local Event API; `async with Receiver(…) as receiver`, then send to `receiver.url`.
+    """A local Event API; use `async with Receiver(…) as receiver`, and send to `receiver.url`.
 
-    `public_keys` are PEM, JWK or JWKS texts; `reader_keys` those of readers' tokens (default: the
-    same). `keep` says how much memory an event costs: `events` all of it, `ids` its id, `counts`
+    `public_keys` are PEM, JWK or JWKS texts; `reader_keys` are those for readers' tokens (default: the
+    same). `keep` says what is kept of an event in memory: `events` all of it, `ids` its id, `counts`
     nothing. `on_request` is called after each request, `on_events` with the events that it stored.
-    A receiver that was stopped can be started again, at the same address, with all it knows.
+    A receiver that was stopped can be started again, at the same address and with everything it had stored.
     """
 
     def __init__(
@@ -90,11 +89,11 @@ class Receiver:
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
 
-    # --- what it knows -------------------------------------------------------------------------
+    # --- state ---------------------------------------------------------------------------------
 
     @property
     def url(self) -> str:
-        """The URL of `/put`; for a unix socket, the one to ask for over that socket."""
+        """The URL of `/put`; for a unix socket, the URL to use over that socket."""
         return f"{self.base_url}/put"
 
     @property
@@ -109,17 +108,17 @@ class Receiver:
 
     @property
     def ids(self) -> set[str]:
-        """The ids of the stored events; empty with `keep="counts"`."""
+        """The ids of the stored events; empty if `keep` is `counts`."""
         return self._account.ids
 
     @property
     def events(self) -> list[bytes]:
-        """The stored events as they were written, in order; empty unless `keep="events"`."""
+        """The stored events as they were written, in order; empty unless `keep` is `events`."""
         return self._feeds.events
 
     @property
     def faults(self) -> Faults:
-        """The faults in use; a script may be assigned as well, and begins with the next request."""
+        """The faults in use. A script may be assigned too; it begins with the next request."""
         return self._faults
 
     @faults.setter
@@ -127,7 +126,7 @@ class Receiver:
         self._faults = Faults.parse(faults) if isinstance(faults, str) else faults
 
     async def wait_stored(self, events: int, timeout: float) -> None:
-        """Return once so many events (duplicates included) are stored; raises TimeoutError after `timeout` seconds."""
+        """Wait until so many events (with duplicates) are stored. Raises TimeoutError after `timeout` seconds."""
         async with asyncio.timeout(timeout):
             while self.stats.stored < events:
                 self._stored.clear()
@@ -143,16 +142,16 @@ class Receiver:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen; port 0 becomes the port that was free. Raises ListenError or InputOutputError."""
+        """Listen, for port 0 at a free port. Raises ListenError or InputOutputError."""
         if self._store_file is not None:
             self._stream = _open_store(self._store_file)
         self._stopping.clear()
-        # A handler that waits must end when its client has gone; and when the receiver stops, at once.
+        # A handler that is waiting must end when its client goes away, and at once when the receiver stops.
         self._runner = web.AppRunner(
             self._application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.5
         )
         try:
-            # Whoever reads back needs a token; to send, anybody may: the signature says who it was.
+            # Any address will do, because readers need a token, and senders are known by their signatures.
             self._listener = listen(self.address, has_token=True)
             self.address = self._listener.address
             await self._runner.setup()
@@ -162,7 +161,7 @@ class Receiver:
             raise
 
     async def stop(self) -> None:
-        """Close every connection; requests that wait for a fault to pass get no answer."""
+        """Close every connection; requests that a fault keeps waiting get no answer."""
         self._stopping.set()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -220,7 +219,7 @@ class Receiver:
             raise Refusal(413, f"the body is over {self._max_bytes} bytes") from None
 
     def _accept(self, request: web.Request, body: bytes, record: Record) -> None:
-        """Verify, check and store a request, without waiting in between; raises Refusal."""
+        """Verify, check and store a request, in one go so that requests do not mix. Raises Refusal."""
         if request.content_type != "application/jose":
             raise Refusal(415, f"the content type is {request.content_type!r}, and must be application/jose")
         try:
@@ -264,7 +263,7 @@ class Receiver:
             self._on_events(events)
 
     async def _answer(self, request: web.Request, fault: Fault, record: Record) -> web.StreamResponse:
-        """Answer as the script wants it; what had to be stored is stored."""
+        """Answer as the script says; if the events are to be stored, they are by now."""
         match fault.action:
             case Action.CUT | Action.CUT_AFTER_STORE:
                 return _cut(request)
@@ -290,7 +289,7 @@ class Receiver:
         return web.Response(status=record.status, headers=headers)
 
     async def _pause(self, seconds: float | None) -> None:
-        """Wait so many seconds, or without end; until the receiver stops, or the client goes."""
+        """Wait for so many seconds, or for ever if None; end early when the receiver stops or the client goes away."""
         try:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -333,14 +332,14 @@ class Receiver:
 
 
 def _cut(request: web.Request, *, after: bytes = b"") -> web.Response:
-    """Close the connection, without an answer that the client could understand."""
+    """Close the connection without an answer that the client could understand."""
     if request.transport is not None:
         if after:
             request.transport.write(after)
             request.transport.close()
         else:
             request.transport.abort()
-    # Goes nowhere: the connection is closed.
+    # aiohttp wants a response, which is never sent because the connection is closed.
     return web.Response()
 
 
@@ -371,7 +370,7 @@ def _write_whole(stream: FileIO, data: bytes) -> None:
         while left:
             left = left[stream.write(left) :]
     except OSError:
-        # A pipe or a device cannot be cut; what is half written there has left already.
+        # A pipe or a device cannot be truncated; what was written to it is gone.
         with contextlib.suppress(OSError):
             stream.truncate(end)
         raise
@@ -379,7 +378,7 @@ def _write_whole(stream: FileIO, data: bytes) -> None:
 
 def _open_store(file: Path) -> FileIO:
     try:
-        # Unbuffered: what was answered with 200 is in the file when somebody looks.
+        # Unbuffered, so that events are in the file by the time that their request is answered with 200.
         return file.open("ab", buffering=0)
     except OSError as error:
         raise InputOutputError(

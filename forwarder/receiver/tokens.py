@@ -1,7 +1,7 @@
-"""The bearer tokens with which feeds are read back: a JWT (RFC 7519) whose claims name the feeds.
+"""Bearer tokens for reading feeds: each is a JWT (RFC 7519) whose claims name the feeds.
 
-The claims are `exp` and, for each feed, `"<feed>": true`, or `"*": true` for all of them. A feed
-is an `eventSourceId`, or `eventObjectType/eventObjectId`.
+The claims are `exp` and, for each feed, `"<feed>": true`, or `"*": true` for all feeds. A feed is an
+`eventSourceId`, or `eventObjectType/eventObjectId`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def mint(signer: Signer, feeds: Iterable[str] = (ALL_FEEDS,), *, expires_in: flo
 def check(authorization: str, feed: str, verifier: Verifier, now: float) -> None:
     """Check an Authorization header against a feed at the time `now` in seconds since the epoch.
 
-    Raises UnauthorizedError for a token that is not valid, ForbiddenError for one that is not for this feed.
+    Raises UnauthorizedError for an invalid token, ForbiddenError for a valid one that does not name this feed.
     """
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:

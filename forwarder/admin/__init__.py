@@ -1,1 +1,1 @@
-"""Where operators look on and steer: the queue, the destinations, the dead letters."""
+"""The HTTP API with which operators inspect and control the queue, the destinations and the dead letters."""

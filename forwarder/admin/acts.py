@@ -1,7 +1,7 @@
-"""What somebody did to the daemon: each act is one line in the log, with who, what to, and what came of it.
+"""Record what operators do to the daemon: one line in the log for each act, with who, to what, and the outcome.
 
-Who did it is what the kernel says: the user id and process of a unix socket's peer, or the address of
-a TCP peer. A line is a warning, so that it stands in the log also where `log.level` is `warning`.
+Who it was comes from the kernel: the user id and process of a unix socket's peer, or the address of a
+TCP peer. The line is a warning, so that it is logged even if `log.level` is `warning`.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from forwarder.observe.facts import Acted
 
 # struct ucred of unix(7): pid, uid, gid.
 _UCRED = struct.Struct("3i")
-# A filter may name ten thousand ids; a line of the log shows the first of them, and how many there are.
+# A filter may name ten thousand ids; a line of the log shows the first ones, and how many more there are.
 _MAX_IDS = 20
 
 
 @contextmanager
 def acting(observer: Observer, request: web.Request, act: str, **what: Any) -> Iterator[dict[str, Any]]:
-    """Tell of an act once it is over; what came of it is put into the dictionary that is yielded.
+    """Report an act when it is over, with the outcome that the caller puts into the yielded dictionary.
 
-    `act` is a verb such as `pause`, `what` says what it was done to. An act that fails is told, too: a part
-    of it may be done.
+    `act` is a verb such as `pause`, `what` says what it was done to. An act that failed is reported, too,
+    because part of it may have been done.
     """
-    # Asked for first: afterwards the peer may be gone.
+    # Look first: when the act is over the peer may be gone.
     who = peer_of(request.transport)
     outcome: dict[str, Any] = {}
     try:
@@ -46,7 +46,7 @@ def acting(observer: Observer, request: web.Request, act: str, **what: Any) -> I
 
 
 def peer_of(transport: asyncio.BaseTransport | None) -> dict[str, Any]:
-    """Return who is at the other end, as fields of a log line; nothing of somebody who has gone."""
+    """Return who is at the other end, as fields of a log line; no fields if the peer is gone."""
     peer: socket.socket | None = transport.get_extra_info("socket") if transport is not None else None
     if peer is None:
         return {}
@@ -61,13 +61,16 @@ def peer_of(transport: asyncio.BaseTransport | None) -> dict[str, Any]:
 
 
 def filter_of_events(wanted: EventFilter) -> dict[str, Any]:
-    """Return the filters that are set, as fields of a log line. Whom events are about is nobody's business."""
+    """Return the filters that are set, as fields of a log line.
+
+    The id of an object is left out: it may identify a person, and the log is not the place for that.
+    """
     shown = {} if wanted.source is None else {"source": wanted.source}
     return shown if wanted.object is None else {**shown, "object": f"{wanted.object[0]}:…"}
 
 
 def filter_of(wanted: DeadFilter) -> dict[str, Any]:
-    """Return the filters that are set, as fields of a log line; `{"all": True}` where there is none."""
+    """Return the filters that are set, as fields of a log line; `{"all": True}` if none is."""
     found = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
     shown = {name: value for name, value in found.items() if value is not None and value != ()}
     if wanted.died_before is not None:

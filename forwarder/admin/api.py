@@ -1,4 +1,4 @@
-"""Steer the daemon and look into it over HTTP.
+"""Inspect and control the daemon over HTTP.
 
     GET    /healthz                             the process lives
     GET    /readyz                              200 while events can be accepted, else 503 with the reason
@@ -11,13 +11,13 @@
                                                 object, limit
     POST   /v1/dead/replay, purge               {"replayed": N} or {"dropped": N}; the same filters in a JSON object
     POST   /v1/reload                           read configuration and keys again: {"reloaded": true}, or 409
-    GET    /openapi.json                        the description of all of it
+    GET    /openapi.json                        the description of the API
 
-Nothing here changes state on a GET, and no request of a browser gets in (see `ingest.access`).
-The probes `/healthz` and `/readyz` want no token: they say nothing that needs one. Where anybody on
-the machine gets in, over TCP without a token, the API only looks: it answers `_LOOKS`, which show
-no event, and refuses everything else. The queue of a destination that is no longer configured can
-be read and purged, not steered.
+A GET never changes anything, and requests from browsers are refused (see `web.access`). The probes
+`/healthz` and `/readyz` need no token, as they reveal nothing. If anybody on the machine can connect,
+which is so over TCP without a token, the API answers only the paths in `_LOOKS`, which show no events,
+and refuses everything else. The queue of a destination that is no longer configured can be read and
+purged, but not controlled.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ from forwarder.web.problems import problem_of, problem_response
 from forwarder.web.server import first_line
 
 _PROBES = frozenset({"/healthz", "/readyz"})
-# What says nothing of the events themselves. A path that is not listed here counts as an act.
+# Paths that reveal nothing about the events themselves. All other paths are refused where anybody can connect.
 _LOOKS = _PROBES | {"/v1/status", "/openapi.json"}
 
 
 class AdminApi:
     """The admin API of one daemon.
 
-    `readmit` accepts those dead letters that were no events when they came, and are now; `now` returns seconds since
-    the epoch.
+    `readmit` accepts dead letters that were invalid when they were received and are valid now; `now` returns seconds
+    since the epoch.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class AdminApi:
         self._started = time.monotonic()
 
     def application(self, access: Access) -> web.Application:
-        """Build the application for one listening address, whose rule `access` is."""
+        """Build the application for one listening address, to which the rule `access` applies."""
         app = web.Application(middlewares=[self._answer_problems, _guard(access)])
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -116,14 +116,14 @@ class AdminApi:
             words = error.message if isinstance(error, HttpProcessingError) else str(error)
             return problem_of(MalformedError(f"the body cannot be read: {first_line(words)}"))
         except ConnectionError:
-            # The client is gone: there is nobody to answer, and nothing to tell.
+            # The client is gone, so there is nobody to answer and nothing to log.
             raise
         except Exception as error:
             self._observer.saw(Notice("admin.failed", {"method": request.method, "path": request.path}, error))
             return problem_response(500, "internal", "the daemon failed to answer; its log has the traceback")
 
     async def status(self) -> Status:
-        """Return what `GET /v1/status` answers with."""
+        """Return the answer to `GET /v1/status`."""
         pumps = await self._steering.status()
         return build_status(
             await self._queue.stats(),
@@ -135,7 +135,7 @@ class AdminApi:
             refused=self._reloads.refused,
         )
 
-    # --- looking on ----------------------------------------------------------------------------
+    # --- inspecting ----------------------------------------------------------------------------
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -198,7 +198,7 @@ class AdminApi:
         return _json(outcome)
 
     async def _state_of(self, name: str) -> State:
-        """Return what a destination is doing; raises UnknownDestinationError."""
+        """Return the state of a destination. Raises UnknownDestinationError."""
         known = (await self.status()).destinations
         if name not in known:
             raise UnknownDestinationError(
@@ -237,7 +237,7 @@ class AdminApi:
 
 
 def _guard(access: Access) -> Middleware:
-    """Let in only who may come in."""
+    """Return a middleware that refuses requests which the rule does not allow."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -254,7 +254,7 @@ def _guard(access: Access) -> Middleware:
 
 
 def _only_looks(request: web.Request) -> bool:
-    """Whether a request neither changes anything nor shows an event; what leads nowhere does neither."""
+    """Return whether a request neither changes anything nor shows an event; one to an unknown path does neither."""
     if request.match_info.http_exception is not None:
         return True
     return request.method in {hdrs.METH_GET, hdrs.METH_HEAD} and request.path in _LOOKS

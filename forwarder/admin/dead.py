@@ -1,10 +1,10 @@
-"""Dead letters on the wire: which ones are wanted, and how one is written.
+"""Read the filters of requests for dead letters, and write dead letters as JSON.
 
-The event is embedded byte for byte as it is stored. One that is damaged, and so would break the
-line it stands in, is given as `event_base64` instead, with `event` null.
+The event is embedded byte for byte as it is stored. A damaged event, which would break the line that it
+is written in, is given as `event_base64` instead, with `event` null.
 
-A filter that is empty by accident must not reach everything: unknown names, empty values and an
-empty list of ids are refused, and whoever means all dead letters says so.
+A filter that is empty by accident must not select everything. So unknown names, empty values and an
+empty list of ids are refused, and a request for all dead letters has to say so.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class DeadLine(msgspec.Struct, omit_defaults=True):
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
-    """The filters of a request; `older_than` in seconds since the event died."""
+    """The filters of a request; `older_than` is in seconds since the event became a dead letter."""
 
     destination: str | None = None
     ids: list[str | int] | None = None
@@ -50,14 +50,14 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing restricts it."""
+        """Whether no filter is set."""
         return all(
             value is None
             for value in (self.destination, self.ids, self.reason, self.older_than, self.source, self.object)
         )
 
 
-# Each id is looked up as a number and as an event id, and a statement takes some 32,000 values.
+# Each id is looked up both as a number and as an event id, and a statement takes some 32,000 values.
 _MAX_IDS = 10_000
 _QUERY = frozenset({"destination", "id", "reason", "older_than", "source", "object", "limit"})
 _EVENTS = frozenset({"source", "object"})
@@ -65,7 +65,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def parse_body(body: bytes, now: float) -> DeadFilter:
-    """Read the filters of a replay or a purge; `now` in seconds since the epoch. Raises MalformedError."""
+    """Read the filters of a replay or a purge; `now` is in seconds since the epoch. Raises MalformedError."""
     try:
         wanted = msgspec.json.decode(body or b"{}", type=Wanted)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -80,7 +80,7 @@ def parse_body(body: bytes, now: float) -> DeadFilter:
 
 
 def parse_query(query: Sequence[tuple[str, str]], now: float) -> tuple[DeadFilter, int | None]:
-    """Read the filters and the limit of a list; `query` holds names and values. Raises MalformedError."""
+    """Read the filters and the limit of a listing; `query` has names and values. Raises MalformedError."""
     values: dict[str, str] = {}
     ids: list[str | int] = []
     for name, value in query:
@@ -104,7 +104,7 @@ def parse_query(query: Sequence[tuple[str, str]], now: float) -> tuple[DeadFilte
 
 
 def parse_events(query: Sequence[tuple[str, str]]) -> EventFilter:
-    """Read which queued events are meant; without a filter all of them are. Raises MalformedError."""
+    """Read the filters for queued events; without any, all events are meant. Raises MalformedError."""
     values = dict(query)
     if unknown := sorted(values.keys() - _EVENTS):
         raise MalformedError(f"{unknown[0]!r} is not a filter; the filters are {', '.join(sorted(_EVENTS))}")
@@ -115,7 +115,7 @@ def parse_events(query: Sequence[tuple[str, str]]) -> EventFilter:
 
 
 def _object(text: str | None) -> tuple[str, str] | None:
-    """Return the type and the id out of `TYPE:ID`; an id may have colons of its own."""
+    """Return the type and the id from `TYPE:ID`; the id may contain colons itself."""
     if text is None:
         return None
     kind, colon, number = text.partition(":")
@@ -125,7 +125,7 @@ def _object(text: str | None) -> tuple[str, str] | None:
 
 
 def parse_limit(values: Mapping[str, str]) -> int | None:
-    """Return the `limit` of a query, None where there is none. Raises MalformedError."""
+    """Return the `limit` of a query, or None if it has none. Raises MalformedError."""
     text = values.get("limit")
     if text is None:
         return None
@@ -164,7 +164,7 @@ def _refuse_empty(empty: Mapping[str, bool]) -> None:
 
 
 def encode_letter(letter: DeadLetter) -> bytes:
-    """Return one line of JSON, without the newline."""
+    """Return a dead letter as one line of JSON, without the newline."""
     readable = is_json_line(letter.event)
     return _encoder.encode(
         DeadLine(

@@ -1,7 +1,7 @@
-"""The document that `GET /v1/status` answers with. Pure: it is built from what is passed in.
+"""Build the answer to `GET /v1/status`, purely from what is passed in.
 
-All counters come from one reading of the queue, so that for each destination
-`accepted == queued + delivered + dead + dropped` holds in every answer.
+All counters come from one reading of the queue, so that in every answer and for each destination
+`accepted == queued + delivered + dead + dropped`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import INVALID, Counters, LastError, QueueStats, State
 
-# The last second that RFC 3339 can write, in seconds since the epoch.
+# The last second that RFC 3339 can express, in seconds since the epoch.
 _LAST = 253_402_300_799.0
 
 
@@ -28,7 +28,7 @@ class QueueState(msgspec.Struct):
 
 
 class ErrorState(msgspec.Struct):
-    """The last attempt that did not deliver; `status` is null where no answer came."""
+    """The last attempt that did not deliver; `status` is null if there was no answer."""
 
     at: datetime
     status: int | None
@@ -54,14 +54,14 @@ class DestinationState(msgspec.Struct):
 
 
 class ReloadState(msgspec.Struct):
-    """A reload that was refused: the configuration that is in use is not the one in the file."""
+    """A reload that was refused, so that the configuration in use is not the one in the file."""
 
     at: datetime
     problems: list[str]
 
 
 class Status(msgspec.Struct):
-    """The whole answer. Times are RFC 3339 in UTC, durations float seconds."""
+    """The whole answer. Times are RFC 3339 in UTC, durations are in seconds."""
 
     version: str
     uptime_seconds: float
@@ -81,10 +81,10 @@ def build_status(
     now: float,
     refused: Refusal | None = None,
 ) -> Status:
-    """Put together what the queue and the pumps know; `uptime` in seconds, `now` in seconds since the epoch.
+    """Combine what the queue and the pumps know; `uptime` is in seconds, `now` in seconds since the epoch.
 
-    A destination that has no pump any more, but still holds events or dead letters, has the state `removed`. The
-    account of what is `invalid` stands beside them as soon as something was.
+    A destination that no longer has a pump, but still holds events or dead letters, has the state `removed`. The
+    account of `invalid` events is listed among the destinations once there has been one.
     """
     names = [*pumps, *(name for name in stats.destinations if name not in pumps and _keeps(stats.destinations[name]))]
     names += [INVALID] if INVALID not in names and stats.destinations.get(INVALID, Counters()).accepted else []
@@ -115,7 +115,7 @@ def _destination(counters: Counters, pump: DestinationStatus, now: float) -> Des
         delivered=counters.delivered,
         dead=counters.dead,
         dropped=counters.dropped,
-        # The wall clock may have been set back since, and what a damaged file says may be any number.
+        # The wall clock may have been set back since then, and a damaged file may contain any number.
         oldest_age_seconds=None if oldest is None else round(max(0.0, now - max(0.0, oldest)), 3),
         attempts=pump.attempts,
         next_attempt_in_seconds=_rounded(pump.next_attempt_in_seconds),
@@ -137,6 +137,6 @@ def _rounded(seconds: float | None) -> float | None:
 def utc(seconds: float) -> datetime:
     """Return seconds since the epoch as a time in UTC, which msgspec writes as RFC 3339.
 
-    A damaged file may hold any number: before 1970 and after 9999 it is the nearest time between.
+    A damaged file may contain any number, so times before 1970 or after 9999 become the nearest possible one.
     """
     return datetime.fromtimestamp(min(max(0.0, seconds), _LAST), UTC)

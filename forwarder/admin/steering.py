@@ -1,7 +1,7 @@
-"""What the admin API asks of the daemon: the parts that the queue does not know.
+"""The interface between the admin API and the daemon, for everything that the queue does not know.
 
-The daemon implements `Steering` over its pumps. A name that is passed in is always one of those
-that `status` returned; everything else is answered before the daemon is asked.
+The daemon implements `Steering` with its pumps. Names that are passed in are always among those that
+`status` returned: the API answers requests with other names itself.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from forwarder.model import EVERY_EVENT, EventFilter, LastError, State
 
 @dataclass(frozen=True, slots=True)
 class DestinationStatus:
-    """What the pump of one destination knows."""
+    """What the pump of a destination knows about it."""
 
     state: State
     attempts: int = 0
-    """Attempts since the last success; 0 while all goes well."""
+    """Failed attempts since the last success; 0 while all goes well."""
     next_attempt_in_seconds: float | None = None
     last_success: float | None = None
     """Seconds since the epoch."""
     last_error: LastError | None = None
     set_aside: int = 0
-    """Events that were refused, or failed, alone, and are tried again by themselves; they count as queued."""
+    """Events that were refused or failed even alone, and will be tried again on their own; they count as queued."""
     reason: str | None = None
-    """Why not everything is delivered, for people."""
+    """Why not everything is being delivered, in words for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a reload was refused; `at` in seconds since the epoch."""
+    """Why a reload was refused; `at` is in seconds since the epoch."""
 
     at: float
     problems: tuple[str, ...]
@@ -42,14 +42,14 @@ class Refusal:
 
 
 class Reloads(Protocol):
-    """How the daemon reads its configuration again."""
+    """The part of the daemon that reads its configuration again."""
 
     @property
     def refused(self) -> Refusal | None:
-        """Why the last reload was refused; None after one that was not."""
+        """Why the last reload was refused; None if it succeeded."""
 
     async def reload(self) -> Refusal | None:
-        """Read configuration, keys and tokens again and put them in place; return why that was refused.
+        """Read configuration, keys and tokens again and apply them; return why this was refused, or None.
 
         Raises ShuttingDownError.
         """
@@ -59,19 +59,19 @@ class Steering(Protocol):
     """The daemon, as the admin API sees it."""
 
     async def status(self) -> Mapping[str, DestinationStatus]:
-        """Return what each configured destination is doing."""
+        """Return the state of each configured destination."""
 
     def ready(self) -> str | None:
-        """Return None while events can be accepted, else the reason why not."""
+        """Return None while events can be accepted, otherwise the reason why not."""
 
     async def flush(self, name: str) -> None:
-        """Attempt a delivery now: wait neither for a fuller batch nor for the back-off."""
+        """Attempt a delivery now, without waiting for a fuller batch or for the back-off."""
 
     async def pause(self, name: str) -> None:
-        """Stop delivering; events are still accepted and queued. Holds across restarts."""
+        """Stop delivering, even across restarts; events are still accepted and queued."""
 
     async def resume(self, name: str) -> None:
-        """Deliver again after a pause, and at once where the destination is held."""
+        """Deliver again after a pause; a destination that is held is tried again at once."""
 
     async def purge(self, name: str, wanted: EventFilter = EVERY_EVENT) -> int:
-        """Drop everything that waits, or some of it, counted as dropped; return how many."""
+        """Drop the queued events that match, counted as dropped; return how many."""

@@ -1,8 +1,8 @@
-"""Answer with newline-delimited JSON of any length in flat memory.
+"""Answer with newline-delimited JSON of any length, in constant memory.
 
-What fails before the first line is an answer with its own status. What fails later cannot be:
-the connection is cut in the middle of the chunked body, so that no client takes the part for
-the whole (RFC 9112 §8).
+An error before the first line is answered with a status of its own. After that it is too late for one,
+so the connection is cut in the middle of the chunked body, which no client can mistake for the whole
+answer (RFC 9112 §8).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
 
 NDJSON = "application/x-ndjson"
-# One write a line would cost a system call each; a few pages at once keep both sides busy.
+# Writing each line by itself would take a system call each; so several are written at once.
 _WRITE_BYTES = 64 * 1024
 
 
 async def stream_lines(observer: Observer, request: web.Request, lines: AsyncIterator[bytes]) -> web.StreamResponse:
-    """Write each item as a line; the items hold no newlines. Raises what comes before the first of them."""
+    """Write each item, which has no newlines, as a line. Errors before the first item are raised."""
     response = web.StreamResponse()
     response.content_type = NDJSON
     try:
@@ -37,7 +37,7 @@ async def stream_lines(observer: Observer, request: web.Request, lines: AsyncIte
         if request.transport is not None:
             request.transport.abort()
     except ConnectionResetError:
-        # The client has seen enough, as `head` does.
+        # The client has read enough, as when the output is piped to `head`.
         pass
     finally:
         if isinstance(lines, AsyncGenerator):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,9 +23,11 @@ from forwarder.cli.options import config_option
 from forwarder.cli.trial import Occupant, try_address
 from forwarder.cli.whereabouts import CREDENTIALS
 from forwarder.config import Config, config_file, load, token, warnings
-from forwarder.destination.kinds import KINDS
 from forwarder.errors import ConfigError, ForwarderError
-from forwarder.queue.backends import BACKENDS
+
+if TYPE_CHECKING:
+    from forwarder.destination.kinds import Kinds
+    from forwarder.queue.backends import Backend
 
 Line = tuple[str, str]
 """How a check went (ok, note or FAIL), and what there is to say."""
@@ -39,13 +42,17 @@ def check_command(config_path: Path | None, remote: bool, user: str | None) -> N
 
     Exits with 0 if the daemon can start, 1 if a check failed, 78 if the configuration cannot be read.
     """
+    # Not before: the help of all commands loads this module. Not later: another user may not read the program.
+    from forwarder.destination.kinds import KINDS
+    from forwarder.queue.backends import BACKENDS
+
     # Looked at before: a note is believed by root of any user of the service.
     note = running.find(config_file(config_path, os.environ), os.environ)
     if user is not None:
         _become(user)
     config = load(config_path, {**CREDENTIALS, **os.environ})
     failed = 0
-    for verdict, words in _checks(config, note, remote=remote):
+    for verdict, words in _checks(config, note, KINDS, BACKENDS[type(config.queue)], remote=remote):
         click.echo(f"{verdict:<4}  {words}")
         failed += verdict == "FAIL"
     if failed:
@@ -77,22 +84,23 @@ def _become(user: str) -> None:
         raise click.UsageError(f"--as {user}: only root can check as somebody else") from None
 
 
-def _checks(config: Config, note: running.Running | None, *, remote: bool) -> Iterator[Line]:
+def _checks(
+    config: Config, note: running.Running | None, kinds: Kinds, backend: Backend, *, remote: bool
+) -> Iterator[Line]:
     yield _speaks_for()
     yield "ok", f"configuration: {_count(len(config.destinations), 'destination')}"
     for words in warnings(config):
         yield "note", words
     for name, destination in config.destinations.items():
-        for subject, look in KINDS[type(destination)].checks(name, destination, remote):
+        for subject, look in kinds[type(destination)].checks(name, destination, remote):
             yield from _check(f"destination {name}, {subject}", look)
     for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
         if file is not None:
             yield from _check(f"{section} token", partial(_token, file))
-    backend = BACKENDS[type(config.queue)]
     yield from _check("queue", partial(backend.check, config.queue))
     for note_of in backend.notes:
         yield from _note("queue", partial(note_of, config.queue))
-    yield from _addresses(config, note)
+    yield from _addresses(config, note, backend.holder(config.queue))
 
 
 def _speaks_for() -> Line:
@@ -106,8 +114,8 @@ def _speaks_for() -> Line:
     return "ok", f"as {who}"
 
 
-def _addresses(config: Config, note: running.Running | None) -> Iterator[Line]:
-    occupant = _occupant(config, note)
+def _addresses(config: Config, note: running.Running | None, holder: str | None) -> Iterator[Line]:
+    occupant = _occupant(note, holder)
     ingest, admin = config.ingest, config.admin
     for kind, section, addresses in (
         ("http", ingest, ingest.http.listen),
@@ -127,9 +135,8 @@ def _addresses(config: Config, note: running.Running | None) -> Iterator[Line]:
             yield from _check(f"{kind} address", trying)
 
 
-def _occupant(config: Config, note: running.Running | None) -> Occupant | None:
-    """Return the daemon that holds the queue of this configuration."""
-    holder = BACKENDS[type(config.queue)].holder(config.queue)
+def _occupant(note: running.Running | None, holder: str | None) -> Occupant | None:
+    """Return the daemon that has the queue of this configuration open."""
     # Where that cannot be told, the note alone tells; a daemon that is gone has left one, and holds nothing.
     if note is not None and holder in {None, str(note.pid)}:
         return Occupant(note.pid, frozenset([*note.http, *note.stream, *note.admin]))

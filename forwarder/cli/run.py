@@ -11,7 +11,6 @@ import click
 from forwarder import log, lossy
 from forwarder.cli.options import config_option
 from forwarder.config import config_file, load
-from forwarder.daemon import Assembly, run
 
 
 @click.command("run")
@@ -22,6 +21,9 @@ def run_command(config_path: Path | None) -> None:
     SIGTERM and Ctrl-C deliver what waits within shutdown_timeout and stop; a second one leaves at
     once. SIGHUP reads the configuration and the keys again. Nothing that was accepted is lost.
     """
+    # Not before: the help of all commands loads this module, and has no use for a daemon.
+    from forwarder.daemon import Assembly, run
+
     # For good: the error with which it ends, a traceback and what libraries print must not hang either.
     lossy.make_stderr_lossy()
     atexit.register(lossy.drain_stderr)

@@ -51,7 +51,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What of a destination waits and is not leased: an estimate, and never nothing where something waits for long.
+    """What of a destination waits and is not leased: an estimate, but not nothing for long while something waits.
 
     `since` is the monotonic time at which the oldest of them was appended, or minus infinity for
     events that were there before this process, or that were taken and released: they are due.

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from forwarder.errors import DiskFullError, QueueLockedError, StorageError
+from forwarder.errors import DiskFullError, StorageError
 from forwarder.observe.logs import Logs
 from forwarder.queue.sqlite import migration
 from forwarder.queue.sqlite.database import Connection, map_error, open_database
-from forwarder.queue.sqlite.lock import InstanceLock
-from forwarder.queue.sqlite.recovery.rebuilding import set_aside
-from forwarder.queue.sqlite.schema import SCHEMA_VERSION, schema_sql
+from forwarder.queue.sqlite.schema import SCHEMA_VERSION
 from forwarder.queue.sqlite.sizes import PAGE_BYTES
 
 WAL_BYTES = 32 << 20
@@ -26,49 +21,6 @@ WAL_BYTES = 32 << 20
 
 def value(db: sqlite3.Connection, statement: str) -> object:
     return db.execute(statement).fetchone()[0]
-
-
-class TestLock:
-    def test_one_at_a_time(self, tmp_path: Path) -> None:
-        """A second instance is refused, and told who holds the queue; after a release it may have it."""
-        first, second = InstanceLock(tmp_path / "queue.db"), InstanceLock(tmp_path / "queue.db")
-        assert second.holder() is None
-        first.acquire()
-        assert second.holder() == str(os.getpid())
-        with pytest.raises(QueueLockedError, match=f"process {os.getpid()}") as caught:
-            second.acquire()
-        assert caught.value.exit_code == 75
-        assert caught.value.hint
-        first.release()
-        first.release()
-        assert second.holder() is None
-        second.acquire()
-        second.release()
-
-    def test_ends_with_its_process(self, tmp_path: Path) -> None:
-        """A process that was killed holds nothing, though its file is still there."""
-        script = (
-            "import sys, time; from pathlib import Path; from forwarder.queue.sqlite.lock import InstanceLock;"
-            "InstanceLock(Path(sys.argv[1])).acquire(); print('held', flush=True); time.sleep(100)"
-        )
-        path = tmp_path / "queue.db"
-        process = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE)
-        with process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            lock = InstanceLock(path)
-            assert lock.holder() == str(process.pid)
-            with pytest.raises(QueueLockedError, match=str(process.pid)):
-                lock.acquire()
-            process.kill()
-        lock.acquire()
-        lock.release()
-
-    def test_no_folder(self, tmp_path: Path) -> None:
-        """A folder that is not there is named, with the command that makes it."""
-        with pytest.raises(StorageError, match="No such file") as caught:
-            InstanceLock(tmp_path / "missing" / "queue.db").acquire()
-        assert "mkdir -p" in caught.value.hint
 
 
 class TestErrors:
@@ -184,28 +136,3 @@ class TestOpen:
         await asyncio.wait([job])
         assert await connection.run(lambda db: value(db, "SELECT count(*) FROM destination")) == 1
         await connection.close()
-
-
-class TestSetAside:
-    def test_with_its_log(self, tmp_path: Path) -> None:
-        """The log goes with the file, and nothing that was set aside before is overwritten."""
-        path = tmp_path / "queue.db"
-        names = set()
-        for number in range(3):
-            path.write_bytes(b"%d" % number)
-            path.with_name("queue.db-wal").write_bytes(b"log")
-            aside = set_aside(path)
-            names.add(aside)
-            assert aside.read_bytes() == b"%d" % number
-            assert aside.with_name(aside.name + "-wal").read_bytes() == b"log"
-            assert not path.exists()
-        assert len(names) == 3
-
-
-def test_the_schema_is_strict() -> None:
-    """No column takes a value of another type than its own."""
-    db = sqlite3.connect(":memory:")
-    db.executescript(schema_sql())
-    with pytest.raises(sqlite3.IntegrityError):
-        db.execute("INSERT INTO destination (name, head) VALUES ('main', 'first')")
-    db.close()

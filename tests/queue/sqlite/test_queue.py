@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -284,37 +283,12 @@ class TestLog:
 
 
 class TestOpenAndClose:
-    async def test_the_log_of_a_process_that_died(self, queue: SqliteQueue, tmp_path: Path) -> None:
-        """What a process left in its log is in the file before anything is accepted: it may never have been synced."""
-        await queue.append([segment(0, 10)])
-        copy = tmp_path / "copy"
-        copy.mkdir()
-        for suffix in ("", "-wal"):
-            shutil.copy(tmp_path / f"queue.db{suffix}", copy)
-        assert (copy / "queue.db-wal").stat().st_size > 0
-        async with await SqliteQueue.open(copy / "queue.db", Logs(), max_bytes=64 << 20) as after:
-            assert (copy / "queue.db-wal").stat().st_size == 0
-            await after.configure({"main": Share()})
-            assert await drain(after) == list(range(10))
-
     async def test_a_second_instance(self, queue: SqliteQueue, tmp_path: Path) -> None:
         """A queue that is open cannot be opened again, and is not harmed by the attempt."""
         with pytest.raises(QueueLockedError):
             await SqliteQueue.open(tmp_path / "queue.db", Logs(), max_bytes=64 << 20)
         await queue.append([segment(0)])
         assert await drain(queue) == [0]
-
-    async def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
-        """Where the folder cannot be made, the path is told."""
-        (tmp_path / "file").write_text("")
-        with pytest.raises(StorageError, match="file"):
-            await SqliteQueue.open(tmp_path / "file" / "queue.db", Logs(), max_bytes=64 << 20)
-
-    async def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
-        """A folder where the queue should be is told, with what would be right."""
-        with pytest.raises(StorageError) as caught:
-            await SqliteQueue.open(tmp_path, Logs(), max_bytes=64 << 20)
-        assert caught.value.hint == f"let queue.path name a file: {tmp_path}/queue.db"
 
     async def test_closed(self, queue: SqliteQueue) -> None:
         """A queue that is closed says so to everybody, and closes only once."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import sqlite3
 from collections.abc import Callable
@@ -10,91 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from forwarder.errors import QueueLockedError, StorageError
-from forwarder.model import Batch, Burial, DeadFilter, Limits
+from forwarder.model import Batch, DeadFilter, Limits
 from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
-from forwarder.queue.sqlite.files import QueueFile
 from forwarder.queue.sqlite.queue import SqliteQueue
-from forwarder.queue.sqlite.recovery.salvage import Salvage, salvage
 from forwarder.queue.sqlite.store import Store
 from forwarder.queue.sqlite.take import take
-from tests.queue.building import account, drain, next_batch, numbers, segment
-from tests.queue.sqlite.files import damage, found_in, opened, restore
+from tests.queue.building import account, drain, next_batch
+from tests.queue.sqlite.files import damage, opened
+from tests.queue.sqlite.recovery.damaging import (
+    EVENTS,
+    PAGE,
+    aside,
+    check_account,
+    check_nothing_is_lost,
+    filled,
+    overwrite,
+    pages_of,
+    twisted,
+)
 
-PAGE = 16 * 1024
-EVENTS = 2000
 # The segments at two positions of the only destination.
 SOME = "id - (1 << 48) IN (500, 1500)"
-
-# The file of `filled`, once it was written.
-_FILLED: list[bytes] = []
-
-
-async def filled(path: Path) -> None:
-    """Write a queue with EVENTS events in 200 segments of more than a page each, and ten dead letters."""
-    if not _FILLED:
-        await write(path)
-        _FILLED.append(found_in(path))
-    restore(path, _FILLED[0])
-
-
-async def write(path: Path) -> None:
-    queue = await opened(path)
-    await queue.append([segment(0, 10)])
-    batch = await next_batch(queue, "main", Limits(10, 1 << 20))
-    assert batch is not None
-    await queue.settle(batch, Burial("rejected", 400, "no"))
-    for first in range(0, EVENTS, 10):
-        await queue.append([segment(first, 10, filler=2000)])
-    await queue.close()
-
-
-def aside(path: Path) -> list[Path]:
-    """Return the files that were set aside, but for what stands beside them."""
-    found = [found for found in path.parent.iterdir() if ".damaged-" in found.name]
-    return [file for file in found if not file.name.endswith((QueueFile.LOG, QueueFile.INDEX, QueueFile.FIRST_PAGE))]
-
-
-async def check_account(path: Path, *, least: int) -> None:
-    """Open a damaged queue: it starts, delivers what it kept in order, and accounts for the rest."""
-    queue = await opened(path)
-    delivered = await drain(queue)
-    assert delivered == sorted(set(delivered))
-    assert len(delivered) >= least
-    found = await account(queue)
-    assert found.queued == 0
-    await queue.append([segment(9000, 5)])
-    assert await drain(queue) == list(range(9000, 9005))
-    await queue.close()
-
-
-async def check_nothing_is_lost(path: Path) -> None:
-    """Open a damaged queue: it delivers all that was queued, and its account is what it was."""
-    queue = await opened(path)
-    assert await drain(queue) == list(range(EVENTS))
-    found = await account(queue)
-    assert (found.delivered, found.dead, found.dropped) == (EVENTS, 10, 0)
-    await queue.close()
-
-
-async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    """Another file of that name is kept under a name that says so, and a new queue is begun."""
-    path = tmp_path / "queue.db"
-    path.write_bytes(b"this is somebody's letter\n" * 1000)
-    await check_account(path, least=0)
-    [kept] = aside(path)
-    assert kept.read_bytes().startswith(b"this is somebody's letter")
-
-
-async def test_a_database_of_another_program(tmp_path: Path) -> None:
-    """A SQLite database that is no queue is not written to."""
-    path = tmp_path / "queue.db"
-    with sqlite3.connect(path) as other:
-        other.execute("CREATE TABLE recipes (name)")
-    other.close()
-    await check_account(path, least=0)
-    assert len(aside(path)) == 1
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
@@ -178,14 +114,6 @@ async def test_the_accounts_outlive_their_page(tmp_path: Path, monkeypatch: pyte
     await queue.close()
 
 
-def pages_of(path: Path, table: str) -> list[int]:
-    """Return the root page of a table, as a list."""
-    with sqlite3.connect(path) as db:
-        found = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchall()
-    db.close()
-    return [page for (page,) in found]
-
-
 @pytest.mark.parametrize("seed", range(12))
 async def test_overwritten_pages(tmp_path: Path, seed: int) -> None:
     """Pages of nonsense anywhere cost at most what was on them; the queue starts and adds up."""
@@ -216,91 +144,6 @@ async def test_flipped_bits(tmp_path: Path, seed: int) -> None:
     await check_account(path, least=EVENTS // 2)
 
 
-@pytest.mark.parametrize("at", [0, 15, 16, 17, 18, 19, 20, 21, 23, 47, 59])
-async def test_a_header_that_is_spoiled(tmp_path: Path, at: int) -> None:
-    """A flipped bit in what is the same in every queue's header costs nothing, though SQLite reads no such file."""
-    path = tmp_path / "queue.db"
-    await filled(path)
-    with path.open("r+b") as file:
-        file.seek(at)
-        byte = file.read(1)[0]
-        file.seek(at)
-        file.write(bytes([byte ^ 0x10]))
-    await check_nothing_is_lost(path)
-    assert len(aside(path)) == 1
-
-
-def overwrite(path: Path, page: int, data: bytes) -> bytes:
-    """Write over a page, the first of which is 1; return what was there."""
-    with path.open("r+b") as file:
-        file.seek((page - 1) * PAGE)
-        found = file.read(PAGE)
-        file.seek((page - 1) * PAGE)
-        file.write(data)
-    return found
-
-
-@pytest.mark.parametrize("data", [bytes(PAGE), random.Random(1).randbytes(PAGE), b"letter\n" * 2340 + b"1234"])
-async def test_a_first_page_that_is_lost(tmp_path: Path, data: bytes) -> None:
-    """Without its first page a file is no database at all; nothing is lost, and that page is kept as it was."""
-    path = tmp_path / "queue.db"
-    await filled(path)
-    overwrite(path, 1, data)
-    await check_nothing_is_lost(path)
-    [kept] = aside(path)
-    assert QueueFile.FIRST_PAGE.beside(kept).read_bytes() == data
-
-
-@pytest.mark.parametrize(
-    ("at", "data"),
-    [
-        (28, b"\x7f"),  # more pages than there are
-        (31, b"\x05"),  # fewer of them
-        (30, b"\0\3"),  # not even those of all tables
-        (36, b"\x7f"),  # more free pages than there are
-        (60, b"\x02"),  # a version that nobody has made
-        (68, b"\x00"),  # another program
-        (101, b"\xff"),  # the schema's tree
-        (104, b"\x00"),  # its rows
-    ],
-)
-async def test_a_first_page_that_is_spoiled(tmp_path: Path, at: int, data: bytes) -> None:
-    """Whatever is wrong on the first page, nothing is lost."""
-    path = tmp_path / "queue.db"
-    await filled(path)
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(data)
-    await check_nothing_is_lost(path)
-
-
-@pytest.mark.parametrize("known", [b"CREATE TABLE segment", b"accepted_at REAL", b"segmentsegment"])
-async def test_a_table_under_another_name(tmp_path: Path, known: bytes) -> None:
-    """A schema that can be read, and says something else, is not believed."""
-    path = tmp_path / "queue.db"
-    await filled(path)
-    page = overwrite(path, 1, bytes(PAGE))
-    assert known in page
-    overwrite(path, 1, page.replace(known, known[:-1] + b"X"))
-    queue = await opened(path)
-    assert await drain(queue) == list(range(EVENTS))
-    assert (await account(queue)).dead == 10
-    await queue.close()
-
-
-@pytest.mark.parametrize("other", ["segment", "destination"])
-async def test_two_tables_in_one_place(tmp_path: Path, other: str) -> None:
-    """A schema in which two tables have the same first page is not believed: one would be written over the other."""
-    path = tmp_path / "queue.db"
-    await filled(path)
-    with sqlite3.connect(path) as db:
-        db.execute("PRAGMA writable_schema = ON")
-        db.execute("UPDATE sqlite_schema SET rootpage = ? WHERE name = 'dead_segment'", pages_of(path, other))
-    db.close()
-    await check_nothing_is_lost(path)
-    assert len(aside(path)) == 1
-
-
 async def test_what_the_checksum_does_not_cover(tmp_path: Path) -> None:
     """A damaged time of acceptance, or size, costs no event when the file is rebuilt."""
     path = tmp_path / "queue.db"
@@ -329,21 +172,6 @@ async def test_numbers_beyond_all_bounds(tmp_path: Path, column: str, number: in
     assert await drain(queue) == list(range(EVENTS))
     await account(queue)
     await queue.close()
-
-
-async def test_another_database_like_ours(tmp_path: Path) -> None:
-    """Somebody else's database is set aside as it is, though its pages and tables are arranged as ours."""
-    path = tmp_path / "queue.db"
-    with sqlite3.connect(path) as db:
-        db.execute(f"PRAGMA page_size = {PAGE}")
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        for number in range(12):
-            db.execute(f"CREATE TABLE recipes{number} (name)")
-    db.close()
-    before = path.read_bytes()
-    await check_account(path, least=0)
-    [kept] = aside(path)
-    assert kept.read_bytes() == before
 
 
 @pytest.mark.parametrize("chance", [bytes, random.Random(1).randbytes])
@@ -429,42 +257,6 @@ async def test_a_dead_letter_of_nobody(tmp_path: Path, destination: str) -> None
     await queue.close()
 
 
-async def twisted(path: Path, far: int) -> None:
-    """Write a queue in which a page of rows stands in the place of another one."""
-    await filled(path)
-    leaves = leaves_of_segments(path)
-    overwrite(path, leaves[10], page_of(path, leaves[10 + far]))
-
-
-async def test_a_write_that_meets_damage(tmp_path: Path) -> None:
-    """Damage that a write finds, and no read has found before, is mended, too; the write is done on the new file."""
-    path = tmp_path / "queue.db"
-    await twisted(path, 1)
-    queue = await opened(path)
-    assert await queue.purge("main") >= EVENTS - 100
-    # What was on the page that is gone is missed when it should be delivered.
-    assert await drain(queue) == []
-    found = await account(queue)
-    await queue.close()
-    assert (found.queued, found.dropped, found.accepted) == (0, EVENTS, EVENTS + 10)
-    assert len(aside(path)) == 1
-
-
-def page_of(path: Path, page: int) -> bytes:
-    return path.read_bytes()[(page - 1) * PAGE : page * PAGE]
-
-
-def leaves_of_segments(path: Path) -> list[int]:
-    """Return the pages with rows of segments, of which a row keeps the beginning of its data there."""
-    data = path.read_bytes()
-    pages = {at // PAGE + 1: data[at : at + PAGE] for at in range(2 * PAGE, len(data), PAGE)}
-    return [
-        number
-        for number, page in pages.items()
-        if page[0] == 0x0D and int.from_bytes(page[3:5], "big") > 1 and b'"eventSourceId"' in page
-    ]
-
-
 async def test_pages_lost_here_and_there(tmp_path: Path) -> None:
     """Pages of nonsense among the segments cost what was on them, and nothing of what is between them."""
     path = tmp_path / "queue.db"
@@ -530,29 +322,6 @@ async def test_a_row_of_other_types(tmp_path: Path, column: str, value: str) -> 
     await queue.close()
 
 
-async def test_damage_found_while_it_runs(tmp_path: Path) -> None:
-    """Damage that shows only when a row is read is mended without a restart; what was taken stays taken."""
-    path = tmp_path / "queue.db"
-    await filled(path)
-    size = path.stat().st_size
-    queue = await opened(path)
-    held = await next_batch(queue, "main", Limits(10, 1 << 20))
-    assert held is not None
-    with path.open("r+b") as file:
-        file.seek(size // 2 // PAGE * PAGE)
-        file.write(b"\xff" * PAGE * 4)
-        file.truncate(size * 3 // 4 // PAGE * PAGE)
-    rest = await drain(queue)
-    assert rest == sorted(set(rest))
-    assert 0 not in rest
-    await queue.settle(held)
-    found = await account(queue)
-    assert found.queued == 0
-    assert found.delivered == len(rest) + 10
-    assert found.dropped + found.dead + found.delivered == found.accepted
-    await queue.close()
-
-
 async def test_dead_letters_are_kept(tmp_path: Path) -> None:
     """Dead letters are carried over as well."""
     path = tmp_path / "queue.db"
@@ -564,120 +333,3 @@ async def test_dead_letters_are_kept(tmp_path: Path) -> None:
     assert len([letter async for letter in queue.dead_letters(DeadFilter())]) == 10
     assert (await account(queue)).dead == 10
     await queue.close()
-
-
-async def test_a_log_left_over(tmp_path: Path) -> None:
-    """A log that is none is nothing to the file beside it."""
-    path = tmp_path / "queue.db"
-    await filled(path)
-    path.with_name("queue.db-wal").write_bytes(b"left over" * 5000)
-    await check_account(path, least=EVENTS)
-
-
-async def test_the_lock_outlives_the_damage(tmp_path: Path) -> None:
-    """While a damaged file is being replaced, no second instance gets in."""
-    path = tmp_path / "queue.db"
-    path.write_bytes(b"nonsense" * 10000)
-    queue = await opened(path)
-    with pytest.raises(QueueLockedError):
-        await SqliteQueue.open(path, Logs(), max_bytes=64 << 20)
-    await queue.close()
-
-
-def spoil(path: Path) -> None:
-    """Damage the second half of a file while it is open."""
-    size = path.stat().st_size
-    with path.open("r+b") as file:
-        file.seek(size // 2 // PAGE * PAGE)
-        file.write(b"\xff" * PAGE * 4)
-        file.truncate(size * 3 // 4 // PAGE * PAGE)
-
-
-async def test_what_was_committed_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An append and a settlement beside the read that finds the damage count once, and their events come once."""
-    path = tmp_path / "queue.db"
-    await filled(path)
-    queue = await opened(path)
-    first, second = [await next_batch(queue, "main", Limits(10, 1 << 20)) for _ in range(2)]
-    assert first is not None
-    assert second is not None
-    before = await account(queue)
-    calls = 0
-
-    def meets_damage(store: Store, destination: str, limits: Limits, at_most: int) -> list[Batch]:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise damage(tmp_path)
-        return take(store, destination, limits, at_most)
-
-    monkeypatch.setattr("forwarder.queue.sqlite.queue.take", meets_damage)
-    _, _, third, fourth = await asyncio.gather(
-        queue.append([segment(9000)]),
-        queue.settle(first),
-        next_batch(queue, "main", Limits(10, 1 << 20)),
-        next_batch(queue, "main", Limits(10, 1 << 20)),
-    )
-    assert len(aside(path)) == 1
-    after = await account(queue)
-    assert after.accepted == before.accepted + 1
-    assert after.delivered == before.delivered + 10
-    assert third is not None
-    assert fourth is not None
-    assert numbers(third.data) + numbers(fourth.data) == list(range(20, 40))
-    queue.release(second)
-    for batch in (third, fourth):
-        await queue.settle(batch)
-    assert await drain(queue) == [*range(10, 20), *range(40, EVENTS), 9000]
-    await queue.close()
-
-
-async def test_a_rebuild_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a new file cannot be made, the damaged one stays where it is; once it can, everything readable is there."""
-    path = tmp_path / "queue.db"
-    await filled(path)
-    queue = await opened(path)
-
-    def full(*_: object, **__: object) -> Salvage:
-        raise sqlite3.OperationalError("no room for a new file")
-
-    monkeypatch.setattr("forwarder.queue.sqlite.recovery.rebuilding.salvage", full)
-    spoil(path)
-    with pytest.raises(StorageError):
-        await drain(queue)
-    assert queue.trouble() is not None
-    assert path.exists()
-    assert not aside(path)
-    monkeypatch.setattr("forwarder.queue.sqlite.recovery.rebuilding.salvage", salvage)
-    # Taken but not handed over when the damage was found, nothing is held.
-    rest = await drain(queue)
-    assert len(rest) > EVENTS // 4
-    assert (await account(queue)).queued == 0
-    await queue.append([segment(9000)])
-    assert await drain(queue) == [9000]
-    assert queue.trouble() is None
-    await queue.close()
-
-
-@pytest.mark.parametrize("gone", [(), ("queue.db-wal",), ("queue.db-wal", "queue.db")])
-async def test_a_crash_while_the_new_file_takes_its_place(tmp_path: Path, gone: tuple[str, ...]) -> None:
-    """Wherever a crash interrupts the exchange of files, the next start finishes it with the complete new file."""
-    path = tmp_path / "queue.db"
-    await filled(path)
-    path.rename(tmp_path / "queue.db.rebuilt")
-    for name in {"queue.db", "queue.db-wal"} - set(gone):
-        (tmp_path / name).write_bytes(b"damaged" * 5000)
-    await check_account(path, least=EVENTS)
-    assert not (tmp_path / "queue.db.rebuilt").exists()
-
-
-async def test_a_crash_while_the_new_file_is_made(tmp_path: Path) -> None:
-    """A new file that is not complete is thrown away, and made again from the damaged one."""
-    path = tmp_path / "queue.db"
-    await filled(path)
-    with sqlite3.connect(path) as newer:
-        newer.execute("PRAGMA user_version = 1000000")
-    newer.close()
-    (tmp_path / "queue.db.rebuilding").write_bytes(b"half" * 10_000)
-    await check_account(path, least=EVENTS)
-    assert not (tmp_path / "queue.db.rebuilding").exists()

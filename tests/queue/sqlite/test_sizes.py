@@ -1,0 +1,25 @@
+"""How much disk the content of the queue is taken to need."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forwarder.queue.sqlite.sizes import PAGE_BYTES, checkpoint_bytes, stored_bytes, wal_bytes
+
+
+@given(st.integers(0, 1 << 24), st.integers(0, 1 << 16))
+def test_never_less_than_the_data(size: int, more: int) -> None:
+    """What is counted is at least the data, grows with it, and is not much more than a page above it."""
+    assert size < stored_bytes(size) <= stored_bytes(size + more)
+    assert stored_bytes(size) <= size * 1.02 + 2 * PAGE_BYTES
+
+
+@given(st.integers(1 << 20, 1 << 40))
+def test_the_log_leaves_most_to_the_events(max_bytes: int) -> None:
+    """Log and reserve together take at most three eighths, and little of a large queue; a large commit fits beside."""
+    log = wal_bytes(max_bytes)
+    reserve = checkpoint_bytes(log)
+    assert reserve % PAGE_BYTES == 0
+    assert log + reserve <= max(max_bytes * 3 // 8, log + 16 * PAGE_BYTES)
+    assert log <= 32 << 20

@@ -68,9 +68,8 @@ class Destinations:
                 continue
             if before is not None:
                 before.pump.retire()
-            pump = Pump(
-                name, built.config, self._queue, built.destination, clock=self._clock, paused=paused.get(name, False)
-            )
+            parts = (name, built.config, self._queue, built.destination, self._observer)
+            pump = Pump(*parts, clock=self._clock, paused=paused.get(name, False))
             task = asyncio.create_task(self._run(name, pump, built, self._latest.get(name)), name=f"pump-{name}")
             self._running[name] = _Running(built, pump)
             self._tasks.add(task)

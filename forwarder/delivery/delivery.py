@@ -55,7 +55,7 @@ class Delivery(Place):
         # The queue records it whatever happens here, so it must not be given back any more.
         self.batch, self._body = None, b""
         self._pipeline.move(self, Stage.SETTLING)
-        await self._queue.settle(self._batch)
+        await self._sending.settle(self._queue, self._batch)
 
     @property
     def _is_too_large(self) -> bool:
@@ -67,14 +67,14 @@ class Delivery(Place):
 
     async def _is_to_be_repeated(self, result: Result) -> bool:
         """Do what an answer asks for; return whether to send the batch again, after whatever is to be waited for."""
-        batch, (answer, before) = self._batch, result
+        batch, answer = self._batch, result.answer
         match answer.outcome:
             case Outcome.DELIVERED:
                 return False
             case Outcome.DEFERRED:
                 return await self._defer(result)
             case Outcome.HELD:
-                self._sending.log("batch.held", batch, answer, retry_in=self._health.hold(before))
+                self._sending.hold(batch, result)
                 return await self._stays()
             case Outcome.TOO_LARGE if batch.events > 1:
                 self._sending.too_large(batch, answer)
@@ -92,8 +92,7 @@ class Delivery(Place):
         """Close the gate for a while; return False where the next attempt is to be in parts."""
         batch, may_be_cut = self._batch, self._sending.may_be_cut(result)
         self._failures = self._failures + 1 if may_be_cut else 0
-        seconds = self._health.defer(result.answer, result.failures_before)
-        self._sending.log("batch.deferred", batch, result.answer, retry_in=round(seconds, 3))
+        self._sending.defer(batch, result)
         if may_be_cut and (self._failures >= _FAILURES or self._sending.is_trial(batch, result)):
             self._sending.learn(batch, result)
             self._health.distrust(batch.events, failed=True)

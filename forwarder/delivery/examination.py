@@ -14,8 +14,6 @@ import random
 import time
 from typing import assert_never
 
-import structlog
-
 from forwarder.delivery.batching import broken_apart
 from forwarder.delivery.expiry import expire, release
 from forwarder.delivery.pipeline import Place, Stage
@@ -23,7 +21,8 @@ from forwarder.delivery.sending import Result, Sending
 from forwarder.delivery.suspects import Suspect
 from forwarder.delivery.triage import InTurn, Nothing, Probe
 from forwarder.errors import DiskFullError, StorageError
-from forwarder.model import Batch, Burial, Limits, Outcome
+from forwarder.model import Batch, Burial, Limits, Outcome, State
+from forwarder.observe.facts import Notice, StateChanged
 from forwarder.queue.base import Outbox
 
 # Seconds before a storage that could not hand out a batch is asked again.
@@ -35,8 +34,6 @@ _REPEATS = 2
 # Seconds between two looks at whether the due questions have been asked.
 _TURN_SECONDS = 1.0
 _DAMAGED = Burial("damaged", detail="no JSON object on a line of its own: it would have spoilt every batch")
-
-log = structlog.get_logger(__name__)
 
 
 class Examination:
@@ -87,7 +84,8 @@ class Examination:
             try:
                 self._part = await self._take(step)
             except (DiskFullError, StorageError) as error:
-                log.error("batch.not_taken", destination=self._name, reason=error.message, hint=error.hint)  # noqa: TRY400
+                details = {"destination": self._name, "reason": error.message, "hint": error.hint}
+                self._health.observer.saw(Notice("batch.not_taken", details))
                 await self._health.gate.pipeline.wait(_STORAGE_SECONDS)
             if self._part is not None:
                 self._body, self._repeats = await self._sending.prepare(self._part), 0
@@ -128,15 +126,9 @@ class Examination:
         await self._give_back(keeps_doubt=True)
         self._is_waiting = self._tries_events = True
         error = self._health.last_error
-        log.warning(
-            "batch.held",
-            destination=self._name,
-            status=error.status if error else None,
-            detail=error.detail if error else "",
-            retry_in=self._health.hold(self._health.failures),
-            reason="everything that waits is refused, and nothing is given up",
-            hint="mend the destination, then: forwarder queue resume",
-        )
+        said = (error.status, error.detail) if error else (None, "")
+        seconds = self._health.hold(self._health.failures)
+        self._health.observer.saw(StateChanged(self._name, State.HOLDING, None, *said, seconds))
         await expire(self._name, self._queue, self._health)
 
     async def _wait_for_events(self) -> Probe | None:
@@ -185,8 +177,7 @@ class Examination:
             case Outcome.DELIVERED:
                 await self._taken(part)
             case Outcome.HELD:
-                seconds = self._health.hold(result.failures_before)
-                self._sending.log("batch.held", part, result.answer, retry_in=seconds)
+                self._sending.hold(part, result)
                 # After that wait the reason for an answer may be another one, so what was doubted is tried anew.
                 await self._give_back(keeps_part=not self._is_probe and self._health.expires_before() is None)
                 await expire(self._name, self._queue, self._health)
@@ -212,7 +203,7 @@ class Examination:
             self._health.gate.open()
         if (refused := self._triage.taken(part, is_probe=self._is_probe)) is not None:
             self._sending.taken_in_parts(*refused)
-        await self._queue.settle(part)
+        await self._sending.settle(self._queue, part)
 
     async def _refused(self, part: Batch, result: Result) -> None:
         if await self._bury_damaged(part):
@@ -220,7 +211,8 @@ class Examination:
         if self._sending.is_too_large_alone(result, part):
             self._part = None
             self._triage.explained()
-            await self._sending.bury(self._queue, part, Burial("too_large", result.answer.status, result.answer.detail))
+            burial = Burial("too_large", result.answer.status, result.answer.detail)
+            await self._sending.settle(self._queue, part, burial)
         elif not self._sending.is_believed():
             await self._deferred(part, result)
         else:
@@ -246,8 +238,7 @@ class Examination:
             await self._give_back()
         elif self._is_probe or self._health.expires_before() is not None:
             await self._give_back()
-        seconds = self._health.defer(result.answer, result.failures_before)
-        self._sending.log("batch.deferred", part, result.answer, retry_in=round(seconds, 3))
+        self._sending.defer(part, result)
         if not may_be_cut or self._triage.is_general:
             await expire(self._name, self._queue, self._health)
 
@@ -267,7 +258,7 @@ class Examination:
         for batch in whole:
             self._queue.release(batch)
         for batch in broken:
-            await self._sending.bury(self._queue, batch, _DAMAGED)
+            await self._sending.settle(self._queue, batch, _DAMAGED)
         return True
 
     # --- giving back -----------------------------------------------------------------------------

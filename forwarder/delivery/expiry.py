@@ -6,15 +6,12 @@ one that goes on failing might be delivered yet, so it is left alone until that 
 
 from __future__ import annotations
 
-import structlog
-
 from forwarder.delivery.health import Health
 from forwarder.delivery.suspects import Suspect
 from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import Batch, Burial
+from forwarder.observe.facts import Notice, Settled
 from forwarder.queue.base import Outbox
-
-log = structlog.get_logger(__name__)
 
 
 async def expire(name: str, queue: Outbox, health: Health) -> None:
@@ -29,10 +26,11 @@ async def expire(name: str, queue: Outbox, health: Health) -> None:
         expired = await queue.expire(name, before, burial)
     except (DiskFullError, StorageError) as failure:
         # They expire after the next failed attempt, once the storage works again.
-        log.warning("events.not_expired", destination=name, reason=failure.message, hint=failure.hint)
+        details = {"destination": name, "reason": failure.message, "hint": failure.hint}
+        health.observer.saw(Notice("events.not_expired", details))
         return
     if expired:
-        log.error("events.expired", destination=name, events=expired, hint="see forwarder dead list")
+        health.observer.saw(Settled(name, expired, burial, waited=True))
 
 
 def release(name: str, queue: Outbox, suspects: list[Suspect]) -> None:

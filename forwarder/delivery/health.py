@@ -21,6 +21,7 @@ from forwarder.delivery.suspects import Suspects
 from forwarder.delivery.triage import Triage
 from forwarder.destination.base import Answer
 from forwarder.model import LastError, Limits
+from forwarder.observe.base import Observer
 
 # While something is set aside, what waits is sent in so many parts: each part that is taken makes a refusal count.
 _PARTS = 4
@@ -29,7 +30,8 @@ _PARTS = 4
 class Health:
     """The gate, the record of successes and failures, the suspects, the triage and the size of a batch."""
 
-    def __init__(self, policy: Policy, clock: Clock, pipeline: Pipeline, *, paused: bool) -> None:
+    def __init__(self, policy: Policy, clock: Clock, pipeline: Pipeline, observer: Observer, *, paused: bool) -> None:
+        self.observer = observer
         self.rate = Rate(policy.max_rate.events, policy.max_rate.bytes)
         self.gate = Gate(pipeline, self.rate, paused=paused)
         self.attempts = 0

@@ -9,32 +9,25 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import structlog
-
 from forwarder.errors import StorageError
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Notice
 from forwarder.queue.base import RENEW_SECONDS, Outbox
-
-log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def renewed(destination: str, outbox: Outbox) -> AsyncIterator[None]:
+async def renewed(destination: str, outbox: Outbox, observer: Observer) -> AsyncIterator[None]:
     """Renew the leases of a destination again and again while this is open."""
     async with asyncio.TaskGroup() as tasks:
-        renewing = tasks.create_task(_renew(destination, outbox), name=f"renew-{destination}")
+        renewing = tasks.create_task(_renew(destination, outbox, observer), name=f"renew-{destination}")
         yield
         renewing.cancel()
 
 
-async def _renew(destination: str, outbox: Outbox) -> None:
+async def _renew(destination: str, outbox: Outbox, observer: Observer) -> None:
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         try:
             await outbox.renew(destination)
         except StorageError as error:
-            log.warning(
-                "leases.not_renewed",
-                destination=destination,
-                reason=error.message,
-                hint="this is tried again; where leases end meanwhile, their events may be delivered twice",
-            )
+            observer.saw(Notice("leases.not_renewed", {"destination": destination, "reason": error.message}))

@@ -21,8 +21,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-import structlog
-
 from forwarder.delivery.batching import seconds_until_due
 from forwarder.delivery.clock import Clock
 from forwarder.delivery.delivery import Delivery
@@ -36,6 +34,8 @@ from forwarder.delivery.questions import Questions
 from forwarder.delivery.sending import Sending
 from forwarder.destination.base import Destination
 from forwarder.errors import DiskFullError, StorageError
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Notice
 from forwarder.queue.base import Outbox
 
 # Seconds that a pump which is replaced has to finish what it is sending; what is late is sent again by the next one.
@@ -44,8 +44,6 @@ _RETIRE_SECONDS = 5.0
 _RECALL_SECONDS = 5.0
 # Seconds between two looks at whether the due questions have been asked.
 _TURN_SECONDS = 1.0
-
-log = structlog.get_logger(__name__)
 
 
 class Pump:
@@ -62,6 +60,7 @@ class Pump:
         policy: Policy,
         queue: Outbox,
         destination: Destination,
+        observer: Observer,
         *,
         clock: Clock | None = None,
         paused: bool = False,
@@ -75,7 +74,7 @@ class Pump:
         self._at_once = at_once
         self._storage_seconds = storage_seconds
         self._pipeline = Pipeline(queue.release, lambda: queue.wake(name), look_again)
-        self.health = Health(policy, clock or Clock(), self._pipeline, paused=paused)
+        self.health = Health(policy, clock or Clock(), self._pipeline, observer, paused=paused)
         self._sending = Sending(name, policy, destination, self.health)
         # Ends a run that was retired and takes too long over it; None while nothing runs.
         self._limit: asyncio.Timeout | None = None
@@ -120,7 +119,7 @@ class Pump:
             with suppress(TimeoutError):
                 async with (
                     asyncio.timeout(None) as self._limit,
-                    renewed(self._name, self._queue),
+                    renewed(self._name, self._queue, self.health.observer),
                     asyncio.TaskGroup() as tasks,
                 ):
                     questions = tasks.create_task(Questions(self._queue, self._sending).run(), name=f"ask-{self._name}")
@@ -152,7 +151,8 @@ class Pump:
             batches = await self._queue.take(self._name, limits, self._at_once)
             deliveries = [Delivery(batch, queue=self._queue, sending=self._sending) for batch in batches]
         except (DiskFullError, StorageError) as error:
-            log.error("batch.not_taken", destination=self._name, reason=error.message, hint=error.hint)  # noqa: TRY400
+            details = {"destination": self._name, "reason": error.message, "hint": error.hint}
+            self.health.observer.saw(Notice("batch.not_taken", details))
             self.health.gate.close_for(self._storage_seconds, held=False)
         finally:
             self._pipeline.leased(leasing, deliveries)

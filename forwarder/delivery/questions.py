@@ -10,21 +10,18 @@ from __future__ import annotations
 import random
 import time
 
-import structlog
-
 from forwarder.delivery.expiry import release
 from forwarder.delivery.sending import Sending
 from forwarder.delivery.suspects import Suspect
 from forwarder.errors import DiskFullError, StorageError
 from forwarder.model import Batch, Burial, Outcome
+from forwarder.observe.facts import Notice
 from forwarder.queue.base import Outbox
 
 # The most bytes of events that are buried together.
 _BURIED_BYTES = 1024 * 1024
 # Seconds before a storage that could not hand out an event is asked again.
 _STORAGE_SECONDS = 1.0
-
-log = structlog.get_logger(__name__)
 
 
 class Questions:
@@ -63,7 +60,8 @@ class Questions:
             else:
                 await self._ask(suspect)
         except (DiskFullError, StorageError) as error:
-            log.error("event.not_read", destination=self._sending.name, reason=error.message, hint=error.hint)  # noqa: TRY400
+            details = {"destination": self._sending.name, "reason": error.message, "hint": error.hint}
+            self._health.observer.saw(Notice("event.not_read", details))
             await self._gate.pipeline.wait(_STORAGE_SECONDS)
         finally:
             if suspect.is_out:
@@ -95,7 +93,7 @@ class Questions:
         if batches:
             slices = tuple(part for batch in batches for part in batch.slices)
             joined = Batch(batches[0].destination, slices, b"".join(batch.data for batch in batches))
-            await self._sending.bury(self._queue, joined, suspects[0].burial)
+            await self._sending.settle(self._queue, joined, suspects[0].burial)
 
     async def _ask(self, suspect: Suspect) -> None:
         for batch in await self._read([suspect]):
@@ -114,17 +112,17 @@ class Questions:
         before = self._health.expires_before()
         if result.outcome is not Outcome.DELIVERED and before is not None and batch.oldest < before:
             self._forget(suspect)
-            await self._sending.bury(self._queue, batch, Burial("expired", answer.status, answer.detail))
+            await self._sending.settle(self._queue, batch, Burial("expired", answer.status, answer.detail))
             return False
         match result.outcome:
             case Outcome.DELIVERED:
                 self._forget(suspect)
                 if is_refused:
                     self._sending.contradicted()
-                await self._queue.settle(batch)
+                await self._sending.settle(self._queue, batch)
             case Outcome.TOO_LARGE if self._sending.is_too_large_alone(result, batch):
                 self._forget(suspect)
-                await self._sending.bury(self._queue, batch, Burial("too_large", answer.status, answer.detail))
+                await self._sending.settle(self._queue, batch, Burial("too_large", answer.status, answer.detail))
             case Outcome.HELD:
                 self._suspects.later(suspect, now)
             case Outcome.DEFERRED if not self._sending.may_be_cut(result):

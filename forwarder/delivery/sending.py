@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-import structlog
-
 from forwarder.delivery.health import Health
 from forwarder.delivery.policy import Policy
 from forwarder.destination.base import Answer, Destination
-from forwarder.model import Batch, Burial, Outcome
+from forwarder.model import Batch, Burial, Outcome, State
+from forwarder.observe.facts import Attempted, Notice, Settled, StateChanged
 from forwarder.queue.base import Outbox
-
-log = structlog.get_logger(__name__)
 
 
 class Result(NamedTuple):
@@ -36,6 +33,7 @@ class Sending:
         self.health = health
         self.prepare = destination.prepare
         self._destination = destination
+        self._observer = health.observer
 
     async def attempt(self, batch: Batch, body: bytes, *, fresh: bool = False) -> Result:
         """Send a body that the gate has let through, and note what came of it."""
@@ -43,11 +41,14 @@ class Sending:
         health, before, events = self.health, self.health.failures, batch.events
         health.attempts += 1
         health.rate.sent(events, len(body), time.monotonic())
+        size, began = len(batch.data), time.monotonic()
         answer = await self._destination.send(body, fresh=fresh)
+        seconds = time.monotonic() - began
         if answer.outcome is Outcome.DELIVERED:
-            self._taken(events, len(batch.data))
+            self._taken(events, size)
         else:
             health.failed(answer)
+        self._observer.saw(Attempted(self.name, answer.outcome, events, size, seconds, answer.status))
         return Result(answer, before)
 
     def _taken(self, events: int, size: int) -> None:
@@ -55,26 +56,16 @@ class Sending:
         health.batch_size.passed(events, size + 1)
         recovered, set_aside = health.succeeded(events, size)
         if recovered:
-            log.info("destination.recovered", destination=self.name)
+            self._observer.saw(StateChanged(self.name, State.DELIVERING))
         if set_aside:
-            log.warning(
-                "events.set_aside",
-                destination=self.name,
-                events=set_aside,
-                in_all=len(health.suspects),
-                hint="they were refused or failed alone; others are delivered meanwhile, and they are tried again",
-            )
-        log.debug("batch.delivered", destination=self.name, events=events, bytes=size)
+            details = {"destination": self.name, "events": set_aside, "in_all": len(health.suspects)}
+            self._observer.saw(Notice("events.set_aside", details))
 
     def contradicted(self) -> None:
         """Note that something was taken that had been refused: refusals are not believed for a while."""
         if self.health.suspects.contradicted(time.monotonic()):
-            log.warning(
-                "destination.distrusted",
-                destination=self.name,
-                reason="it took what it had refused, as one of several servers may that refuses everything",
-                hint="its refusals count as failures for a while; look for the server that answers so",
-            )
+            reason = "it took what it had refused, as one of several servers may that refuses everything"
+            self._observer.saw(Notice("destination.distrusted", {"destination": self.name, "reason": reason}))
 
     def taken_in_parts(self, events: int, size: int) -> None:
         """Learn from a batch that was refused as a whole, by whatever status, and then taken in parts.
@@ -105,15 +96,9 @@ class Sending:
         """Send less at a time: a batch of several events was too large."""
         self.health.batch_size.too_large(batch.events, len(batch.data) + 1)
         limits = self.health.batch_size.limits
-        log.info(
-            "batch.too_large",
-            destination=self.name,
-            events=batch.events,
-            bytes=len(batch.data),
-            status=answer.status,
-            next_events=limits.max_events,
-            next_bytes=limits.max_bytes,
-        )
+        found = {"destination": self.name, "events": batch.events, "bytes": len(batch.data), "status": answer.status}
+        following = {"next_events": limits.max_events, "next_bytes": limits.max_bytes}
+        self._observer.saw(Notice("batch.too_large", found | following))
 
     def learn(self, batch: Batch, result: Result) -> None:
         """Send less at a time if there was no answer in time: the batch may have been too large to be dealt with."""
@@ -130,21 +115,19 @@ class Sending:
             return "failing"
         return "too_large" if result.outcome is Outcome.TOO_LARGE else "rejected"
 
-    async def bury(self, queue: Outbox, batch: Batch, burial: Burial) -> None:
-        """Settle events as dead."""
-        log.warning(
-            "event.dead",
-            destination=self.name,
-            events=batch.events,
-            reason=burial.reason,
-            status=burial.status,
-            detail=burial.detail,
-            hint="see forwarder dead list",
-        )
-        await queue.settle(batch, burial)
+    async def settle(self, queue: Outbox, batch: Batch, burial: Burial | None = None) -> None:
+        """Settle events as delivered, or as dead; where there is no room for dead letters they are queued again."""
+        if await queue.settle(batch, burial):
+            self._observer.saw(Settled(self.name, batch.events, burial))
 
-    def log(self, what: str, batch: Batch, answer: Answer, **more: object) -> None:
-        """Say what a batch was answered."""
-        log.warning(
-            what, destination=self.name, events=batch.events, status=answer.status, detail=answer.detail, **more
-        )
+    def defer(self, batch: Batch, result: Result) -> None:
+        """Let the destination alone for a back-off."""
+        seconds = self.health.defer(result.answer, result.failures_before)
+        self._waits(State.BACKING_OFF, batch, result.answer, seconds)
+
+    def hold(self, batch: Batch, result: Result) -> None:
+        """Let the destination alone until somebody mends it, or for a while."""
+        self._waits(State.HOLDING, batch, result.answer, self.health.hold(result.failures_before))
+
+    def _waits(self, state: State, batch: Batch, answer: Answer, seconds: float) -> None:
+        self._observer.saw(StateChanged(self.name, state, batch.events, answer.status, answer.detail, seconds))

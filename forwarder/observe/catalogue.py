@@ -141,6 +141,11 @@ LINES = {
     ),
     "batch.too_large": Line("info", "Batches are smaller from now on: up to `next_events` and `next_bytes`."),
     "batch.not_taken": Line("error", "The queue could not read what is next; it is tried again."),
+    "leases.not_renewed": Line(
+        "warning",
+        "The queue could not be told that batches are still being worked on.",
+        "this is tried again; where leases end meanwhile, their events may be delivered twice",
+    ),
     "batch.not_settled": Line(
         "error",
         "That a batch was answered could not be recorded before the stop.",

@@ -19,6 +19,7 @@ from forwarder.delivery.pipeline import Pipeline
 from forwarder.delivery.pump import Pump
 from forwarder.destination.http_put.put import HttpPut
 from forwarder.model import Address, Counters, DeadFilter, DeadLetter, Segment
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.memory import Account, MemoryQueue
 from forwarder.receiver import Receiver
@@ -123,7 +124,7 @@ class Line:
         """Return a pump that does not run yet, with changes to its configuration; `pace` is what else it takes."""
         config = replace(self.config, **changes)
         put = HttpPut("main", config, self.signer)
-        self.pump = Pump("main", config, self.queue, put, paused=paused, **pace)
+        self.pump = Pump("main", config, self.queue, put, Logs(), paused=paused, **pace)
 
         async def run(pump: Pump = self.pump) -> None:
             async with aclosing(put):

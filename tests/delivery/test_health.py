@@ -14,13 +14,14 @@ from forwarder.delivery.health import Health
 from forwarder.delivery.suspects import Suspect
 from forwarder.destination.base import Answer
 from forwarder.model import Limits, Outcome, Slice, State
+from forwarder.observe.logs import Logs
 from tests.delivery.conftest import destination, idle_pipeline
 
 BUSY = Answer(Outcome.DEFERRED, "503 Busy", status=503)
 
 
 def new_health(**settings: Any) -> Health:
-    return Health(destination(**settings), Clock(), idle_pipeline(), paused=False)
+    return Health(destination(**settings), Clock(), idle_pipeline(), Logs(), paused=False)
 
 
 class TestFailures:

@@ -15,6 +15,7 @@ from forwarder.delivery.leases import renewed
 from forwarder.delivery.pump import Pump
 from forwarder.errors import StorageError
 from forwarder.model import Segment
+from forwarder.observe.logs import Logs
 from forwarder.queue.base import RENEW_SECONDS, Outbox, Share
 from forwarder.queue.memory import MemoryQueue
 from tests.delivery.conftest import destination as configured
@@ -41,7 +42,7 @@ def test_renewed_until_the_end() -> None:
 
     async def play(clock: Clock) -> None:
         began, outbox = clock.now, Renewals(clock)
-        async with renewed("main", cast("Outbox", outbox)):
+        async with renewed("main", cast("Outbox", outbox), Logs()):
             await asyncio.sleep(3.5 * RENEW_SECONDS)
         await asyncio.sleep(10 * RENEW_SECONDS)
         assert outbox.times == pytest.approx([began + count * RENEW_SECONDS for count in (1, 2, 3)], abs=0.01)
@@ -55,7 +56,7 @@ def test_an_error_of_the_deliveries_comes_through() -> None:
     async def play(clock: Clock) -> None:
         outbox = Renewals(clock)
         with pytest.raises(ExceptionGroup) as caught:
-            async with renewed("main", cast("Outbox", outbox)):
+            async with renewed("main", cast("Outbox", outbox), Logs()):
                 raise ValueError("no key")
         assert caught.group_contains(ValueError, match="no key")
         await asyncio.sleep(10 * RENEW_SECONDS)
@@ -71,7 +72,7 @@ async def delivering(clock: Clock, destination: Destination) -> AsyncIterator[Me
     async with MemoryQueue(1 << 20, lease_seconds=3 * RENEW_SECONDS) as queue:
         await queue.configure({"main": Share()})
         await queue.append([Segment("main", 3, b"".join(b'{"n":%d}\n' % number for number in range(3)))])
-        task = asyncio.create_task(Pump("main", policy, queue, Way(destination, 1)).run())
+        task = asyncio.create_task(Pump("main", policy, queue, Way(destination, 1), Logs()).run())
         yield queue
         task.cancel()
         await asyncio.wait([task])

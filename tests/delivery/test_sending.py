@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,14 +13,20 @@ from forwarder.delivery.clock import Clock
 from forwarder.delivery.health import Health
 from forwarder.delivery.sending import Result, Sending
 from forwarder.destination.base import Answer
-from forwarder.model import Batch, Limits, Outcome, Slice
+from forwarder.model import Batch, Burial, Limits, Outcome, Segment, Slice, State
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import Attempted, Settled, StateChanged
+from forwarder.observe.logs import Logs
+from forwarder.queue.base import Outbox, Share
+from forwarder.queue.memory import MemoryQueue
 from tests.delivery.conftest import destination, idle_pipeline
 from tests.delivery.scripted import Scripted
+from tests.observe.recording import Recording
 
 
-def sending(*answers: Answer, **settings: Any) -> Sending:
+def sending(*answers: Answer, observer: Observer | None = None, **settings: Any) -> Sending:
     config = destination(**settings)
-    health = Health(config, Clock(), idle_pipeline(), paused=False)
+    health = Health(config, Clock(), idle_pipeline(), observer or Logs(), paused=False)
     return Sending("main", config, Scripted(*answers), health)
 
 
@@ -119,3 +125,55 @@ async def test_reasons() -> None:
     found = sending()
     outcomes = [Outcome.DEFERRED, Outcome.TOO_LARGE, Outcome.REJECTED]
     assert [found.reason(Result(Answer(outcome), 0)) for outcome in outcomes] == ["failing", "too_large", "rejected"]
+
+
+class Full:
+    """A queue without room for a dead letter."""
+
+    async def settle(self, _batch: Batch, _burial: Burial | None = None) -> bool:
+        return False
+
+
+class TestFacts:
+    async def test_an_attempt_is_told_with_what_came_of_it(self) -> None:
+        """Each attempt is a fact, with its outcome, size, status and seconds; so is the end of a row of failures."""
+        observer, began = Recording(), time.monotonic()
+        found = sending(REFUSED, OK, observer=observer)
+        await found.attempt(batch(2, 10), b"signed")
+        found.health.failures = 1
+        await found.attempt(batch(3, 10), b"signed")
+        refused, recovered, taken = observer.facts
+        assert recovered == StateChanged("main", State.DELIVERING)
+        assert isinstance(refused, Attempted)
+        assert isinstance(taken, Attempted)
+        assert 0 <= refused.seconds <= time.monotonic() - began
+        assert refused._replace(seconds=0.0) == Attempted("main", Outcome.REJECTED, 2, 20, 0.0, 400)
+        assert taken._replace(seconds=0.0) == Attempted("main", Outcome.DELIVERED, 3, 30, 0.0, None)
+
+    async def test_a_wait_is_told(self) -> None:
+        """Whoever looks on hears for how long a destination is let alone, and what it said."""
+        observer = Recording()
+        found = sending(observer=observer, retry=RetryConfig(initial=4.0, max=4.0))
+        found.defer(batch(2), Result(FAILED, 0))
+        found.hold(batch(2), Result(REFUSED, 1))
+        deferred, held = observer.facts
+        assert isinstance(deferred, StateChanged)
+        assert isinstance(held, StateChanged)
+        assert deferred[:-1] == ("main", State.BACKING_OFF, 2, 500, "")
+        assert held[:-1] == ("main", State.HOLDING, 2, 400, "no")
+        assert 0 <= deferred.retry_in <= 4.0
+        assert held.retry_in > 0
+
+    async def test_only_what_is_settled_is_told(self) -> None:
+        """What the queue has recorded is a fact; what it has no room to bury, and queues again, is none."""
+        observer = Recording()
+        found = sending(observer=observer)
+        async with MemoryQueue(1 << 20) as queue:
+            await queue.configure({"main": Share()})
+            await queue.append([Segment("main", 1, b"{}\n"), Segment("main", 1, b"[]\n")])
+            first, second = await queue.take("main", Limits(1, 100), 2)
+            await found.settle(queue, first)
+            await found.settle(queue, second, Burial("rejected", 400, "no"))
+        assert observer.facts == [Settled("main", 1), Settled("main", 1, Burial("rejected", 400, "no"))]
+        await found.settle(cast("Outbox", Full()), batch(), Burial("rejected"))
+        assert len(observer.facts) == 2

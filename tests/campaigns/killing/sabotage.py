@@ -91,7 +91,7 @@ def bury_neighbours() -> None:
         is_taken, batch = await send(delivery), delivery.batch
         if not is_taken and batch is not None and delivery._health.triage.is_needed:
             delivery.batch = None
-            await delivery._sending.bury(delivery._queue, batch, Burial("rejected"))
+            await delivery._sending.settle(delivery._queue, batch, Burial("rejected"))
         return is_taken
 
     _put(Delivery, "send", or_bury)

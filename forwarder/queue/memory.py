@@ -143,13 +143,17 @@ class MemoryQueue:
     # --- inbox ---------------------------------------------------------------------------------
 
     async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+        self._append(segments, dead)
+        # Whoever appends without end leaves room for others.
+        await asyncio.sleep(0)
+
+    def _append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
         self._check_open()
         self._make_room([*segments, *dead])
         for segment in segments:
             self.accounts[segment.destination].add(whole_lines(segment.data))
         for died in dead:
             self._bury(died.destination, [Event(line, time()) for line in whole_lines(died.data)], died.burial)
-        await asyncio.sleep(0)
 
     def _make_room(self, segments: Sequence[Segment | DeadSegment]) -> None:
         """Drop the oldest where that is the policy. Raises QueueFullError or TooLargeError, having dropped nothing."""
@@ -245,7 +249,8 @@ class MemoryQueue:
 
     async def take_again(self, destination: str, positions: Sequence[int], max_bytes: int) -> list[Batch]:
         queued, batches = self._account(destination).queued, list[Batch]()
-        for position in sorted(positions):
+        # What is gone was settled by somebody else after the lease had ended.
+        for position in sorted(queued.keys() & positions):
             max_bytes -= len(queued[position].line)
             if batches and max_bytes < 0:
                 break
@@ -260,13 +265,11 @@ class MemoryQueue:
 
     async def settle(self, batch: Batch, burial: Burial | None = None) -> bool:
         queued = self._account(batch.destination).queued
-        # What is gone was settled by somebody else after the lease had ended.
         events = [queued.pop(position) for position in _positions(batch) if position in queued]
         if burial:
             self._bury(batch.destination, events, burial)
         else:
             self._left(batch.destination, delivered=len(events))
-        await asyncio.sleep(0)
         return True
 
     def _bury(self, name: str, events: Iterable[Event], burial: Burial) -> None:
@@ -356,7 +359,7 @@ class MemoryQueue:
         moved = [*passed, *(letter for letter, _ in again)]
         if not all(letter.id in self._account(letter.destination).dead for letter in moved):
             return False
-        await self.append(segments)
+        self._append(segments)
         for letter in moved:
             del self.accounts[letter.destination].dead[letter.id]
         for letter in passed:

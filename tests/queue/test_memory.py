@@ -59,6 +59,7 @@ def test_settled_by_two() -> None:
         await queue.settle(quick)
         await queue.settle(slow, Burial("rejected", 400, "no"))
         queue.release(quick)
+        assert await queue.take_again("main", [0, 3], 1 << 20) == []
         found = await account(queue)
         assert (found.delivered, found.dead, found.queued) == (3, 1, 0)
         assert [numbers(letter.event) async for letter in queue.dead_letters(DeadFilter())] == [[3]]

@@ -10,6 +10,9 @@ from forwarder.model import Outcome, State
 from forwarder.observe.catalogue import LINES
 from forwarder.observe.facts import Accepted, Acted, Attempted, Committed, Fact, Notice, Refused, Settled, StateChanged
 
+# What comes most often has no line, and is not looked at any closer.
+_COUNTED = frozenset({Accepted, Refused, Committed})
+
 
 class Logs:
     """Writes facts as lines of the log."""
@@ -19,7 +22,7 @@ class Logs:
 
     def saw(self, fact: Fact) -> None:
         """Log a fact, if it has a line."""
-        found = line_of(fact)
+        found = None if type(fact) in _COUNTED else line_of(fact)
         if found is not None:
             key, details = found
             line = LINES[key]
@@ -31,8 +34,6 @@ class Logs:
 def line_of(fact: Fact) -> tuple[str, dict[str, Any]] | None:
     """Return the key and the fields of a fact's line; None for what is counted only."""
     match fact:
-        case Accepted() | Refused() | Committed():
-            return None
         case Notice(key, details):
             return key, {**details}
         case Attempted(outcome=Outcome.DELIVERED):

@@ -18,6 +18,7 @@ from forwarder.ingest.http import HttpIntake
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.stream import StreamIntake
 from forwarder.model import INVALID, Address, DeadFilter, DeadLetter, DeadSegment, Segment
+from forwarder.observe.base import Observer
 from forwarder.observe.logs import Logs
 from forwarder.queue.base import Queue, Share
 from forwarder.queue.sqlite.queue import SqliteQueue
@@ -122,12 +123,13 @@ async def serving(
     tcp: bool = False,
     token: str | None = None,
     uids: frozenset[int] = frozenset(),
+    observer: Observer | None = None,
 ) -> AsyncIterator[Serving]:
     """Serve HTTP and the stream as the daemon does, and stop in the order in which it stops."""
     async with AsyncExitStack() as stack:
         if queue is None:
             queue = await stack.enter_async_context(sqlite(tmp_path))
-        intake = Intake(queue, envelope or Envelope(routes={"main": {}}, max_event_bytes=MAX_EVENT), Logs())
+        intake = Intake(queue, envelope or Envelope(routes={"main": {}}, max_event_bytes=MAX_EVENT), observer or Logs())
         http = HttpIntake(intake, max_request_bytes=MAX_REQUEST)
         stream = StreamIntake(intake, max_event_bytes=MAX_EVENT)
         serving = Serving(queue, intake, http, stream)

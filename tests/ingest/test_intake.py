@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from forwarder.envelope import Envelope
 from forwarder.errors import QueueFullError, ShuttingDownError
 from forwarder.ingest.intake import Intake
+from forwarder.observe.facts import Accepted, Refused
 from forwarder.observe.logs import Logs
-from tests.ingest.serving import StubbornQueue, lines
+from tests.ingest.serving import StubbornQueue, connect, lines, serving
+from tests.observe.recording import Recording
 
 
 async def test_accept() -> None:
@@ -37,3 +41,41 @@ async def test_close() -> None:
     with pytest.raises(ShuttingDownError):
         await intake.accept("stream", intake.envelope.parse_lines(lines(0, 1)))
     assert queue.attempts == 0
+
+
+async def test_what_is_accepted_is_told() -> None:
+    """What came together is one fact, with its way, sizes and seconds; what the queue does not take is none."""
+    queue, observer = StubbornQueue(), Recording()
+    intake = Intake(queue, Envelope(routes={"main": {}, "audit": {}}), observer)
+    checked, began = intake.envelope.parse_lines(lines(0, 3)), monotonic()
+    await intake.accept("http", checked)
+    (fact,) = observer.facts
+    assert isinstance(fact, Accepted)
+    # Once, though two destinations get the same events.
+    assert fact[:-1] == ("http", 3, 0, len(lines(0, 3)))
+    assert 0 <= fact.seconds <= monotonic() - began
+    queue.refusal = QueueFullError("full")
+    with pytest.raises(QueueFullError):
+        await intake.accept("stream", checked)
+    assert observer.facts == [fact]
+
+
+async def test_what_is_refused_is_told(tmp_path: Path) -> None:
+    """A request that is refused is a fact with its way and the problem; so are the lines of a stream, by problem."""
+    observer, queue = Recording(), StubbornQueue()
+    async with serving(tmp_path, queue=queue, observer=observer) as served:
+        head = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        for kind in (b"application/json", b"text/html"):
+            reader, writer = await connect(served.address["http"])
+            writer.write(head + b"Content-Type: " + kind + b"\r\nContent-Length: 2\r\n\r\n{}")
+            await reader.read()
+            writer.close()
+        reader, writer = await connect(served.address["stream"])
+        writer.write(b"{}\n" + lines(0, 1) + b"{}\n[\n")
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+    refused = [fact for fact in observer.facts if isinstance(fact, Refused)]
+    assert refused[:2] == [Refused("http", "invalid-event", 1), Refused("http", "unsupported-media-type", 1)]
+    assert set(refused[2:]) == {Refused("stream", "invalid-event", 2), Refused("stream", "malformed", 1)}
+    assert [fact.events for fact in observer.facts if isinstance(fact, Accepted)] == [1]

@@ -1,8 +1,8 @@
-"""`forwarder check`: everything that would keep the daemon from doing its work, found before it starts.
+"""`forwarder check`: find everything that would keep the daemon from working, before it is started.
 
-It does what the daemon does: it reads each key, token and certificate, listens for a moment at each address, and
-connects to each destination where that is wanted. What a check finds depends on who asks: so it says for whom it
-speaks, and root can let it speak for the user of the service.
+It does what the daemon does: it reads each key, token and certificate, listens for a moment at each
+address and, if asked to, connects to each destination. The result depends on the user who runs it. So
+the check says which user that is, and root can run it as the user of the service.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from forwarder.queue.backends import Backend
 
 Line = tuple[str, str]
-"""How a check went (ok, note or FAIL), and what there is to say."""
+"""The result of a check (ok, note or FAIL), and its words."""
 
 
 @click.command("check")
@@ -42,11 +42,12 @@ def check_command(config_path: Path | None, remote: bool, user: str | None) -> N
 
     Exits with 0 if the daemon can start, 1 if a check failed, 78 if the configuration cannot be read.
     """
-    # Not before: the help of all commands loads this module. Not later: another user may not read the program.
+    # Imported here, as the help of all commands loads this module, and before the user changes, as another user may not
+    # be allowed to read the program.
     from forwarder.destination.kinds import KINDS
     from forwarder.queue.backends import BACKENDS
 
-    # Looked at before: a note is believed by root of any user of the service.
+    # Read the note before changing the user: root believes the note of any user of the service, others only their own.
     note = running.find(config_file(config_path, os.environ), os.environ)
     if user is not None:
         _become(user)
@@ -60,7 +61,7 @@ def check_command(config_path: Path | None, remote: bool, user: str | None) -> N
 
 
 def _become(user: str) -> None:
-    """Go on as another user, for good."""
+    """Become another user for the rest of the process."""
     try:
         found = pwd.getpwuid(int(user)) if user.isascii() and user.isdigit() else pwd.getpwnam(user)
         name, uid, gid = found.pw_name, found.pw_uid, found.pw_gid
@@ -68,11 +69,12 @@ def _become(user: str) -> None:
         if not user.isdigit():
             words = f"--as: there is no user {user}; the user of a service may be there only while it runs"
             raise click.UsageError(words) from None
-        # The number of a container's user, which this machine does not know.
+        # It may be the number of a container's user, whom this machine does not know.
         name, uid, gid = "", int(user), int(user)
     if uid == os.geteuid():
         return
-    # What is loaded on first use: this user may not read the program, which is no reason to end in the middle.
+    # Python loads these codecs on first use. The other user may not be allowed to read the program's files, so they
+    # have to be loaded before.
     for name_of_codec in ("utf-8-sig", "idna"):
         with suppress(LookupError):
             codecs.lookup(name_of_codec)
@@ -136,15 +138,16 @@ def _addresses(config: Config, note: running.Running | None, holder: str | None)
 
 
 def _occupant(note: running.Running | None, holder: str | None) -> Occupant | None:
-    """Return the daemon that has the queue of this configuration open."""
-    # Where that cannot be told, the note alone tells; a daemon that is gone has left one, and holds nothing.
+    """Return the running daemon that has the queue of this configuration open, if there is one."""
+    # A note alone proves nothing, as a daemon that was killed leaves its own behind. It is believed if the daemon that
+    # it names holds the queue, or if it cannot be found out who does.
     if note is not None and holder in {None, str(note.pid)}:
         return Occupant(note.pid, frozenset([*note.http, *note.stream, *note.admin]))
     return Occupant(int(holder), frozenset()) if holder and holder.isdigit() else None
 
 
 def _check(subject: str, act: Callable[[], str]) -> Iterator[Line]:
-    """Run one check; `act` returns what is good, or raises what is not."""
+    """Run one check; `act` returns the words for a success, or raises the error."""
     try:
         yield "ok", f"{subject}: {act()}"
     except ConfigError as error:
@@ -156,7 +159,7 @@ def _check(subject: str, act: Callable[[], str]) -> Iterator[Line]:
 
 
 def _note(subject: str, act: Callable[[], str | None]) -> Iterator[Line]:
-    """Say what is worth knowing, if there is anything; what cannot be looked at has failed a check before."""
+    """Report what is worth knowing, if anything is; a file that cannot be read has already failed another check."""
     try:
         words = act()
     except OSError:

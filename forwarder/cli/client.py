@@ -1,8 +1,7 @@
-"""Ask the running daemon, at its admin address.
+"""Talk to the running daemon at its admin address.
 
-Every command that looks at a queue or changes it goes through here: the daemon alone opens the
-queue. The address is `--admin`, else that of the daemon that runs with the configuration (see
-`whereabouts`).
+Every command that reads or changes a queue goes through here, because only the daemon opens the queue.
+The address is `--admin`, or else that of the daemon that runs with the configuration (see `whereabouts`).
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ from forwarder.model import Address, State
 Command = TypeVar("Command", bound=Callable[..., Any])
 T = TypeVar("T")
 
-# The longest silence that is still an answer on its way: a purge of millions of events is one transaction.
+# Seconds to wait for an answer: a purge of millions of events is one transaction, and may take that long.
 _PATIENCE = 300.0
-# Seconds for a probe, whose answer is always ready.
+# Seconds to wait for the answer to a probe, which takes no work.
 _PROBE_SECONDS = 2.0
 _READ_BYTES = 64 * 1024
 
@@ -49,7 +48,7 @@ class Problem(msgspec.Struct):
 
 
 def read_problem(body: bytes) -> Problem:
-    """Return the problem that a body describes; an empty one where it describes none."""
+    """Return the problem that a body describes, or an empty one if it describes none."""
     try:
         return msgspec.json.decode(body, type=Problem)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -72,7 +71,7 @@ class AdminClient:
             return answer.read()
 
     def lines(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Iterator[bytes]:
-        """Yield the lines of a streamed answer, without their newlines, as they come."""
+        """Yield the lines of a streamed answer as they arrive, without their newlines."""
         rest = b""
         with self._answer("GET", f"{path}?{urlencode(query)}" if query else path) as answer:
             while piece := answer.read1(_READ_BYTES):
@@ -80,17 +79,17 @@ class AdminClient:
                 yield from lines
 
     def status(self) -> Status:
-        """Return what the daemon is doing."""
+        """Return the status of the daemon."""
         return self.decode(self.ask("GET", "/v1/status"), Status)
 
     def count(self, method: str, path: str, name: str, body: Any = None) -> int:
-        """Return the number that the answer gives under `name`."""
+        """Return the number that the answer has under `name`."""
         return self.decode(self.ask(method, path, body), dict[str, int])[name]
 
     def destination(self, name: str | None, *, removed: bool = False) -> str:
-        """Return `name`, or the only destination where it is None; exits with code 2 where there are several.
+        """Return `name`, or if it is None the only destination; exits with code 2 if there are several.
 
-        `removed` says whether destinations that are no longer configured count.
+        `removed` says whether to count destinations that are no longer configured.
         """
         if name is not None:
             return name
@@ -118,7 +117,7 @@ class AdminClient:
             connection.close()
 
     def _refusal(self, status: int, body: bytes) -> ForwarderError:
-        """Return the error that a negative answer stands for."""
+        """Return the error for a negative answer."""
         problem = read_problem(body)
         if not problem.type.startswith("urn:forwarder:"):
             return self._stranger(f"it answered {status}")
@@ -126,18 +125,18 @@ class AdminClient:
         if kind == "not-found" and "/v1/events" in problem.detail:
             return self._stranger("it is where events come in")
         if kind == "unknown-destination":
-            # The name came from the command line.
+            # The name came from the command line, so it is an error of usage.
             raise usage(printable(problem.detail))
         if status == 401:
             return NegativeAnswerError(
                 f"{self.address}: {printable(problem.detail)}", status=status, hint="give the token: --token-file FILE"
             )
-        # Mistakes of a configuration stand one a line.
+        # List the mistakes in a configuration one a line.
         words = "\n".join(map(printable, problem.problems or [problem.detail]))
         return NegativeAnswerError(words, status=status, hint=printable(problem.hint))
 
     def decode(self, body: bytes, kind: type[T]) -> T:
-        """Return the answer as `kind`."""
+        """Return the answer, decoded as `kind`."""
         try:
             return msgspec.json.decode(body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -151,7 +150,7 @@ class AdminClient:
 
 
 def usage(message: str) -> click.UsageError:
-    """Return a usage error (exit code 2) of the command that is running."""
+    """Return a usage error (exit code 2) for the command that is running."""
     return click.UsageError(message, click.get_current_context(silent=True))
 
 
@@ -169,7 +168,7 @@ def read_address(_ctx: click.Context, _param: click.Parameter, value: str | None
 
 
 def with_admin(command: Command) -> Command:
-    """Add the options that lead to the daemon; the command gets an `AdminClient` as its first argument."""
+    """Add the options for finding the daemon; the command gets an `AdminClient` as its first argument."""
 
     @config_option
     @click.option(
@@ -194,7 +193,7 @@ def with_admin(command: Command) -> Command:
 
 
 def find_admin(config_path: Path | None, address: Address | None, token_file: Path | None) -> AdminClient:
-    """Return the client for an address, or for that of the daemon. Raises ConfigError where neither is known."""
+    """Return a client for the given address, or else the daemon's. Raises ConfigError if neither is known."""
     if address is None:
         way = whereabouts.find(config_path).admin
         if not way.addresses:
@@ -207,7 +206,7 @@ def find_admin(config_path: Path | None, address: Address | None, token_file: Pa
 
 
 def why_it_waits(admin: Address | None) -> str:
-    """Return why a daemon takes no events, in its own words where it can be asked; probes want no token."""
+    """Return why the daemon takes no events, in its own words if it answers; asking needs no token."""
     if admin is None:
         return "the daemon takes no more events just now: `forwarder status` says why"
     try:
@@ -215,16 +214,16 @@ def why_it_waits(admin: Address | None) -> str:
     except NegativeAnswerError as error:
         return f"the daemon takes no events: {error.message}"
     except NotReachableError as error:
-        # Its socket may be systemd's, or it may be there and stand still.
+        # Somebody may still listen: systemd holds the socket, or the daemon is there but stuck.
         return f"nothing is taken, and the daemon does not say why: {error.message}"
     return "the daemon takes no more events just now, as its queue is busy"
 
 
 def find_token(given: Path | None, configured: Path | None) -> str | None:
-    """Return the token of the file that was given, else of the configured one. Raises ConfigError.
+    """Return the token from the given file, or else from the configured one. Raises ConfigError.
 
-    A token is shown to the address that it was made for, and to no other: `configured` is None
-    for an address that the configuration does not name.
+    A token is sent only to the address that it is meant for. So `configured` is None for an address that the
+    configuration does not name.
     """
     file = given or configured
     return None if file is None else read_token(file)

@@ -1,4 +1,4 @@
-"""`forwarder config`: the effective configuration, its JSON Schema, a commented starter file."""
+"""`forwarder config`: show the effective configuration or its JSON Schema, or write a commented starter file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def init_command(file: Path, force: bool) -> None:
     try:
         with file.open("w" if force else "x", encoding="utf-8") as stream:
             stream.write(starter())
-        # It holds no secret, and the daemon's user must be able to read it; a device keeps its mode.
+        # The file holds no secret, and the daemon's user must be able to read it. A device keeps its mode.
         if file.is_file():
             file.chmod(0o644)
     except FileExistsError:

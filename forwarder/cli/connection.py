@@ -1,4 +1,4 @@
-"""One HTTP connection to a local address, a unix socket or a TCP port, and why it failed if it did."""
+"""Connect over HTTP to a local address, a unix socket or a TCP port, and explain why that failed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 from forwarder.errors import ForwarderError, NotReachableError
 from forwarder.model import Address
 
-# A local daemon accepts within milliseconds; the rest is patience with a machine under load.
+# Seconds to wait for a connection. A local daemon accepts within milliseconds; the rest is for a machine under load.
 CONNECT_TIMEOUT = 5.0
-# Where units are installed (systemd.unit(5)), and what is there on a machine that systemd runs (sd_booted(3)).
+# Where units are installed (systemd.unit(5)), and the folder by which to tell that systemd runs (sd_booted(3)).
 _UNITS = (Path("/etc/systemd/system"), Path("/usr/local/lib/systemd/system"), Path("/usr/lib/systemd/system"))
 _BOOTED = Path("/run/systemd/system")
 
 
 class HttpConnection(http.client.HTTPConnection):
-    """An HTTP connection to an address; `timeout` bounds the wait for each piece of an answer, in seconds."""
+    """An HTTP connection to an address; `timeout` limits the wait for each piece of an answer, in seconds."""
 
     def __init__(self, address: Address, *, timeout: float) -> None:
         super().__init__(address.host or "localhost", address.port, timeout=timeout)
@@ -38,7 +38,7 @@ def dial(address: Address) -> socket.socket:
     """Return a socket that is connected to the address. Raises OSError."""
     if address.path is None:
         dialled = socket.create_connection((address.host, address.port), CONNECT_TIMEOUT)
-        # Requests are written whole, so nothing is gained by waiting for more.
+        # Each request is written as a whole, so there is no point in delaying it for more (Nagle's algorithm).
         dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return dialled
     dialled = socket.socket(socket.AF_UNIX)
@@ -52,7 +52,7 @@ def dial(address: Address) -> socket.socket:
 
 
 def is_answered(address: Address) -> bool:
-    """Whether somebody listens at an address, also somebody whom this user may not ask."""
+    """Return whether somebody listens at an address, even if this user may not connect to it."""
     try:
         dial(address).close()
     except PermissionError:
@@ -63,14 +63,14 @@ def is_answered(address: Address) -> bool:
 
 
 def _down() -> str:
-    """Return how to find out whether the daemon runs."""
+    """Return the words on how to find out whether the daemon runs."""
     if _BOOTED.is_dir() and any((folder / "forwarder.service").exists() for folder in _UNITS):
         return "is the daemon running? `systemctl status forwarder` says"
     return "is the daemon running? `forwarder run` starts it"
 
 
 def unreachable(address: Address, error: OSError | http.client.HTTPException) -> ForwarderError:
-    """Say why an address does not answer, and what to do."""
+    """Return an error that says why an address does not answer, and what to do."""
     if isinstance(error, TimeoutError):
         return NotReachableError(f"{address} does not answer in time", hint=_down())
     code = error.errno if isinstance(error, OSError) else None
@@ -88,7 +88,7 @@ def unreachable(address: Address, error: OSError | http.client.HTTPException) ->
 
 
 def _who_may(path: Path) -> str:
-    """Name the owner and the group of the first thing on the way that keeps us out."""
+    """Name the owner and the group of the first folder on the path, or of the socket, that denies us access."""
     for part in [*reversed(path.parents), path]:
         needed = os.W_OK if part == path else os.X_OK
         if os.access(part, needed):

@@ -1,4 +1,4 @@
-"""`forwarder dead`: the dead letters, events that were given up and are kept for a decision."""
+"""`forwarder dead`: list, show, replay, export and purge dead letters, the events that were given up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from forwarder.config import SettingError, parse_duration
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# What fits on a screen or three; a pipe gets everything.
+# How many letters are listed on a terminal, a few screens; a pipe gets all of them.
 _SCREEN = 100
 _DETAIL = 60
 _COLUMNS = ("ID", "DIED", "DESTINATION", "REASON", "STATUS", "EVENT ID", "DETAIL")
@@ -39,7 +39,7 @@ def _read_duration(_ctx: click.Context, _param: click.Parameter, value: str | No
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which dead letters a command is about; `older_than` in seconds."""
+    """Selects the dead letters that a command is about; `older_than` is in seconds."""
 
     destination: str | None = None
     ids: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Filters:
     object: str | None = None
 
     def query(self, limit: int | None = None) -> list[tuple[str, str]]:
-        """Return them as the parameters of a URL."""
+        """Return the filters as query parameters."""
         single = {
             "destination": self.destination,
             "reason": self.reason,
@@ -62,7 +62,7 @@ class Filters:
         return query + [("id", value) for value in self.ids]
 
     def body(self, everything: bool) -> dict[str, Any]:
-        """Return them as the body of a request; exits with code 2 where they leave open what is meant."""
+        """Return the filters as the body of a request; exits with code 2 if they leave open what is meant."""
         body: dict[str, Any] = {
             "destination": self.destination,
             "ids": list(self.ids) or None,
@@ -92,7 +92,7 @@ class Filters:
 
 
 def with_filters(command: Command) -> Command:
-    """Add the options that choose dead letters; the command gets them as `filters`."""
+    """Add the options for selecting dead letters; the command gets them as `filters`."""
 
     @click.option("--destination", "-d", metavar="NAME", help="Those of one destination.")
     @click.option("--id", "ids", multiple=True, metavar="ID", help="A number or an eventId; may be repeated.")
@@ -132,7 +132,7 @@ def list_command(admin: AdminClient, filters: Filters, as_json: bool, limit: int
     """List dead letters, the oldest first."""
     if limit is None and on_terminal() and not as_json:
         limit = _SCREEN
-    # One more than is shown tells whether there are more.
+    # Ask for one more than is shown, to know whether there are more.
     lines = admin.lines("/v1/dead", filters.query(None if limit is None else limit + 1))
     first = next(lines, None)
     if first is None:

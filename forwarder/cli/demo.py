@@ -1,8 +1,8 @@
-"""`forwarder demo`: the whole path on this machine, with nothing to set up and something going wrong.
+"""`forwarder demo`: run the whole path on this machine, without any setup, and with faults.
 
-A receiver that verifies every signature, a fresh key, a daemon of its own in a temporary folder,
-events over HTTP and over the stream socket. The receiver fails in several ways, and between the
-two halves the daemon is killed without warning and started again.
+It makes a key, a temporary folder and a receiver that verifies every signature, starts a daemon of its
+own, and sends events over HTTP and over the stream socket. The receiver fails in several ways, and
+half-way the daemon is killed without warning and started again.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from forwarder.model import Address
 from forwarder.receiver import Receiver, Record
 from forwarder.signing import Signer, generate_key
 
-# What the receiver does to the first requests: answers that it is overloaded, stores a batch but
-# loses the answer, asks for patience, hangs up. Then it behaves.
+# What the receiver does to the first requests: it answers that it is overloaded, stores a batch but loses
+# the answer, asks the client to wait, and hangs up. After that it works normally.
 FAULTS = "ok,503,cut-after-store,429:1,cut"
 _ARRAY = 50
-# Seconds in which everything must have arrived, beside some for each event.
+# Seconds within which everything must have arrived, in addition to some for each event.
 _PATIENCE = 60.0
 
 _CONFIG = """\
@@ -56,7 +56,7 @@ log: {{level: error, format: auto}}
 
 
 class DemoError(ForwarderError):
-    """The demo could not come to its end; the message says what it was waiting for."""
+    """The demo could not be completed; the message says what it was waiting for."""
 
 
 @click.command("demo")
@@ -73,13 +73,13 @@ def demo_command(events: int, keep: bool) -> None:
 
 @dataclass(slots=True)
 class _Setup:
-    """What the demo runs with."""
+    """The things that the demo runs with."""
 
     folder: Path
     receiver: Receiver
     session: aiohttp.ClientSession
     accepted: list[str] = field(default_factory=list)
-    """Ids of the events that the daemon said it has stored."""
+    """Ids of the events that the daemon has acknowledged as stored."""
 
 
 async def _demo(events: int, *, keep: bool) -> bool:
@@ -159,7 +159,7 @@ async def _status(setup: _Setup) -> Status:
 
 
 def _event(number: int) -> dict[str, object]:
-    """Return a sample event without an id: the daemon gives it one."""
+    """Return a sample event without an id, so that the daemon gives it one."""
     return {
         "eventSourceId": "demo",
         "eventType": ("login", "feature_use", "logout")[number % 3],
@@ -180,7 +180,7 @@ async def _send_http(setup: _Setup, first: int, count: int) -> None:
 
 
 async def _send_stream(setup: _Setup, first: int, count: int) -> None:
-    """Send events with ids of our own, a line each, and read acks until the last."""
+    """Send events with ids of our own, one a line, and read acks until the last one."""
     ids = new_ids(os.urandom, count)
     lines = [msgspec.json.encode({**_event(first + number), "eventId": ids[number]}) + b"\n" for number in range(count)]
     reader, writer = await asyncio.open_unix_connection(str(setup.folder / "stream.sock"))
@@ -198,7 +198,7 @@ async def _send_stream(setup: _Setup, first: int, count: int) -> None:
 
 
 async def _drained(setup: _Setup, patience: float) -> DestinationState:
-    """Wait until nothing is queued any more."""
+    """Wait until the queue is empty."""
     deadline = time.monotonic() + patience
     while (status := (await _status(setup)).destinations["main"]).queued:
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""`forwarder keys`: make a signing key, and hand out its public half."""
+"""`forwarder keys`: make a signing key, and print its public half."""
 
 from __future__ import annotations
 
@@ -105,9 +105,9 @@ def _signing(config_path: Path | None, destination: str | None) -> SigningConfig
 
 
 def _write(file: Path, bits: int, *, force: bool) -> None:
-    """Write a new key, with mode 0600 from the first instant on; raises OSError.
+    """Write a new key, with mode 0600 from the very beginning. Raises OSError.
 
-    An existing file is replaced when the new one is complete, so that it never is half a key.
+    An existing file is replaced only when the new one is complete, so that it never holds half a key.
     """
     if force and file.is_dir():
         raise InputOutputError(f"{file} is a folder", hint=f"name a file in it: {shlex.quote(str(file / 'key.pem'))}")

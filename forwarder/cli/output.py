@@ -1,4 +1,4 @@
-"""Where an export goes: a file that appears when it is complete, or standard output."""
+"""Open the output of an export: a file that appears only when it is complete, or standard output."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from forwarder.errors import InputOutputError
 
 @contextlib.contextmanager
 def open_output(path: Path | None) -> Iterator[BinaryIO]:
-    """Yield what to write to; None and `-` stand for standard output.
+    """Yield a stream to write to; None and `-` stand for standard output.
 
-    A file is written beside its place and moved there at the end, so that half an export is never
-    taken for a whole one. Raises InputOutputError.
+    A file is written under another name and renamed at the end, so that half an export cannot be taken for a
+    whole one. Raises InputOutputError.
     """
     if path is None or path == Path("-"):
         if sys.stdout is None:
@@ -37,11 +37,11 @@ def open_output(path: Path | None) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[BinaryIO]:
     if path.exists() and not path.is_file():
-        # A pipe or a device is there to be written to, not to be replaced.
+        # A pipe or a device has to be written to; renaming a file over it would replace it.
         with path.open("wb") as output:
             yield output
         return
-    # Through a symbolic link to the file behind it, which keeps its place.
+    # Replace the file that a symbolic link points to, not the link.
     path = path.resolve()
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

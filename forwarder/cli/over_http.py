@@ -1,8 +1,8 @@
-"""Send events over the HTTP intake, so that bad ones do not hold back the good ones around them.
+"""Send events over the HTTP intake, so that bad events do not hold back the good ones around them.
 
-A request is accepted or refused as a whole. What a refusal names is left out and the rest is sent
-again; where it names nothing, the request is halved until the bad event stands alone. Nothing of
-a refused request was stored, so sending it again makes no duplicates.
+A request is accepted or refused as a whole. If the refusal names events, these are left out and the rest
+is sent again; if it names none, the request is halved until the bad event is alone. Nothing of a refused
+request was stored, so sending the rest again makes no duplicates.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from forwarder.model import Address
 
 _MAX_EVENTS = 1000
 _MAX_BYTES = 4 * 1024 * 1024
-# An accept waits for the disk; a machine under load may take its time.
+# Seconds to wait for an answer, which comes after a write to the disk and may be slow on a machine under load.
 _PATIENCE = 60.0
-# A server may close a connection that is idle. Before it does, we open a new one.
+# Seconds after which an idle connection is replaced by a new one, before the server closes it.
 _MAX_IDLE = 5.0
-# Retry-After comes from elsewhere: more than a minute's wait, in seconds, is not believed.
+# The longest wait, in seconds, that is accepted from a Retry-After header, which may say anything.
 _MAX_RETRY_AFTER = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """Events of one request: their numbers and their lines, in order."""
+    """The events of one request: their numbers and their lines, in order."""
 
     numbers: list[int]
     lines: list[bytes]
@@ -47,7 +47,7 @@ class Lot:
         )
 
     def without(self, indexes: Set[int]) -> Lot:
-        """Return the events whose index, from 0, is not among these."""
+        """Return the lot without the events at these indexes, which count from 0."""
         kept = [index for index in range(len(self.numbers)) if index not in indexes]
         return Lot([self.numbers[index] for index in kept], [self.lines[index] for index in kept])
 
@@ -66,7 +66,7 @@ class HttpSender:
             self._headers["Authorization"] = f"Bearer {token}"
 
     def send(self, chunks: Reader) -> None:
-        """Send everything that the input holds; returns when all of it is stored or refused.
+        """Send all of the input; return when every event is stored or refused.
 
         Raises NotReachableError or NegativeAnswerError.
         """
@@ -90,7 +90,7 @@ class HttpSender:
         self._report.settle(last)
 
     def _try(self, lot: Lot) -> list[Lot]:
-        """Send a lot; return what of it has to be sent again, the later part first."""
+        """Send a lot; return the parts of it that have to be sent again, the later part first."""
         status, problem = self._post(lot)
         if status == 202:
             self._report.store(len(lot.numbers))
@@ -114,7 +114,7 @@ class HttpSender:
         return [second, first]
 
     def _post(self, lot: Lot) -> tuple[int, Problem]:
-        """Send one request, again and again while the daemon asks for patience; return what it answers."""
+        """Send one request, repeating it while the daemon asks us to wait; return the status and the problem."""
         body = b"".join(lot.lines)
         while True:
             status, retry_after, answer = self._request(body)
@@ -138,14 +138,14 @@ class HttpSender:
         return answer.status, seconds_of(answer.getheader("Retry-After")), content
 
     def _broken(self, error: OSError | http.client.HTTPException) -> ForwarderError:
-        """Say that nothing answers, or if events were stored already, where it broke off."""
+        """Return an error that says that nothing answers or, if events were already stored, where it broke off."""
         if self._report.settled == 0:
             return unreachable(self._address, error)
         return self._report.lost(self._address, self._splitter.place)
 
 
 def lots(chunk: Chunk) -> Iterator[Lot]:
-    """Yield the events of a chunk in lots that one request may hold; an event over the limit goes alone."""
+    """Yield the events of a chunk in lots that fit into a request; an event over the limit is a lot of its own."""
     numbers: list[int] = []
     lines: list[bytes] = []
     held = 0
@@ -160,7 +160,7 @@ def lots(chunk: Chunk) -> Iterator[Lot]:
 
 
 def seconds_of(retry_after: str | None) -> float:
-    """Return the seconds of a Retry-After (RFC 9110 §10.2.3), a second where it gives none."""
+    """Return the seconds of a Retry-After (RFC 9110 §10.2.3), or one second if there are none."""
     if retry_after is None or not retry_after.isascii() or not retry_after.isdigit():
         return 1.0
     return min(max(1.0, float(retry_after[:9])), _MAX_RETRY_AFTER)

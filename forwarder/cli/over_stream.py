@@ -1,8 +1,8 @@
-"""Send events over the stream socket, and count the acks that come back meanwhile.
+"""Send events over the stream socket, and count the acks that arrive in the meantime.
 
-The daemon settles lines in order: `{"ack": N}` says that the first N lines are stored or refused,
-`{"refused": N, ...}` comes before the ack that covers line N. What it does not take yet stays with
-us: writing waits while its side of the socket is full.
+The daemon settles lines in order: `{"ack": N}` says that the first N lines are stored or refused, and
+`{"refused": N, ...}` comes before the ack that covers line N. While the daemon takes nothing, its side of
+the socket fills up, and writing waits.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from forwarder.cli.text import printable
 from forwarder.errors import NegativeAnswerError, NotReachableError
 from forwarder.model import Address
 
-# The first event goes alone, so that it can be sent again where an HTTP server answers. That comes
-# at once; what is silent for longer, in seconds, is a stream whose queue is full.
+# The first event is sent alone, so that it can be sent again if it turns out that an HTTP server listens
+# there. Such a server answers at once. After so many seconds without an answer it is a stream socket, of
+# a daemon whose queue is full.
 _FIRST_ANSWER = 2.0
-# So long without an ack, in seconds, is worth a word to whoever watches.
+# Seconds without an ack after which we say why we are waiting.
 _SLOW = 3.0
 _MAX_ANSWER_BYTES = 1024 * 1024
 
 
 class SpeaksHttpError(Exception):
-    """What answers is an HTTP server; nothing was stored, and the input is back at its start."""
+    """An HTTP server answered. Nothing was stored, and the input is back at its start."""
 
 
 class Answer(msgspec.Struct):
@@ -44,7 +45,7 @@ class Answer(msgspec.Struct):
 
 
 class StreamSender:
-    """One connection; `why` asks the daemon why it takes nothing.
+    """One connection; `why` asks the daemon why it takes no events.
 
     Raises NotReachableError, NegativeAnswerError or SpeaksHttpError.
     """
@@ -60,11 +61,11 @@ class StreamSender:
         self._sent = 0
         self._first: Chunk | None = None
         self._answered = asyncio.Event()
-        # Numbers of refused events that no ack has covered yet.
+        # The numbers of refused events that no ack has covered yet.
         self._refused: deque[int] = deque()
 
     async def send(self, chunks: Reader) -> None:
-        """Send everything that the input holds; returns when all of it is stored or refused."""
+        """Send all of the input; return when every event is stored or refused."""
         try:
             reader, writer = await asyncio.open_connection(sock=dial(self._address), limit=_MAX_ANSWER_BYTES)
         except OSError as error:
@@ -84,14 +85,14 @@ class StreamSender:
             raise self._report.lost(self._address, self._splitter.place)
 
     async def _both(self, reading: asyncio.Future[None], writing: asyncio.Future[None]) -> bool:
-        """Wait for both sides; return whether everything was written and the answers came to their end."""
+        """Wait for both directions; return whether everything was written and the answers ended properly."""
         await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
         complete = writing.done()
         try:
             if writing.done():
                 await writing
         except ConnectionError:
-            # The daemon may have said why before it hung up.
+            # Before it hung up the daemon may have said why, so read its answers first.
             complete = False
         try:
             await reading
@@ -101,7 +102,7 @@ class StreamSender:
 
     async def _write(self, writer: asyncio.StreamWriter, chunks: Reader) -> None:
         if self._token is not None and not self._address.is_unix:
-            # The line with the token is no event and is not counted; a unix socket wants none.
+            # The line with the token is not counted as an event. A unix socket needs none.
             writer.write(msgspec.json.encode({"token": self._token}) + b"\n")
         alone = True
         while True:
@@ -144,7 +145,7 @@ class StreamSender:
             self._answered.set()
 
     def _heed(self, line: bytes) -> None:
-        """Take an ack or a refusal into account."""
+        """Process an ack or a refusal."""
         try:
             answer = msgspec.json.decode(line, type=Answer)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""What `send` shows while it works: a bar on a terminal, elsewhere a line when it has to wait."""
+"""Show the progress of `send`: as a bar on a terminal, elsewhere as a line when it has to wait."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from forwarder.cli.text import printable
 
 @contextlib.contextmanager
 def show_progress(report: Report, chunks: Reader) -> Iterator[None]:
-    """Show on standard error how the report moves."""
+    """Show on standard error how far the report has come."""
     showing = _bar(report, chunks) if sys.stderr is not None and sys.stderr.isatty() else _lines(report)
     with showing:
         yield
@@ -37,7 +37,7 @@ def _lines(report: Report) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _bar(report: Report, chunks: Reader) -> Iterator[None]:
-    # Loading rich takes longer than sending a few events; without a terminal it is not needed.
+    # Imported late: loading rich takes longer than sending a few events, and only a terminal needs it.
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 

@@ -1,4 +1,4 @@
-"""`forwarder queue`: look into the queue of a destination, and steer it."""
+"""`forwarder queue`: inspect the queue of a destination, and control its delivery."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def peek(admin: AdminClient, destination: str | None, limit: int) -> None:
     found = 0
     for line in admin.lines(destination_path(name, "queue"), [("limit", str(limit))]):
         found += 1
-        # A terminal must not be steered by what an event holds; a program gets the event as it is.
+        # An event may contain control characters, which must not reach a terminal. A program gets it unchanged.
         click.echo(printable(line.decode(errors="replace")) if on_terminal() else line)
     if not found:
         click.echo(f"{name}: nothing is queued", err=True)
@@ -116,7 +116,7 @@ def purge(
         raise usage("say which: --destination NAME, or --all for every destination")
     found = admin.status().destinations
     names = sorted(found) if destination is None else [destination]
-    # The daemon has the last word on a name that is not among them.
+    # For an unknown name no number can be shown; the daemon will refuse it.
     number = sum(found[name].queued for name in names if name in found)
     queued = f"the {events(number)} queued" if found.keys() >= set(names) else "everything queued"
     query = [(name, value) for name, value in (("source", source), ("object", about)) if value is not None]
@@ -131,7 +131,7 @@ def purge(
 
 
 def agreed(question: str, yes: bool) -> bool:
-    """Ask unless `yes`; exits with code 2 where there is nobody to ask."""
+    """Ask for confirmation unless `yes`; exits with code 2 if there is nobody to ask."""
     if yes:
         return True
     if sys.stdin is None or not sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""Read input for a sender: piece by piece, and never ahead of what is sent."""
+"""Read the input of `send` piece by piece, and never further ahead than it can be sent."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Iterator
 
 from forwarder.cli.splitter import Chunk, Splitter
 
-# As much as one write to a socket moves in one go on most systems; larger pieces gain nothing.
+# About as much as one write to a socket takes on most systems, so larger pieces would gain nothing.
 _READ_BYTES = 256 * 1024
 
 
 class Reader:
     """The chunks of a file, a pipe or a terminal.
 
-    `next_chunk` waits in the thread, `wait` in the event loop; both see the same chunks in order.
+    `next_chunk` blocks the thread, while `wait` waits in the event loop; both work on the same chunks, in order.
     """
 
     def __init__(self, descriptor: int, splitter: Splitter) -> None:
@@ -28,7 +28,7 @@ class Reader:
         self.bytes_read = 0
         status = os.fstat(descriptor)
         self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
-        """Bytes of a regular file; None where nobody knows how much will come."""
+        """Size in bytes of a regular file; None if it is unknown how much will come."""
 
     def next_chunk(self) -> Chunk | None:
         """Return the next events, or None at the end. Raises InputError, OSError."""
@@ -37,13 +37,13 @@ class Reader:
         return self._ready.popleft() if self._ready else None
 
     async def wait(self) -> None:
-        """Return when `next_chunk` will answer at once. Raises InputError, OSError."""
+        """Wait until `next_chunk` would return at once. Raises InputError, OSError."""
         while not self._ready and not self._ended:
             await _readable(self._descriptor)
             self._take()
 
     def put_back(self, chunk: Chunk) -> None:
-        """Make a chunk the next one again."""
+        """Put a chunk back, so that it is the next one again."""
         self._ready.appendleft(chunk)
 
     def _take(self) -> None:
@@ -55,13 +55,13 @@ class Reader:
 
 
 async def _readable(descriptor: int) -> None:
-    """Return when a read will not block."""
+    """Wait until a read would not block."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     try:
         loop.add_reader(descriptor, ready.set)
     except PermissionError:
-        # A regular file cannot be watched, and a read of it does not block (epoll_ctl(2), EPERM).
+        # A regular file cannot be watched (epoll_ctl(2), EPERM), but reading it does not block.
         await asyncio.sleep(0)
         return
     try:

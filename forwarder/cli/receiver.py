@@ -1,4 +1,4 @@
-"""`forwarder receiver`: a stand-in for the Event API, in the foreground."""
+"""`forwarder receiver`: run a stand-in for the Event API in the foreground."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def receiver_command(
 
 
 class _Output:
-    """What is printed while the receiver runs; `closed` is set when it ends, also because nobody reads it any more."""
+    """Prints what happens while the receiver runs; `closed` is set when that ends, or nobody reads it any more."""
 
     def __init__(self, *, quiet: bool, print_events: bool) -> None:
         self.closed = asyncio.Event()
@@ -133,13 +133,13 @@ class _Output:
         try:
             click.echo(text, err=err)
         except BrokenPipeError:
-            # The request is not to blame: it is answered, and then the receiver ends.
+            # That the output is closed is no fault of the request, so it is answered before the receiver ends.
             self.broken = True
             self.closed.set()
 
 
 async def _serve(receiver: Receiver, output: _Output) -> None:
-    """Serve until SIGINT or SIGTERM, or until nobody reads the output: then raises BrokenPipeError."""
+    """Serve until SIGINT or SIGTERM. Raises BrokenPipeError when nobody reads the output any more."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, output.closed.set)
@@ -170,7 +170,7 @@ def _public_half(file: Path) -> str:
 
 
 def _line(record: Record) -> str:
-    """Return what is printed about a request: time, status, events, duplicates, algorithm, feeds."""
+    """Return the line for a request: time, status, events, duplicates, algorithm, feeds."""
     moment = datetime.fromtimestamp(record.at).astimezone().strftime("%H:%M:%S.%f")[:-3]
     parts = [moment, str(record.status or "---"), events(record.events), size(record.size)]
     if record.duplicates:

@@ -1,4 +1,4 @@
-"""`forwarder reload`: let the daemon read its configuration and keys again, and hear what came of it."""
+"""`forwarder reload`: make the daemon read its configuration and keys again, and report the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has come of the events of one `send`: how many were stored, which were refused."""
+"""Keep account of the events of one `send`: how many were stored, and which were refused."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from forwarder.errors import NotReachableError
 from forwarder.model import Address
 
-# More refusals than this are counted, not kept: they would say the same again.
+# Refusals beyond this number are only counted, as they would mostly repeat the others.
 MAX_REFUSALS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why one event was not stored; `place` is where it stands in the input, `status` as in HTTP."""
+    """Why an event was not stored; `place` is its position in the input, `status` an HTTP status."""
 
     place: str
     status: int
@@ -23,14 +23,14 @@ class Refusal:
 
 @dataclass(slots=True)
 class Report:
-    """The account of one `send`; `changed` is called whenever it moves."""
+    """The account of one `send`; `changed` is called whenever it changes."""
 
     stored: int = 0
     refused: int = 0
     settled: int = 0
     """All events up to this number are stored or refused."""
     waiting: str = ""
-    """Why nothing moves just now, or an empty string."""
+    """Why nothing is being taken at the moment, or an empty string."""
     refusals: list[Refusal] = field(default_factory=list)
     changed: Callable[[], None] = lambda: None
 
@@ -55,12 +55,12 @@ class Report:
         self.changed()
 
     def settle(self, event: int) -> None:
-        """Say that all events up to this number are stored or refused."""
+        """Record that all events up to this number are stored or refused."""
         self.settled = max(self.settled, event)
         self.changed()
 
     def wait(self, reason: str) -> None:
-        """Say why nothing moves, or with an empty string that something does again."""
+        """Record why nothing is being taken; an empty string means that it goes on."""
         if reason != self.waiting:
             self.waiting = reason
             self.changed()

@@ -1,10 +1,9 @@
-"""The root of the command line: which commands there are, and how every one of them ends.
+"""The root of the command line: the list of commands, and what happens when one of them fails.
 
-A command is imported when it is used, so that each starts as fast as it can by itself. What goes
-wrong is said in one or two lines on standard error, never in a traceback; the exit code is that
-of the error: 1 a negative answer, 2 usage, 69 not available, 74 I/O, 75 another instance holds
-the queue, 78 configuration. As with other programs, 130 and 141 mean that Ctrl-C or a closed
-pipe ended the command.
+A command is imported only when it is used, so that no command slows down the start of another. Errors
+are reported in one or two lines on standard error, never as a traceback. The exit code is that of the
+error: 1 a negative answer, 2 usage, 69 not available, 74 I/O, 75 another instance holds the queue, 78
+configuration. As with other programs, 130 and 141 mean that Ctrl-C or a closed pipe ended the command.
 """
 
 from __future__ import annotations
@@ -35,20 +34,20 @@ _COMMANDS = {
     "receiver": "forwarder.cli.receiver:receiver_command",
     "config": "forwarder.cli.config:config_group",
 }
-# 128 and the number of the signal that ends other programs in these cases (SIGINT, SIGPIPE).
+# 128 plus the number of the signal that ends other programs in these cases (SIGINT, SIGPIPE).
 _INTERRUPTED = 130
 _PIPE_CLOSED = 141
 
 
 class LazyGroup(click.Group):
-    """A group whose further commands are named by `table`, name to `module:attribute`, and imported on use."""
+    """A group that imports commands when they are used; `table` maps each name to its `module:attribute`."""
 
     def __init__(self, *args: Any, table: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of the table: the way from the first start to daily work."""
+        """Return the names in the order of the table, which leads from the first start to daily work."""
         return [*self._table, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -59,11 +58,11 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; end with a message and an exit code, whatever goes wrong."""
+        """Run the command; whatever goes wrong, end with a message and an exit code."""
         _write_any_text()
         try:
             super().invoke(ctx)
-            # None where the caller closed it (`>&-`).
+            # It is None if the caller closed it (`>&-`).
             if sys.stdout is not None:
                 sys.stdout.flush()
         except ForwarderError as error:
@@ -73,7 +72,7 @@ class LazyGroup(click.Group):
             _drop_output()
             ctx.exit(_PIPE_CLOSED)
         except UnicodeEncodeError as error:
-            # Bytes on the command line that are no text stand as lone surrogates in it (PEP 383).
+            # Python represents bytes on the command line that are not valid text as lone surrogates (PEP 383).
             report(InputOutputError(f"{error.object!r} is not UTF-8"))
             ctx.exit(click.UsageError.exit_code)
         except OSError as error:
@@ -81,7 +80,7 @@ class LazyGroup(click.Group):
             report(InputOutputError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
             ctx.exit(InputOutputError.exit_code)
         except (KeyboardInterrupt, click.Abort):
-            # Closes the line on which the terminal shows ^C.
+            # End the line on which the terminal shows ^C.
             click.echo(err=True)
             ctx.exit(_INTERRUPTED)
 
@@ -94,14 +93,14 @@ def report(error: ForwarderError) -> None:
 
 
 def _write_any_text() -> None:
-    """Let text that the terminal's encoding lacks come out escaped, instead of failing the command."""
+    """Print characters that the terminal's encoding lacks as escapes, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:
-    """Send what is still buffered for standard output nowhere, so that the exit does not fail on it again."""
+    """Discard what is still buffered for standard output, so that the exit does not fail on it again."""
     with contextlib.suppress(OSError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())

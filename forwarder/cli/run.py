@@ -1,4 +1,4 @@
-"""`forwarder run`: the daemon, in the foreground."""
+"""`forwarder run`: run the daemon in the foreground."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def run_command(config_path: Path | None) -> None:
     SIGTERM and Ctrl-C deliver what waits within shutdown_timeout and stop; a second one leaves at
     once. SIGHUP reads the configuration and the keys again. Nothing that was accepted is lost.
     """
-    # Not before: the help of all commands loads this module, and has no use for a daemon.
+    # Imported here, as the help of all commands loads this module and does not need the daemon.
     from forwarder.daemon import Assembly, run
 
-    # For good: the error with which it ends, a traceback and what libraries print must not hang either.
+    # This is never undone, because the final error, a traceback or the output of a library must not block either.
     lossy.make_stderr_lossy()
     atexit.register(lossy.drain_stderr)
     config = load(config_path, os.environ)

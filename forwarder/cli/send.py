@@ -1,4 +1,4 @@
-"""`forwarder send`: hand events to the daemon, and wait until they are stored."""
+"""`forwarder send`: send events to the daemon, and wait until they are stored."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Target:
     http: bool
     token: str | None
     admin: Address | None = None
-    """Where the daemon can be asked; None for an address that is not known to be its own."""
+    """The admin address of the daemon; None if the target is not known to be the daemon's."""
 
     def why(self) -> str:
-        """Return why nothing is taken."""
+        """Return why the daemon takes no events."""
         return why_it_waits(self.admin)
 
 
@@ -95,15 +95,15 @@ def send_command(
 
 
 def find_target(daemon: Whereabouts, to: str | None, token_file: Path | None) -> Target:
-    """Return where to send: what `to` says, else the first stream address of the daemon, else the first of HTTP."""
+    """Return where to send: to `to`, or else to the daemon's first stream address, or else its first HTTP address."""
     stream, http = daemon.stream.addresses, daemon.http.addresses
     if to is None:
-        # A configuration without any address of the intake is refused when it is loaded.
+        # There is at least one, because a configuration without any address of the intake is refused.
         address, is_http = (stream[0], False) if stream else (http[0], True)
     else:
         address, is_http = parse_target(to)
     is_http = is_http or address in http
-    # A stream at a unix socket wants no token, so that nobody needs to be able to read one.
+    # The stream at a unix socket needs no token, so do not require that the user can read one.
     wants = address in http or (address in stream and not address.is_unix)
     configured = daemon.http.token_file if wants else None
     is_known = address in http or address in stream
@@ -112,7 +112,7 @@ def find_target(daemon: Whereabouts, to: str | None, token_file: Path | None) ->
 
 
 def parse_target(text: str) -> tuple[Address, bool]:
-    """Return an address, and whether it was said to be HTTP. Exits with code 2 where it is neither."""
+    """Return the address, and whether it was given as an HTTP one. Exits with code 2 if it cannot be read."""
     try:
         if text.startswith("http+unix:"):
             return parse_address(text.removeprefix("http+")), True
@@ -132,7 +132,7 @@ def parse_target(text: str) -> tuple[Address, bool]:
 def _open(file: str) -> Iterator[int]:
     """Yield the descriptor to read from. Raises InputOutputError."""
     if file == "-":
-        # None where the caller closed it (`<&-`).
+        # It is None if the caller closed it (`<&-`).
         if sys.stdin is None:
             raise InputOutputError("standard input is closed", hint="name a FILE, or pipe the events in")
         yield sys.stdin.fileno()
@@ -150,7 +150,7 @@ def _open(file: str) -> Iterator[int]:
 
 
 def _send(target: Target, chunks: Reader, splitter: Splitter, report: Report) -> None:
-    # What cannot be read is said before anybody is connected to, and nothing needs no connection.
+    # Read first: an error of the input is then reported without connecting, and an empty input needs no connection.
     first = chunks.next_chunk()
     if first is None:
         return
@@ -160,7 +160,7 @@ def _send(target: Target, chunks: Reader, splitter: Splitter, report: Report) ->
             asyncio.run(StreamSender(target.address, target.token, splitter, report, target.why).send(chunks))
             return
         except SpeaksHttpError:
-            # Nothing was stored and the input is back at its start: it goes over HTTP, below.
+            # Nothing was stored, and the input is back at its start, so send it over HTTP, below.
             pass
     HttpSender(target.address, target.token, splitter, report).send(chunks)
 

@@ -1,10 +1,9 @@
-"""Cut input into events: newline-delimited JSON, an array, or one object, whatever the input is.
+"""Cut input into events, whether it is newline-delimited JSON, an array or a single object.
 
-Newline-delimited input passes through in pieces and may be of any size. An array, and an object
-that is spread over several lines, are read whole. Events are numbered from 1, as the daemon
-numbers them; blank lines have no number, so `place` remembers where they were.
-
-Pure: `chunks` takes what was read and yields what can be sent.
+Newline-delimited input passes through in pieces and may be of any size. An array, or an object that is
+spread over several lines, is read whole. Events are numbered from 1, as the daemon numbers them. Blank
+lines have no number, so it is remembered where they were (`place`). Pure: `feed` takes what was read and
+yields what can be sent.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ import msgspec
 from forwarder.errors import ForwarderError
 from forwarder.model import nth_line
 
-# Far more than a daemon takes as one event unless it was told so: whatever is longer is no event.
+# Bytes. This is far above the default limit of a daemon, so a longer line is not an event.
 MAX_LINE = 64 * 1024 * 1024
-# An array becomes lines in pieces of about this many events and bytes.
+# The elements of an array are turned into lines in pieces of about so many events or bytes.
 _PIECE_EVENTS = 1000
 _PIECE_BYTES = 1024 * 1024
-# So much white space in front, and it does not matter any more what comes.
+# After so much leading white space, in bytes, the input is treated as lines, whatever follows.
 _MAX_BLANK = 64 * 1024
 
 _ONE_A_LINE = "give one event a line, as `jq -c` writes it, or an array"
 _BLANK = b" \t\r"
-# A first line that ends so goes on on the next one: nobody ends an event there.
+# If the first line ends with one of these, the object continues on the next line.
 _CONTINUES = (b"{", b"[", b",", b":")
 
 _byte = re.compile(r"(.*) \(byte (\d+)\)")
@@ -52,7 +51,7 @@ class Chunk:
     first: int
 
     def split(self, events: int) -> tuple[Chunk, Chunk | None]:
-        """Return the first `events` events, or all there are, and the rest, None where nothing is left."""
+        """Return the first `events` events, or fewer if there are not so many, and the rest, or None."""
         if events >= self.events:
             return self, None
         cut = nth_line(self.data, events)
@@ -70,7 +69,7 @@ class _Form(enum.Enum):
 class Splitter:
     """The events of one input.
 
-    `refuse(place, detail)` is told of each line over `max_line` bytes; such a line is left out.
+    `refuse(place, detail)` is called for each line over `max_line` bytes; such a line is left out.
     """
 
     def __init__(self, refuse: Callable[[str, str], None], *, max_line: int = MAX_LINE) -> None:
@@ -80,11 +79,11 @@ class Splitter:
         self._held = bytearray()
         self._skipping = False
         self._events = 0
-        # (event, gap): from this event on, the number of the line is that of the event plus the gap.
+        # Pairs (event, gap): from this event on, the line number is the number of the event plus the gap.
         self._gaps = [(1, 0)]
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
-        """Take what was read, and yield the events that are complete now. Raises InputError."""
+        """Take the next bytes, and yield the events that are now complete. Raises InputError."""
         if self._form is _Form.UNKNOWN:
             self._held += data
             data = self._recognise()
@@ -96,7 +95,7 @@ class Splitter:
             raise InputError(f"the input begins with one object of over {self._max_line:,} bytes", hint=_ONE_A_LINE)
 
     def end(self) -> Iterator[Chunk]:
-        """Yield the rest. Raises InputError."""
+        """Yield the remaining events at the end of the input. Raises InputError."""
         held = bytes(self._held)
         match self._form:
             case _Form.ARRAY:
@@ -104,27 +103,27 @@ class Splitter:
             case _Form.OBJECT:
                 yield from self._pack([_whole(held)])
             case _ if held:
-                # A last line needs no newline.
+                # The last line needs no newline.
                 yield from self._cut(b"\n")
 
     def place(self, event: int) -> str:
-        """Say where in the input an event is: `line 17`, or `event 17` of an array."""
+        """Return the position of an event in the input, in words: `line 17`, or `event 17` of an array."""
         if self._form in {_Form.ARRAY, _Form.OBJECT}:
             return f"event {event}"
         _, gap = self._gaps[self._gap_of(event)]
         return f"line {event + gap}"
 
     def forget(self, event: int) -> None:
-        """Say that nobody will ask any more where the events before this one were."""
+        """Forget the positions of the events before this one; nobody will ask for them any more."""
         del self._gaps[: self._gap_of(event)]
 
     def _gap_of(self, event: int) -> int:
         return max(0, bisect_right(self._gaps, event, key=lambda gap: gap[0]) - 1)
 
     def _recognise(self) -> bytes:
-        """Decide on the form, if what is held says enough; return what is to be cut, and hold the rest."""
+        """Determine the form if enough was read for that; return the bytes to cut into lines, and hold the rest."""
         if self._held.startswith(codecs.BOM_UTF8):
-            # The daemon refuses it (RFC 8259 §8.1), and it is no part of an event.
+            # Drop the byte order mark: it is not part of an event, and the daemon would refuse it (RFC 8259 §8.1).
             del self._held[: len(codecs.BOM_UTF8)]
         text = self._held.lstrip(b" \t\r\n")
         if text.startswith(b"["):
@@ -141,10 +140,10 @@ class Splitter:
         return data
 
     def _cut(self, data: bytes) -> Iterator[Chunk]:
-        """Yield the complete lines, and hold the last one if it is not complete."""
+        """Yield the complete lines, and hold the last one if it is incomplete."""
         end = data.rfind(b"\n") + 1
         if end:
-            # What is left of a line that is skipped goes with it.
+            # Drop the rest of a line that is being skipped.
             start = data.index(b"\n") + 1 if self._skipping else 0
             self._skipping = False
             lines = b"".join((self._held, data[start:end]))
@@ -160,9 +159,10 @@ class Splitter:
             self._refuse(f"line {self._events + self._gaps[-1][1]}", f"over {self._max_line:,} bytes; it was not sent")
 
     def _number(self, lines: bytes) -> Iterator[Chunk]:
-        """Yield the events of complete lines, without blank ones and outer white space."""
+        """Yield the events of complete lines, without blank lines and surrounding white space."""
         first, count = self._events + 1, lines.count(b"\n")
-        # A newline between braces cannot stand inside a value, so that this holds for plain lines only.
+        # The usual case, found out without splitting: every newline is between two braces. Such a newline cannot be
+        # inside a value, so each line is one event.
         if lines[:1] == b"{" and lines[-2:] == b"}\n" and lines.count(b"}\n{") + 1 == count:
             self._events += count
             yield Chunk(lines, count, first)
@@ -179,7 +179,7 @@ class Splitter:
             yield Chunk(b"".join(kept), len(kept), first)
 
     def _widen(self) -> None:
-        """Count a line that is no event."""
+        """Count a line that is not an event."""
         event, gap = self._gaps[-1]
         if event == self._events + 1:
             self._gaps[-1] = (event, gap + 1)
@@ -187,7 +187,7 @@ class Splitter:
             self._gaps.append((self._events + 1, gap + 1))
 
     def _pack(self, events: Iterable[bytes]) -> Iterator[Chunk]:
-        """Yield events as lines, many at a time."""
+        """Yield events as lines, many in each chunk."""
         lines: list[bytes] = []
         held = 0
         for event in events:
@@ -226,7 +226,7 @@ def _on_one_line(value: bytes) -> bytes:
 
 
 def _position(text: bytes, error: Exception) -> str:
-    """Return the decoder's words with the place as people count it."""
+    """Return the decoder's message with the position as line and column."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     words = str(error).removeprefix("JSON is malformed: ")

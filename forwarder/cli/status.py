@@ -1,4 +1,4 @@
-"""`forwarder status`: what the daemon is doing now."""
+"""`forwarder status`: show what the daemon is doing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COLUMNS = (
 )
 _RIGHT = frozenset({"QUEUED", "OLDEST", "DELIVERED", "DEAD", "DROPPED", "ATTEMPTS", "NEXT"})
 _BAR = 20
-# An answer of a destination can be long; the dead letters and the log have all of it.
+# The most characters that are shown of a destination's answer; more of it is in the dead letters and the log.
 _DETAIL = 60
 
 

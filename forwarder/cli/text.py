@@ -1,7 +1,7 @@
-"""How values are written for people: durations, sizes, tables, and text from elsewhere.
+"""Write values for people: durations, sizes, tables, and text from elsewhere.
 
-What a destination answered or a producer sent may hold control characters that would steer the
-terminal; `printable` shows them as escapes.
+Text from a destination or a producer may contain control characters, which a terminal would obey;
+`printable` shows them as escapes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 import click
 
-# The columns of plain output are as wide as these rows need; wider values further down stick out.
+# The column widths of plain output are taken from so many rows, so that the first can be printed before the last is
+# known. Wider values further down stick out.
 _SAMPLE = 1000
 
 
@@ -23,14 +24,15 @@ def printable(text: str) -> str:
 
 
 def _escape(char: str) -> str:
-    # As JSON writes it, beyond the basic plane in two halves (RFC 8259 §7), so that JSON stays JSON.
+    # Escape it as JSON does, characters beyond the basic plane as surrogate pairs (RFC 8259 §7), so that JSON
+    # stays valid JSON.
     units = char.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def duration(seconds: float) -> str:
-    """Return a duration with its two largest units: `3h 12min`, `45s`, `0.3s`."""
-    # From there on, one decimal would be rounded up to 10.0.
+    """Return a duration in its two largest units: `3h 12min`, `45s`, `0.3s`."""
+    # From there on one decimal would be rounded up to 10.0, which is too long.
     if seconds < 9.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)
@@ -71,7 +73,7 @@ def dead_letters(count: int) -> str:
 
 
 def on_terminal() -> bool:
-    """Return whether somebody reads what is printed; standard output is None where the caller closed it."""
+    """Return whether standard output is a terminal; it is None if the caller closed it."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
@@ -88,7 +90,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
 
 
 def _print_rich(columns: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[str]) -> None:
-    # Loading rich takes longer than most commands; without a terminal it is not needed.
+    # Imported late: loading rich takes longer than most commands, and only a terminal needs it.
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -25,7 +25,7 @@ class TrialError(ForwarderError):
 
 @dataclass(frozen=True, slots=True)
 class Occupant:
-    """The daemon of the same configuration, where it runs: its process, and the addresses that it has noted."""
+    """The running daemon of the same configuration: its process, and the addresses in its note."""
 
     pid: int
     addresses: frozenset[str]
@@ -34,7 +34,7 @@ class Occupant:
 def try_address(
     address: Address, *, mode: int, group: str | None, has_token: bool, section: str, running: Occupant | None
 ) -> str:
-    """Return how it stands with an address. Raises TrialError or ListenError where the daemon could not have it."""
+    """Return the state of an address. Raises TrialError or ListenError if the daemon could not listen there."""
     if running is not None and is_answered(address) and _is_of(running, address):
         return f"{address}, of the running daemon (process {running.pid})"
     if address.path is not None:
@@ -47,11 +47,12 @@ def try_address(
 
 
 def _is_of(running: Occupant, address: Address) -> bool:
-    """Whether it is the running daemon that listens at an address."""
+    """Return whether the one that listens at an address is the running daemon."""
     if str(address) in running.addresses:
         return True
     if address.path is None:
-        # What is not noted cannot be told; a daemon that has noted nothing is believed to have what is configured.
+        # Of a TCP address the process cannot be found out, only noted. A daemon without a note is assumed to listen at
+        # what is configured.
         return not running.addresses
     try:
         with dial(address) as peer:
@@ -77,7 +78,7 @@ def _look_at_folder(address: Address, path: Path) -> None:
 
 
 def _is_stale(address: Address, path: Path) -> bool:
-    """Whether there is a socket at which nobody listens: the daemon replaces it."""
+    """Return whether there is a socket file at which nobody listens, which the daemon would replace."""
     try:
         is_socket = stat.S_ISSOCK(path.lstat().st_mode)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Where the running daemon is: by what it says of itself, by its configuration, or by the usual address.
+"""Find the running daemon: by the note that it left, by its configuration, or at the usual address.
 
-A configuration that cannot be used, because of a typo perhaps, is no reason not to find the daemon that runs with what
-it read before. The mistake is told on standard error, so that it is not overlooked.
+The daemon keeps running with the configuration that it has read, so it has to be found even if somebody
+has since put a typo into the file. The mistake is reported on standard error, so that it is not overlooked.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from forwarder.config import AdminConfig, Config, IngestConfig, SettingError, co
 from forwarder.errors import ConfigError
 from forwarder.model import Address
 
-# Where systemd puts the credentials of forwarder.service; the shell of an operator lacks the variable.
+# Where systemd puts the credentials of forwarder.service; an operator's shell does not have the variable.
 CREDENTIALS = {"CREDENTIALS_DIRECTORY": "/run/credentials/forwarder.service"}
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Addresses of one kind, and the file with the token that they want."""
+    """Addresses of one kind, and the file with the token that they need."""
 
     addresses: tuple[Address, ...] = ()
     token_file: Path | None = None
@@ -33,7 +33,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """What is known of a daemon."""
+    """What is known about a daemon."""
 
     admin: Way = Way()
     http: Way = Way()
@@ -42,7 +42,7 @@ class Whereabouts:
 
 
 def find(config_path: Path | None) -> Whereabouts:
-    """Return where the daemon is that runs with this configuration file. Raises ConfigError where nothing tells."""
+    """Return where the daemon that runs with this configuration file is. Raises ConfigError if that is unknown."""
     said = running.find(config_file(config_path, os.environ), os.environ)
     noted = None if said is None else _noted(said)
     try:
@@ -59,7 +59,7 @@ def find(config_path: Path | None) -> Whereabouts:
 
 
 def find_if_possible(config_path: Path | None) -> Whereabouts:
-    """Return what is known of the daemon, without a word about what is not: it is needed for its tokens only."""
+    """Return what the configuration says, without complaining about mistakes: only its tokens are needed."""
     try:
         return _configured(load(config_path, {**CREDENTIALS, **os.environ}))
     except ConfigError:
@@ -67,7 +67,7 @@ def find_if_possible(config_path: Path | None) -> Whereabouts:
 
 
 def _noted(said: running.Running) -> Whereabouts | None:
-    """Return what a daemon says of itself; None where it is not there any more."""
+    """Return what a daemon's note says, or None if that daemon no longer answers."""
     admin = _way(said.admin, said.admin_token_file)
     if not any(map(is_answered, admin.addresses)):
         return None
@@ -80,7 +80,7 @@ def _way(texts: list[str], token_file: str | None) -> Way:
         try:
             addresses.append(parse_address(text))
         except SettingError:
-            # A socket in the abstract namespace, from systemd: for others to use.
+            # A socket in the abstract namespace, passed by systemd, which the commands cannot use.
             continue
     return Way(tuple(addresses), None if token_file is None else Path(token_file))
 
@@ -96,7 +96,7 @@ def _configured(config: Config) -> Whereabouts:
 
 
 def _usual() -> Whereabouts | None:
-    """Return the addresses that a daemon has by default, if one answers there."""
+    """Return the default addresses of a daemon, if one answers there."""
     admin, ingest = AdminConfig(), IngestConfig()
     if not any(map(is_answered, admin.listen)):
         return None

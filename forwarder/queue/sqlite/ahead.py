@@ -1,7 +1,7 @@
 """Look ahead: what waits next for a destination, and what of it is missing or damaged, which is counted.
 
-Events whose row is gone are dropped. Those of a row that does not match its checksum are dead, as
-far as its lines can be told apart; they are never handed out.
+Nothing vanishes without being counted. Events whose row is gone from the file are dropped. Those of a row that does not
+match its checksum become dead letters, as far as its lines can be told apart, and are never handed out.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _lose(store: Store, state: DestinationState, gaps: Iterable[tuple[int, int]]
     if not lost:
         return
     missing = sum(end - start for start, end in lost)
-    # What was purged out of the middle is counted already.
+    # A purge of some events leaves gaps, too, which it has counted itself.
     purged = min(missing, state.ledger.purged)
     missing -= purged
 

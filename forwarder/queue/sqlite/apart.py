@@ -1,8 +1,8 @@
 """Single events out of their turn: one from farther back, and those that are leased already, once more.
 
-Whoever sets an event aside holds its position and not its bytes; they are read again when it is
-tried. A row whose data does not match its checksum yields nothing here: an event that waits is
-buried when its turn comes, and one that is leased is handed out again after it was given back.
+A delivery that sets an event aside keeps its position and not its bytes, which are read again when it is tried. A row
+whose data does not match its checksum yields nothing here: an event that waits is buried when its turn comes, and one
+that is leased comes up again after its release.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Bury events: keep them as dead letters, those that die together as one segment.
 
-A segment that would be too large to be read at once is cut into rows, each with the same reason and
-answer. What is buried leaves the queue first, so that its room is used again. Where there is no room
-for dead letters nothing is lost: events stay queued.
+A segment that would be too large to be read at once is cut into rows, each with the same reason and answer. What is
+buried leaves the queue first, so that its room is used again. Where there is no room for dead letters nothing is lost:
+the events stay queued.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Cut single events out of the rows that wait: those of one source, or about one person.
 
-What is left of a row becomes a row for each run of positions, so no other event changes its place, and
-the bytes of what was cut out are in no row any more. The positions that have no row are counted by
-the account (`purged`) until the look-ahead comes by and settles them. What is leased stays: it is on
-its way.
+What is left of a row becomes a new row for each run of positions, so no other event changes its place, and what was cut
+out is in no row any more, as whoever asked for it to be erased expects. The ledger counts the positions without a row
+(`purged`) until the look-ahead comes by and settles them. What is leased stays: it is on its way.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The queue's SQLite file: opened by one process, over one connection, migrated, or set aside.
+"""The queue's SQLite file: opened by one process, over one connection, and migrated on the way.
 
-WAL with `synchronous=FULL`: a commit returns after its frames are synced to disk. SQLite from 3.7.0
-to 3.51.2 can damage a WAL database that two connections write or checkpoint at the same moment
-(https://sqlite.org/wal.html#walresetbug), so there is a lock file beside the database, and
-`locking_mode=EXCLUSIVE` keeps every other connection out. A file that is not a queue, or that
-SQLite calls damaged, is renamed to `….damaged-TIME` once a new one holds what could be read of it;
-nothing is deleted.
+In WAL mode with `synchronous=FULL` a commit returns after its frames are synced to disk, and an accepted event must be
+nothing less. SQLite from 3.7.0 to 3.51.2 can damage a WAL database that two connections write or checkpoint at the same
+moment (https://sqlite.org/wal.html#walresetbug). So there is a lock file beside the database, and
+`locking_mode=EXCLUSIVE` keeps every other connection out, the one of an operator's `sqlite3` included.
+
+Errors of SQLite become errors of this program here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _Job:
 
 
 class _RawConnection(sqlite3.Connection):
-    """Runs a job where it is given one in place of a statement."""
+    """A connection that runs a job where it is given one in place of a statement."""
 
     def execute(self, sql: str | _Job, parameters: Any = (), /) -> Any:
         return sql.run(self) if isinstance(sql, _Job) else super().execute(sql, parameters)
@@ -134,7 +134,8 @@ async def open_database(path: Path, observer: Observer, *, wal_bytes: int) -> Co
         raise map_error(error) from error
     try:
         await connection.run(prepare)
-        # The names of the file and of its log. SQLite does this, too, but does not look whether it works.
+        # The names of the file and of its log must outlive a power cut, or the file is gone with all that is in it.
+        # SQLite syncs the folder, too, but does not look whether that works.
         await asyncio.to_thread(sync_folder, path.parent)
     except BaseException as error:
         await connection.close()
@@ -145,19 +146,21 @@ async def open_database(path: Path, observer: Observer, *, wal_bytes: int) -> Co
 
 
 def _prepare(db: sqlite3.Connection, *, observer: Observer, wal_bytes: int) -> None:
-    # Before the first access: with it the WAL index lives in memory, and nobody else gets in.
+    # This must come before the first access: then the WAL index lives in memory, and nobody else gets in.
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
-    # Somebody else's database is not touched.
+    # Everything below writes to the file; the database of another program must stay as it is.
     version = _known_version(db)
     db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    # Setting it writes to the file, also where nothing changes; a start must work on a full disk.
+    # Setting it writes to the file even where nothing changes, and a start must work on a full disk.
     if _value(db, "PRAGMA auto_vacuum") != _INCREMENTAL:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
+    # Debian's SQLite overwrites deleted rows by default, which costs more than reading and deleting them.
     db.execute("PRAGMA secure_delete = OFF")
     db.execute("PRAGMA temp_store = MEMORY")
     db.execute("PRAGMA cache_size = -8192")
+    # The log is folded into the file at half of what is kept for it, and cut back after a commit that was larger.
     db.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_bytes(wal_bytes) // PAGE_BYTES}")
     db.execute(f"PRAGMA journal_size_limit = {wal_bytes}")
     migrate(db, observer, version)

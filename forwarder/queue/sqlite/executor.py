@@ -138,12 +138,8 @@ def _read(act: Callable[[Store], Any], store: Store) -> Any:
     """Run a read; return its result, or its error as a value. Raises DamagedError."""
     try:
         return act(store)
-    except sqlite3.Error as error:
-        mapped = map_error(error)
-        if isinstance(mapped, DamagedError):
-            raise mapped from error
-        return mapped
-    except DamagedError:
-        raise
-    except ForwarderError as error:
-        return error
+    except (sqlite3.Error, ForwarderError) as error:
+        known = map_error(error) if isinstance(error, sqlite3.Error) else error
+        if isinstance(known, DamagedError):
+            raise known from None
+        return known

@@ -12,10 +12,11 @@ from forwarder.errors import QueueLockedError, StorageError
 from forwarder.queue.sqlite.files import QueueFile
 from forwarder.queue.sqlite.folder import folder_error
 
-# What a lock file holds: a process id and a number of events, each always as long, so that it is never cut to size.
+# A lock file holds a process id and a number of events. Each has a fixed length, so that writing one in place never
+# needs the file to be cut, and nobody ever reads half of one.
 _HOLDER_BYTES = 32
 _NOTE_BYTES = 32
-# Where SQLite's locks are: one for who waits, one for who is about to write, and those of readers.
+# Where SQLite's locks are: a byte for a process that waits, one for a process that will write, and those of readers.
 _SQLITE_LOCK = 0x40000000
 _SQLITE_LOCK_BYTES = 2 + 510
 
@@ -23,8 +24,8 @@ _SQLITE_LOCK_BYTES = 2 + 510
 class InstanceLock:
     """A lock file beside the queue that one process holds for as long as it lives (flock(2)).
 
-    In it stands, too, how many events were accepted. It is noted after each commit, and not synced,
-    so that it is never ahead of what the queue has had: a file that has had less has lost something.
+    It also says how many events were accepted. That number is noted after each commit and never synced, so it is never
+    ahead of the queue. A queue that knows of fewer events when it starts has therefore lost some, perhaps with its log.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,10 +1,9 @@
-"""Room on the disk that is kept, so that a disk that is full does not stop the deliveries.
+"""Room on the disk that is kept back, so that a full disk does not stop the deliveries.
 
-What is settled is deleted, and deleting takes room before it gives any: the write-ahead log grows
-first, and what is in it must fit into the file. So a file of `size` bytes stands beside the queue.
-When the disk is full it is removed: settlements have its room, appends are refused. It is made
-again once twice as much is free, so that a disk on the edge does not change its mind with every
-request.
+Delivering is what empties a full disk, but deleting what was delivered takes room before it gives any: the write-ahead
+log grows first, and what is in it must fit into the file. So a file of `size` bytes stands beside the queue. When the
+disk is full that file is removed: settlements have its room, and appends are refused. It is made again once twice as
+much is free. With less, a disk on the edge would take events and refuse them by turns, request by request.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from forwarder.queue.sqlite.files import QueueFile
 
-# What is said by a file system on which no room can be kept: there is nothing to wait for.
+# A file system on which no room can be kept says one of these. Waiting for it would be waiting for ever.
 _NOT_SUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -47,7 +46,7 @@ class Reserve:
             found = self._path.stat()
         except FileNotFoundError:
             return False
-        # A copy of the file may be sparse: it has its size, and keeps no room.
+        # A copy of the file may be sparse: it has the size, and keeps no room at all.
         return found.st_size == self._size and found.st_blocks * 512 >= self._size
 
     def _allocate(self) -> bool:

@@ -1,9 +1,10 @@
 """The room that is left in the queue and in each destination's share, and moves that must not exceed it.
 
-What comes in has to fit by an estimate. What only moves, from the queue to the dead letters or back,
-is done, measured, and undone where it took room that is not there: moved bytes are freed first, but
-not those of a row of which something stays. It may go beyond the bound for what comes in by a
-twentieth, so that a full queue can still bury and replay.
+What comes in has to fit by an estimate, made before anything is written. For what only moves, from the queue to the
+dead letters or back, there is no good estimate: its old place is freed, but not where something else of the row stays.
+So the move is made, the file is measured, and the move is undone where it took room that is not there.
+
+Moves may go beyond the bound for what comes in by a twentieth of it, so that a full queue can still bury and replay.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""How much disk the queue's content takes, in bytes."""
+"""How much disk the queue's content takes, in bytes, and how `max_bytes` is shared out.
+
+`queue.max_bytes` bounds all that is on the disk: the file, its write-ahead log, and the reserve. So the log and the
+reserve have fixed parts of it, and the events have the rest.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,11 @@ PAGE_BYTES = 16 * 1024
 
 
 def stored_bytes(size: int) -> int:
-    """Return about how many bytes of disk `size` bytes of data take: whole pages when they fill one."""
+    """Return about how many bytes of disk `size` bytes of data take.
+
+    A small row shares its page with others. A large one has overflow pages of its own, each with four bytes that name
+    the next one, and the rest of its last page is used by nobody.
+    """
     if size < PAGE_BYTES // 2:
         return size + 48
     return -(-(size + 64) // (PAGE_BYTES - 8)) * PAGE_BYTES
@@ -21,7 +29,8 @@ def wal_bytes(max_bytes: int) -> int:
 def checkpoint_bytes(wal_bytes: int) -> int:
     """Return the size of the write-ahead log at which it is folded into the file.
 
-    That is half of what is kept for it; the rest is for one large commit. The disk's reserve is as
-    large, so that what is in the log has a place when the disk is full.
+    That is half of what is kept for the log. A commit is written whole before the log is folded, so the other half is
+    for the largest one. The disk's reserve has the same size: what is in the log finds a place in the file even when
+    the disk is full.
     """
     return max(16, wal_bytes // 2 // PAGE_BYTES) * PAGE_BYTES

@@ -1,9 +1,11 @@
 """The queue inside its SQLite file: plain calls on one connection, made on one thread.
 
-Every write is a method that runs inside a transaction opened by `transact`, which runs many of
-them together. A write that refuses (the queue is full) raises before it changed anything, so it
-does not harm its neighbours. Ledgers are copied on the first change of a transaction and put in
-place after its commit; look-aheads follow then, too. A crash at any moment leaves the last commit.
+Every write is a function that runs inside a transaction opened by `transact`, which runs many of them together. A write
+that refuses, because the queue is full, raises before it has changed anything, so it does no harm to its neighbours.
+
+What is in memory follows the file and never runs ahead of it. A ledger is copied when a transaction first changes it,
+and the copy is put in its place after the commit. Changes to leases and look-aheads wait in `after` until then. So a
+transaction that fails leaves nothing behind, and a crash at any moment leaves the last commit.
 """
 
 from __future__ import annotations
@@ -25,15 +27,15 @@ from forwarder.queue.sqlite.ledger import Ledger
 from forwarder.queue.sqlite.sizes import PAGE_BYTES, stored_bytes
 from forwarder.queue.sqlite.state import DestinationState, Entry, SegmentRow
 
-# Segments of one destination that meet in a transaction become one row up to this size: few rows
-# to read back, and no batch has to read much more than it takes.
+# Segments of one destination that meet in a transaction become one row, up to this size. Larger rows would be fewer to
+# read back, but a batch that ends in the middle of one would read much more than it takes.
 _MERGE_BYTES = 256 * 1024
 
-# Bytes of committed events that are kept in memory, so that what is delivered soon is not read
-# back: what arrives at full speed in a few round trips to a destination nearby.
+# Bytes of committed events that are kept in memory, so that what is delivered soon is not read back from the file. That
+# is what arrives at full speed during a few round trips to a destination nearby.
 _KEPT_BYTES = 4 * 1024 * 1024
 
-# What a row has, whatever type a damaged one claims for it.
+# The data of a row as bytes, whatever type a damaged one claims to have.
 _DATA = "ifnull(CAST(data AS BLOB), x'')"
 
 Write = Callable[["Store"], Any]
@@ -118,7 +120,8 @@ class Store:
         for act in self.after:
             act()
         self.after.clear()
-        # The commit is done and must not be reported as failed: what is wrong shows in the next one.
+        # The commit is done and must not be reported as failed: its events would be sent again. Whatever is wrong with
+        # the file, the next commit meets it.
         with suppress(sqlite3.Error):
             self.measure()
 
@@ -235,7 +238,7 @@ class Store:
 
     def probe(self) -> None:
         """Write: change nothing, but go through a whole commit, to learn whether the storage works."""
-        # Not a row: SQLite compares, and writes none that stays as it is.
+        # The header is written even where its number stays the same. A row would not be: SQLite compares first.
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         self._db.execute(f"PRAGMA user_version = {version}")
 
@@ -245,7 +248,7 @@ class Store:
 
     def vacuum(self, pages: int, keep: int) -> None:
         """Hand back free pages of the file; fold the log into it once no more than `keep` bytes are free."""
-        # As a script: `execute` runs one step of the statement, which is one page.
+        # As a script, since `execute` runs a single step of the statement, and each step hands back one page.
         self._db.executescript(f"PRAGMA incremental_vacuum({pages})")
         self.measure()
         if self.is_short or self.free_bytes <= keep:
@@ -329,7 +332,7 @@ class Store:
     def mark_settled(self, ledger: Ledger, first: int, until: int) -> None:
         """Write: mark positions as settled and delete the rows that are settled altogether."""
         base, (start, end) = ledger.base, ledger.settle(first, until)
-        # Not one statement with RETURNING: SQLite makes that a trigger, and deletes in two passes.
+        # Two statements, since SQLite would carry out one with RETURNING in two passes, which costs more.
         rows = "FROM segment WHERE id >= ? AND id < ? AND id + events <= ?"
         values = (start + base, end + base, end + base)
         sizes = self._db.execute(f"SELECT ifnull(length(data), 0) {rows}", values).fetchall()

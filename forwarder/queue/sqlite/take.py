@@ -1,9 +1,10 @@
 """Take a batch: as many of the oldest waiting events as the limits allow.
 
-Sizes are known first, from the look-ahead, so exactly the rows of the batch are read, and only
-those that are not in memory since they were committed; the last one may be used in part, and its
-rest is kept for the next batch. A row whose data does not match its checksum is never handed out:
-its events go to the dead letters as `damaged`.
+The look-ahead says how large the next segments are, so the rows of a batch are chosen before any is read, and those
+that are still in memory since their commit are not read at all. Reading a few rows too many doubled the CPU time of the
+whole pipeline when it was tried. The last row may fit in part; what is left of it stays in memory for the next batch.
+
+A row whose data does not match its checksum is never handed out: its events go to the dead letters as `damaged`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from forwarder.queue.sqlite.checksum import is_whole
 from forwarder.queue.sqlite.state import DestinationState, Entry
 from forwarder.queue.sqlite.store import Store
 
-# Up to this many rows are read one by one, more of them as a range of row numbers.
+# Up to this many rows are read one by one. More of them are read as one range of row numbers, which is a single walk
+# through the tree, though rows of the range that are in memory are then read for nothing.
 _SINGLE_READS = 4
 
 
@@ -37,7 +39,7 @@ def take(store: Store, destination: str, limits: Limits, at_most: int = 1) -> li
                 state.leased.add(first, until)
             batches.append(batch)
     except BaseException:
-        # What was chosen is in no batch and not in the look-ahead any more.
+        # What was chosen is in no batch, and no longer in the look-ahead either: it must be found again.
         for batch in batches:
             state.end_lease(batch)
         state.look_again()
@@ -49,7 +51,7 @@ def _choose_events(store: Store, state: DestinationState, limits: Limits) -> tup
     """Take events off the look-ahead and read them; damaged ones are buried on the way."""
     slices: list[Slice] = []
     pieces: list[bytes] = []
-    # An array of n events has n - 1 commas and two brackets: a byte more than n lines.
+    # The batch will be sent as an array: n events with n - 1 commas and two brackets, a byte more than n lines.
     events, room = limits.max_events, max(1, limits.max_bytes - 1)
     is_full = False
     while events > 0 and not is_full:

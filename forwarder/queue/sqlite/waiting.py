@@ -1,7 +1,7 @@
 """What waits in the queue, and how it is dropped: by a purge, or to make room for what comes.
 
-Each call is a part of a transaction and does a bounded part of the work; callers repeat it. What is
-leased by a taker is left alone.
+Each call is a part of a transaction and does a bounded part of the work; callers repeat it, so that nobody waits long
+for a commit. What is leased is left alone.
 """
 
 from __future__ import annotations

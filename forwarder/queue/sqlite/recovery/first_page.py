@@ -1,9 +1,11 @@
 """The first page of a queue file, which says where its tables are: without it SQLite reads nothing.
 
-It is the same in every queue of a version, but for numbers that only matter to whoever writes. So
-where it is spoiled, that of an empty queue is put in its place, to read the tables with; what was
-there is kept in a file beside it. Whether a file is a queue at all can be told from the program's
-id in that page, and from the pointer map on the next one, which says where the tables are, too.
+In every queue of one version this page is the same, except for numbers that matter only to a writer. So where it is
+spoiled, the page of an empty queue is put in its place to read the tables with, and what was there is kept in a file
+beside it.
+
+Whether a file is a queue at all is told by the program's id in that page. If the page is lost, the pointer map on the
+next one tells: it says where the tables begin, and in a queue they begin where they do in an empty one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Find segments in the pages of a damaged queue file, whatever became of the trees that lead to them.
 
-A page of a table's rows is known by its type, and a row by the types of its columns and its own
-checksum, so nothing that is not a segment of this queue, living or dead, is ever found. Pages that were
-given back hold segments that are settled: the file's pointer maps tell which those are.
+A page of a table's rows is known by its type, and a row by the types of its columns and its own checksum. So nothing is
+ever found that is not a segment of this queue, be it queued or dead. Pages that were given back still hold segments
+that are settled; the file's pointer maps say which pages those are.
 
 The format is described at https://sqlite.org/fileformat2.html.
 """

@@ -1,10 +1,12 @@
 """Take what can still be read out of a damaged queue file, and put it into a new one.
 
-The damaged file is set aside under a name that says so, and stays there. Rows are read one by one,
-from both ends of each table up to what cannot be read. What is missing then of the segments is
-looked for in every page of the file, so that a damaged page costs only what is on it. Events whose
-rows are gone keep their positions: the queue finds the gap and counts them as dropped, so every
-account still adds up.
+Rows are read one by one, from both ends of each table up to what cannot be read. Segments that are then still missing
+are looked for in every page of the file, whether a tree leads to it or not, so a damaged page costs only what is on it.
+
+The accounts decide what is taken. A segment belongs where positions are queued and nothing was saved yet; elsewhere it
+was settled before, and would be delivered twice. Where the accounts cannot be true, they are made from the rows that
+were saved. Events whose rows are gone keep their positions: the queue finds the gap and counts them as dropped, so
+every account still adds up.
 """
 
 from __future__ import annotations
@@ -67,8 +69,8 @@ def salvage(damaged: Path, into: sqlite3.Connection, known: Accounts = Accounts(
         source = sqlite3.connect(damaged, isolation_level=None)
         try:
             source.text_factory = as_text
-            # Nothing is written to it: with this SQLite reads what there is of a file that was cut
-            # off, or of a schema that is damaged, instead of refusing all of it.
+            # Nothing is written to it. This setting makes SQLite read what there is of a file that was cut off, or of
+            # one whose schema is damaged, instead of refusing all of it.
             source.execute("PRAGMA writable_schema = ON")
             rescue.copy(source)
         finally:
@@ -129,7 +131,8 @@ class _Rescue:
         rows = [*_rows(source, "destination", _DESTINATION)] or [*_rows(source, "destination", _OLD_DESTINATION)]
         for row in [*known.destinations, *(row for row in rows if row[0] not in in_memory)]:
             self._insert("destination", _DESTINATION if len(row) > 11 else _OLD_DESTINATION, row)
-        for run in [*known.settled, *(run for run in _settled(source) if run[0] not in in_memory)]:
+        runs = _all(source, "SELECT destination, first, until FROM settled")
+        for run in [*known.settled, *(run for run in runs if run[0] not in in_memory)]:
             self._insert("settled", "destination, first, until", run)
         for number, events, size, accepted_at, expected, data in _rows(source, "segment", _SEGMENT):
             if not isinstance(data, bytes):
@@ -161,7 +164,7 @@ class _Rescue:
         for row in segments(damaged):
             if isinstance(row, DeadRow):
                 account = self._account_of(row)
-                # More than there were are letters that were purged, or replayed, before.
+                # What goes beyond the number of letters in the account was purged, or replayed, before the damage.
                 if account and (not account.is_believed or account.saved_letters + row.events <= account.dead):
                     self._keep_letters(row)
             else:
@@ -313,14 +316,14 @@ def _rows(source: sqlite3.Connection, table: str, columns: str) -> Iterator[Row]
             at = first if order == "ASC" else last
             statement = f"FROM {table} WHERE id {sign} ? ORDER BY id {order} LIMIT 1"
             row = _read(source, f"SELECT {columns} {statement}", at) or _read(source, f"SELECT id {statement}", at)
-            # A damaged tree may lead anywhere: only what lies between both ends is new.
+            # A damaged tree may lead anywhere, in circles, too: only what lies between both ends is new.
             if row is None or not first < row[0] < last:
                 break
             if order == "ASC":
                 first = row[0]
             else:
                 last = row[0]
-            # With the number alone the row is stepped over: its data is on a page that cannot be read.
+            # Only its number could be read: its data is on a page that cannot be, and the row is stepped over.
             if len(row) > 1:
                 yield row
 
@@ -336,15 +339,13 @@ def _read(source: sqlite3.Connection, statement: str, at: int) -> Row | None:
 
 def _last_number(source: sqlite3.Connection) -> int:
     """Return the last number that was given to a dead letter, 0 where that cannot be read."""
-    try:
-        [(number,)] = source.execute("SELECT max(seq) FROM sqlite_sequence").fetchall()
-    except sqlite3.DatabaseError:
-        return 0
-    return number if isinstance(number, int) and 0 < number < 1 << 62 else 0
+    numbers = [number for (number,) in _all(source, "SELECT max(seq) FROM sqlite_sequence")]
+    return next((number for number in numbers if isinstance(number, int) and 0 < number < 1 << 62), 0)
 
 
-def _settled(source: sqlite3.Connection) -> list[Row]:
+def _all(source: sqlite3.Connection, statement: str) -> list[Row]:
+    """Return the rows of a statement, none where one of them cannot be read."""
     try:
-        return source.execute("SELECT destination, first, until FROM settled").fetchall()
+        return source.execute(statement).fetchall()
     except sqlite3.DatabaseError:
         return []

@@ -1,14 +1,14 @@
-"""The write-ahead log, which SQLite reads up to the first frame that is damaged: the rest it forgets in silence.
+"""The write-ahead log, which SQLite reads up to the first damaged frame, and forgets from there on without a word.
 
-Each frame is a page with a checksum over itself and all frames before it, so one flipped bit takes
-every later commit with it, though nothing is wrong with those. Where they can be told from what a
-commit that failed has left behind, the log is written anew with checksums that fit: what is wrong
-with the one page is found when that is read, as in the file. The log stays as it was under a name
-that says so.
+Each frame is a page, with a checksum over itself and all frames before it. So one flipped bit hides every later commit,
+though nothing is wrong with those, and their events were acknowledged. Such a log is written anew with checksums that
+fit. The page with the flipped bit is in it as it is: that damage is found where the page is read, as in the file. The
+log as it was is kept beside it.
 
-A log that ends in the middle of one commit is what a power cut leaves: that commit was never
-acknowledged. A commit that failed leaves the end of itself behind the one that came after it, so in
-what is left of it there is one end of a commit, and never two.
+Not everything that SQLite cannot see was acknowledged, though. A log that ends in the middle of one commit is what a
+power cut leaves, and a commit that failed leaves its end behind the commit that overwrote its beginning. Neither may be
+brought back. What tells them apart is how many commits end in what is hidden: behind a power cut or a failure at most
+one, while two or more can only have been hidden by damage.
 
 The format is described at https://sqlite.org/fileformat2.html#walformat.
 """
@@ -35,7 +35,7 @@ _FRAME_BYTES = _FRAME.size + PAGE_BYTES
 _MAGIC = 0x377F0682 | (sys.byteorder == "big")
 _VERSION = 3007000
 _WORD = 0xFFFFFFFF
-# Stands for the number of a page where there is none: behind all there can be, so that nothing is overwritten.
+# Stands for the number of a page where it is damaged to 0. No file has so many pages, so no real page is overwritten.
 _NOWHERE = 0x7FFFFFFF
 
 Sums = tuple[int, int]
@@ -88,7 +88,7 @@ def mend_log(database: Path, observer: Observer) -> Path | None:
 def newest_first_page(database: Path) -> bytes | None:
     """Return the first page of a database as the last commit in its log has left it, None where none has it.
 
-    Frames are believed unread, so that a long log costs little. Raises OSError.
+    Only the heads of frames are read, and none of the checksums, so that a long log costs little. Raises OSError.
     """
     try:
         file = QueueFile.LOG.beside(database).open("rb")
@@ -122,7 +122,7 @@ def _salts(data: bytes, frames: list[_Frame]) -> tuple[Sums, bool]:
     magic, version, page_bytes, _, *salts, first, second = _HEADER.unpack_from(data)
     if (magic, version, page_bytes) == (_MAGIC, _VERSION, PAGE_BYTES) and _sum(data[:24], (0, 0)) == (first, second):
         return (salts[0], salts[1]), True
-    # What is left of an earlier log stands behind.
+    # SQLite overwrites a log from its beginning, so the first frames are of this log, and older ones stand behind.
     return Counter(frame.salts for frame in frames[:3]).most_common(1)[0][0], False
 
 
@@ -135,7 +135,7 @@ def _generation(frames: list[_Frame], salts: Sums) -> list[_Frame]:
 def _hidden_commits(data: bytes, frames: list[_Frame], salts: Sums, is_header_sound: bool) -> tuple[int, bool]:
     """Return how many commits SQLite does not see, and whether there is one more, of which nobody knows."""
     sums: Sums = _HEADER.unpack_from(data)[6:]
-    # Runs of frames that fit behind each other, by how many commits end in each.
+    # How many commits end in each run of frames whose checksums follow from each other. SQLite sees the first run.
     runs, fitting = [0], 0
     for index, frame in enumerate(frames):
         if _sum(frame.data, _sum(frame.head, sums)) == frame.sums and frame.salts == salts:
@@ -145,7 +145,7 @@ def _hidden_commits(data: bytes, frames: list[_Frame], salts: Sums, is_header_so
         runs[-1] += frame.commit > 0
         sums = frame.sums
     if not is_header_sound:
-        # Where no two frames fit it is no log at all.
+        # With the header gone SQLite sees nothing. Where no two frames follow from each other it is no log at all.
         return sum(runs) if fitting else 0, False
     unseen = runs[1:]
     if any(commits > 1 for commits in unseen):

@@ -1,4 +1,4 @@
-"""The daemon: builds everything from the configuration, starts it in order and stops it in reverse."""
+"""The daemon: build everything from the configuration, start it in order, and stop it in reverse order."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What is built from a configuration before anything of it takes effect: keys, tokens, TLS, rules.
+"""Build everything that a configuration needs before any of it takes effect: keys, tokens, TLS, rules.
 
-Everything that can be wrong with a configuration beyond its text shows here, so a reload either has
-all of it or changes nothing.
+Whatever can be wrong with a configuration, apart from its text, shows up here. So a reload either takes
+effect as a whole or changes nothing.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from forwarder.queue.base import Share
 from forwarder.web.listening import group_id
 
 Files = tuple[tuple[Path, tuple[int, ...] | None], ...]
-"""Files with what tells one version of them from another; None where there is none."""
+"""Files, each with the attributes that tell one version of it from another; None if it does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltDestination:
-    """One destination, ready to be delivered to."""
+    """One destination as built from its configuration, ready to be delivered to."""
 
     config: DestinationConfig
     destination: Destination
     files: Files
-    """The key and whatever else was read for it, as it was then."""
+    """The files that were read for it, such as the key, as they were at that time."""
 
     def is_same(self, other: BuiltDestination) -> bool:
-        """Whether nothing about the destination has changed."""
+        """Return whether nothing about the destination has changed."""
         return self.config == other.config and self.files == other.files
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """A configuration with everything that it names read and checked."""
+    """A configuration, with all the files and names in it read and checked."""
 
     config: Config
     envelope: Envelope
@@ -50,16 +50,16 @@ class Assembly:
     admin_token: str | None
     token_files: Files
     socket_gids: dict[str, int | None]
-    """The groups of the unix sockets, of `ingest` and of `admin`; None leaves them as they are made."""
+    """The groups of the unix sockets of `ingest` and `admin`; None leaves the group that a new file gets."""
 
     @property
     def keeps_invalid(self) -> bool:
-        """Whether what is no event is kept as a dead letter."""
+        """Whether invalid events are kept as dead letters."""
         return self.config.ingest.invalid == "dead_letter"
 
     @property
     def files(self) -> Files:
-        """The keys, tokens and certificates that were read, as they were then."""
+        """The keys, tokens and certificates that were read, as they were at that time."""
         return self.token_files + tuple(file for built in self.destinations.values() for file in built.files)
 
     def files_now(self) -> Files:
@@ -74,7 +74,7 @@ class Assembly:
         for name, destination in config.destinations.items():
             kind = kinds[type(destination)]
             with _collecting(problems, f"destinations.{name}"):
-                # Looked at first: what changes while it is read counts as changed afterwards.
+                # Look before reading: a file that changes while it is being read then counts as changed.
                 files = look_at(kind.files(destination))
                 destinations[name] = BuiltDestination(destination, kind.build(name, destination), files)
         tokens: dict[str, str | None] = {"ingest": None, "admin": None}
@@ -96,7 +96,7 @@ class Assembly:
 
 @contextmanager
 def _collecting(problems: list[Problem], path: str) -> Iterator[None]:
-    """Add what goes wrong to the problems, so that all of them are told at once."""
+    """Turn an error into problems, so that all of them can be reported together."""
     try:
         yield
     except ConfigError as error:
@@ -106,7 +106,7 @@ def _collecting(problems: list[Problem], path: str) -> Iterator[None]:
 
 
 def look_at(paths: Iterable[Path | None]) -> Files:
-    """Return what tells one version of these files from another: a replaced file has another inode or time."""
+    """Return the attributes of these files as they are now; a file that was replaced has another inode or time."""
     found: list[tuple[Path, tuple[int, ...] | None]] = []
     for path in paths:
         if path is None:
@@ -121,7 +121,7 @@ def look_at(paths: Iterable[Path | None]) -> Files:
 
 
 def envelope_of(config: Config) -> Envelope:
-    """Return the rules that events have to keep."""
+    """Return the rules for events."""
     return Envelope(
         routes={name: destination.match for name, destination in config.destinations.items()},
         defaults=config.ingest.defaults,
@@ -130,7 +130,7 @@ def envelope_of(config: Config) -> Envelope:
 
 
 def shares_of(config: Config) -> dict[str, Share]:
-    """Return what each destination, and what is invalid, may use of the queue, and the policy when that is full."""
+    """Return how much of the queue each destination and invalid events may use, and what happens when that is full."""
     shares = {
         name: Share(
             destination.queue.max_bytes,

@@ -1,7 +1,8 @@
 """Drop dead letters that are older than `dead_letters.max_age`.
 
-What is dropped is counted as dropped, as by a purge. The age is that of the death, by the wall clock:
-a clock that is wrong by a year costs what is younger than that, and so does nothing without the setting.
+They are counted as dropped, as in a purge. The age is counted from the moment at which the event was given
+up, by the wall clock. A clock that is a year ahead would therefore drop letters that are up to a year too
+young, which is why nothing is dropped unless the setting is given.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
 from forwarder.queue.base import Inspection
 
-# Seconds between two looks: at most a minute, so that a short age is kept, too, and a tenth of it.
+# Seconds between two rounds, which are a tenth of the age apart, so that a short age is kept to as well, but no further
+# apart than the first number and no closer than the second.
 _MOST_SECONDS = 60.0
 _LEAST_SECONDS = 1.0
 
 
 class Cleaning:
-    """`max_age` returns the age in seconds that is configured now, or None for never."""
+    """`max_age` returns the currently configured age in seconds, or None to keep all letters."""
 
     def __init__(self, queue: Inspection, max_age: Callable[[], float | None], observer: Observer) -> None:
         self._queue = queue
@@ -30,7 +32,7 @@ class Cleaning:
         self._max_age = max_age
 
     async def run(self) -> None:
-        """Drop what is too old, again and again, until cancelled."""
+        """Drop letters that are too old, in rounds, until cancelled."""
         while True:
             max_age = self._max_age()
             if max_age is not None:
@@ -38,7 +40,7 @@ class Cleaning:
             await asyncio.sleep(min(_MOST_SECONDS, max(_LEAST_SECONDS, (max_age or _MOST_SECONDS) / 10)))
 
     async def drop(self, died_before: float) -> None:
-        """Drop the dead letters that died before a time, in seconds since the epoch."""
+        """Drop the events that were given up before a time, in seconds since the epoch."""
         try:
             dropped = await self._queue.purge_dead(DeadFilter(died_before=died_before))
         except ShuttingDownError:

@@ -1,7 +1,8 @@
-"""As many open files as the system allows: each connection takes one.
+"""Allow as many open files as the system permits, because each connection takes one.
 
-The soft limit is 1,024 almost everywhere, for programs that call select(2), which cannot take more;
-this one does not. The hard limit is what the administrator means (systemd.exec(5), LimitNOFILE=).
+The soft limit is 1,024 almost everywhere, for the sake of programs that call select(2), which cannot handle
+more. This program does not call it. The limit that the administrator intends is the hard one
+(systemd.exec(5), LimitNOFILE=).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pumps of all destinations: started, replaced, steered, drained."""
+"""Start, replace, control and drain the pumps of all destinations."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from forwarder.queue.base import Queue
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Seconds before a pump that failed is started again.
+# Seconds before a pump that failed is restarted.
 _RESTART_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A pump that runs, and for what."""
+    """A running pump, and the destination it was made for."""
 
     built: BuiltDestination
     pump: Pump
 
 
 class Destinations:
-    """One pump for each configured destination; `forwarder.admin.steering.Steering` over them."""
+    """One pump for each configured destination. Implements `forwarder.admin.steering.Steering`."""
 
     def __init__(self, queue: Queue, observer: Observer) -> None:
         self._queue = queue
         self._observer = observer
         self._clock = Clock()
         self._running: dict[str, _Running] = {}
-        # Those of pumps that were replaced or removed and finish what they are sending, too.
+        # Includes the tasks of pumps that were replaced or removed and are finishing what they are sending.
         self._tasks: set[asyncio.Task[None]] = set()
         self._latest: dict[str, asyncio.Task[None]] = {}
-        """The task that was started last for a destination, until it has ended."""
+        """For each destination, the task that was started last, until it ends."""
         self._is_stopping = asyncio.Event()
 
-    # --- life ----------------------------------------------------------------------------------
+    # --- life cycle ----------------------------------------------------------------------------
 
     async def apply(self, wanted: dict[str, BuiltDestination]) -> None:
-        """Run a pump for each of these destinations; one about which nothing has changed goes on.
+        """Run a pump for each of these destinations; the pump of an unchanged destination keeps running.
 
-        A pump that is replaced, or removed and wanted again, finishes what it is sending; only then does
-        the new one start, so no batch is sent by both and order holds.
+        A pump that is replaced, or removed and later wanted again, first finishes what it is sending. Only
+        then does the new one start, so that no batch is sent by both and events stay in order.
         """
         paused = {name: found.paused for name, found in (await self._queue.stats()).destinations.items()}
         for name in self._running.keys() - wanted.keys():
@@ -61,7 +61,7 @@ class Destinations:
         for name, built in wanted.items():
             before = self._running.get(name)
             if before is not None and before.built.is_same(built):
-                # A reload is also how somebody says that an address has changed.
+                # An operator may also reload because the address behind a name has changed: connect anew.
                 before.built.destination.renew()
                 if before.pump.health.gate.state is State.HOLDING:
                     before.pump.flush()
@@ -84,7 +84,7 @@ class Destinations:
             del self._latest[name]
 
     async def _run(self, name: str, pump: Pump, built: BuiltDestination, previous: asyncio.Task[None] | None) -> None:
-        """Run a pump once the one before it has ended, and again should it ever fail."""
+        """Run a pump when the one before it has ended, and restart it if it should ever fail."""
         if previous is not None:
             await asyncio.wait([previous])
         async with aclosing(built.destination):
@@ -102,11 +102,11 @@ class Destinations:
                     return
 
     def begin_stop(self) -> None:
-        """Tell from now on that the forwarder is stopping."""
+        """From now on report that the forwarder is stopping."""
         self._is_stopping.set()
 
     async def drain(self, timeout: float) -> None:
-        """Deliver what waits for up to `timeout` seconds, then let go; what is left stays queued."""
+        """Deliver queued events for up to `timeout` seconds, then stop; the rest stays queued."""
         self.begin_stop()
         for running in self._running.values():
             running.pump.stop()
@@ -119,34 +119,34 @@ class Destinations:
             self._observer.saw(Notice("shutdown.timeout", {"destinations": len(late)}))
             await asyncio.wait(late)
 
-    # --- steering ------------------------------------------------------------------------------
+    # --- control -------------------------------------------------------------------------------
 
     async def status(self) -> Mapping[str, DestinationStatus]:
-        """Return what each configured destination is doing."""
+        """Return the state of each configured destination."""
         return {name: _status_of(running.pump) for name, running in self._running.items()}
 
     def ready(self) -> str | None:
-        """Return None while events can be accepted, else the reason why not."""
+        """Return None while events can be accepted, otherwise the reason why not."""
         return "the forwarder is shutting down" if self._is_stopping.is_set() else self._queue.trouble()
 
     async def flush(self, name: str) -> None:
-        """Attempt a delivery now, over a new connection: wait neither for a fuller batch nor for the back-off."""
+        """Attempt a delivery now, over a new connection, without waiting for a fuller batch or for the back-off."""
         self._running[name].built.destination.renew()
         self._running[name].pump.flush()
 
     async def pause(self, name: str) -> None:
-        """Stop delivering; holds across restarts."""
+        """Stop delivering, even across restarts."""
         await self._queue.set_paused(name, True)
         self._running[name].pump.pause()
 
     async def resume(self, name: str) -> None:
-        """Deliver again after a pause, and at once where the destination is held."""
+        """Deliver again after a pause; a destination that is held is tried again at once."""
         await self._queue.set_paused(name, False)
         self._running[name].built.destination.renew()
         self._running[name].pump.resume()
 
     async def purge(self, name: str, wanted: EventFilter = EVERY_EVENT) -> int:
-        """Drop all that is queued, or some of it, but for what is being sent at this moment; return how many events."""
+        """Drop the queued events that match, except those being sent at this moment; return how many."""
         async with self._running[name].pump.recalled():
             return await self._queue.purge(name, wanted)
 

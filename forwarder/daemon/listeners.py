@@ -1,8 +1,8 @@
-"""The listeners of the intake and of the admin API: opened, kept over a reload, closed.
+"""Open the listeners of the intake and the admin API, keep them across reloads, and close them.
 
-New addresses are opened before anything else changes: if one of them cannot be, nothing has. So it is
-with a rule that a socket cannot have: one that other machines can reach is not served without a token,
-whoever made it.
+New addresses are opened before anything else changes, so that a reload changes nothing if one of them
+cannot be opened. The same holds for a rule that is not allowed: a socket that other machines can reach is
+never served without a token, whether we or systemd made it.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from forwarder.web.server import Runner
 
 Key = tuple[str, Address]
 _KINDS = ("http", "stream", "admin")
-# Seconds that requests which are under way have when their listener is closed: those of the intake, out of the
-# `shutdown_timeout`, and those of the admin address, after it. aiohttp takes them twice: for a handler that is still
-# at work, and once more when it has cancelled what that reads.
+# Seconds that requests under way have to end when their listener is closed. For the intake they are part of the
+# `shutdown_timeout`; for the admin address they come after it. They are halved because aiohttp waits twice: for a
+# handler that is still at work, and again after it has cancelled what the handler is reading.
 _INTAKE_SECONDS = 5.0 / 2
 _ADMIN_SECONDS = 3.0 / 2
 
 
 @dataclass(slots=True)
 class _Open:
-    """A listener that is served, what it was opened with, and how it is closed."""
+    """A listener in use, the rule that applies to it, and the function that closes it."""
 
     listener: Listener
     rule: _Rule
@@ -50,14 +50,14 @@ class _Open:
     close: Callable[[], Coroutine[None, None, None]]
 
     def change(self, rule: _Rule) -> None:
-        """Let another rule hold from the next request on."""
+        """Apply another rule from the next request on."""
         self.access.change(token=rule.token, allow_uids=rule.uids)
         self.rule = rule
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """Who may use a listener; `mode` and `gid` are those of a unix socket's file."""
+    """Who may use a listener; `mode` and `gid` apply to the file of a unix socket."""
 
     section: str
     """The part of the configuration that it comes from."""
@@ -68,9 +68,9 @@ class _Rule:
 
 
 class Listeners:
-    """Everything that is listened at. `passed` are sockets from systemd with their names: http, stream, admin.
+    """All listeners. `passed` are sockets from systemd with their names: http, stream or admin.
 
-    Raises ListenError for a socket with another name: nobody knows what it was meant for.
+    Raises ListenError for a socket with any other name, because its purpose is unknown.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Listeners:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def apply(self, assembly: Assembly) -> None:
-        """Listen at the addresses of a configuration, and at no others. Raises ListenError, having changed nothing."""
+        """Listen at exactly the addresses of a configuration. If ListenError is raised, nothing has changed."""
         wanted = self._wanted(assembly)
         self._refuse_exposed(wanted)
         opened = self._listen({key: rule for key, rule in wanted.items() if key not in self._open})
@@ -110,7 +110,8 @@ class Listeners:
             closing = asyncio.create_task(self._open.pop(key).close(), name="listener-closing")
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
-            # Not that of the admin API: over it came the request for this, perhaps, which it waits for.
+            # Do not wait for one of the admin API: closing it waits for its requests, and one of these may be the very
+            # request for this reload.
             if key[0] != "admin":
                 await closing
             self._observer.saw(Notice("listener.closed", {"kind": key[0], "address": str(key[1])}))
@@ -123,7 +124,7 @@ class Listeners:
             self._observer.saw(Notice("listener.opened", {"kind": key[0], "address": str(listener.address)}))
 
     def _keep_back(self, assembly: Assembly) -> None:
-        """Leave open files to deliveries, the queue and the admin API, whatever clients do."""
+        """Keep open files in reserve for deliveries, the queue and the admin API, whatever clients do."""
         files = open_files()
         intake, admin = kept_back(files, [found.in_flight for found in assembly.config.destinations.values()])
         self._headroom.limit = files - admin
@@ -131,7 +132,7 @@ class Listeners:
 
     @property
     def refused_connections(self) -> dict[str, int]:
-        """How many connections were closed for want of open files, by the kind of listener."""
+        """How many connections were refused for lack of open files, by kind of listener."""
         rooms = (("http", self.http.headroom), ("stream", self.stream.headroom), ("admin", self._headroom))
         return {kind: room.refused for kind, room in rooms}
 
@@ -151,7 +152,7 @@ class Listeners:
         return wanted | {key: admin if key[0] == "admin" else ingest for key in self._passed}
 
     def _refuse_exposed(self, wanted: dict[Key, _Rule]) -> None:
-        """Raise ExposedError if a socket that is there already needs a token and would have none."""
+        """Raise ExposedError if a socket that is already open needs a token and would have none."""
         found = self._passed | {key: opened.listener for key, opened in self._open.items()}
         for key, listener in found.items():
             rule = wanted.get(key)
@@ -171,7 +172,7 @@ class Listeners:
         return opened
 
     def _open_files_to(self, wanted: dict[Key, _Rule]) -> None:
-        """Give the files of open sockets the modes and groups that are wanted now, or leave them as they were."""
+        """Set the modes and groups of open sockets' files as they are wanted now; on an error restore all of them."""
         changing = [(found, wanted[key]) for key, found in self._open.items() if key in wanted]
         done: list[_Open] = []
         try:
@@ -185,7 +186,7 @@ class Listeners:
             raise
 
     def _warn(self, key: Key, rule: _Rule) -> None:
-        """Warn of a socket from systemd that everybody can connect to; `config.warnings` tells of the others."""
+        """Warn about a socket from systemd that anybody can connect to; `config.warnings` covers the others."""
         before = self._open.get(key)
         if before is not None and before.rule == rule:
             return
@@ -220,17 +221,17 @@ class Listeners:
         return _Open(listener, rule, access, cleanup)
 
     def addresses(self, kind: str) -> list[Address]:
-        """Return where a kind of listener really listens, with the port that the system chose."""
+        """Return the real addresses of a kind of listeners, with the ports that the system chose for port 0."""
         return [found.listener.address for (name, _), found in self._open.items() if name == kind]
 
     async def close_intake(self, seconds: float) -> None:
-        """Accept nothing more; requests that are under way are answered, and streams settled, within `seconds`."""
-        # Stream clients that have connected are let in before all of them are asked to end.
+        """Accept nothing more; answer the requests under way, and settle the streams within `seconds`."""
+        # Closing the listeners lets in the stream clients that have already connected, so that `stop` includes them.
         await self.close("stream")
         await asyncio.gather(self.close("http"), self.stream.stop(seconds))
 
     async def close(self, kind: str) -> None:
-        """Accept nothing more at this kind of listeners; requests that are under way are answered."""
+        """Accept nothing more at listeners of this kind; answer the requests under way."""
         keys = [key for key in self._open if key[0] == kind]
         await asyncio.gather(*[self._open.pop(key).close() for key in keys], *self._closing)
 

@@ -1,9 +1,9 @@
-"""The life of the daemon: start in order, reload, stop in reverse.
+"""Start the daemon in order, reload it, and stop it in reverse order.
 
-Start: the queue, then the pumps, then the listeners, then readiness is told. A stop goes the other
-way: nothing more is accepted and what was received is answered; the pumps deliver what waits for as
-long as `shutdown_timeout` allows; the queue is closed. Nothing depends on a stop that is completed:
-a second signal leaves at once, and so does the power.
+The start: open the queue, start the pumps, open the listeners, report readiness. A stop goes the other
+way: accept nothing more and answer what was received; let the pumps deliver queued events for as long as
+`shutdown_timeout` allows; close the queue. Nothing depends on completing a stop: a second signal ends the
+process at once, just as a power failure would.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run(assembly: Assembly, load: Load, config_file: Path) -> None:
 
     Commands find the daemon by its `config_file`.
 
-    Raises QueueLockedError, StorageError or ListenError where it cannot start.
+    Raises QueueLockedError, StorageError or ListenError if it cannot start.
     """
     keep_freed_blocks()
     raise_limit()
@@ -88,7 +88,7 @@ async def _live(assembly: Assembly, load: Load, note: Note) -> None:
 def _signals(observer: Observer) -> tuple[asyncio.Event, asyncio.Event]:
     """Return two events: SIGTERM and SIGINT set the first, SIGHUP the second.
 
-    A second SIGTERM or SIGINT leaves at once.
+    A second SIGTERM or SIGINT ends the process at once.
     """
     stop, reload = asyncio.Event(), asyncio.Event()
 
@@ -121,7 +121,7 @@ class Daemon:
         self._listeners = Listeners(assembly, self._intake, admin, listening_sockets(os.environ))
 
     async def start(self) -> None:
-        """Start to deliver, then to accept. Raises ListenError."""
+        """Start delivering, then accepting. Raises ListenError."""
         for name in await self._queue.configure(self.assembly.shares):
             self._observer.saw(Notice("destination.not_configured", {"destination": name}))
         self._warn(warnings(self.assembly.config))
@@ -138,11 +138,11 @@ class Daemon:
             self._observer.saw(Notice("config.warning", {"detail": warning}))
 
     async def _put_in_place(self, assembly: Assembly) -> None:
-        """Put another configuration in place. Raises ForwarderError, having changed nothing."""
+        """Put another configuration in place. If ForwarderError is raised, nothing has changed."""
         if changed := changed_for_good(self.assembly.config.queue, assembly.config.queue):
             words = "changes only at a start", "Restart."
             raise ConfigError([Problem("the queue", f"queue.{name}", *words) for name in changed])
-        # New addresses may fail to open, so they go first; for a moment they serve the old rules.
+        # Opening new addresses may fail, so do that first. For a moment events that come in there meet the old rules.
         await self._listeners.apply(assembly)
         await self._queue.configure(assembly.shares)
         self._intake.envelope, self._intake.keeps_invalid = assembly.envelope, assembly.keeps_invalid
@@ -155,7 +155,7 @@ class Daemon:
         self._observer.saw(Notice("reload.done", {"listening": self.listening()}))
 
     async def stop(self) -> None:
-        """Accept nothing more, deliver what waits within `shutdown_timeout`, and let go."""
+        """Accept nothing more, deliver queued events within `shutdown_timeout`, and stop everything."""
         deadline = asyncio.get_running_loop().time() + self.assembly.config.shutdown_timeout
         self.destinations.begin_stop()
         await self._listeners.close_intake(self.assembly.config.shutdown_timeout)
@@ -165,12 +165,12 @@ class Daemon:
         self._note.remove()
 
     def _running(self) -> Running:
-        """Return where commands find the daemon."""
+        """Return the note by which commands find the daemon."""
         admin, http, stream = (list(map(str, self._listeners.addresses(kind))) for kind in ("admin", "http", "stream"))
         tokens = [self.assembly.config.admin.token_file, self.assembly.config.ingest.token_file]
         files = [None if file is None else str(file.absolute()) for file in tokens]
         return Running(os.getpid(), admin, http, stream, *files)
 
     def listening(self) -> str:
-        """Return the addresses of the intake, for people."""
+        """Return the addresses of the intake, in words for people."""
         return ", ".join(str(found) for kind in ("http", "stream") for found in self._listeners.addresses(kind))

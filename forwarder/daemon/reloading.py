@@ -1,8 +1,8 @@
-"""Reloads: everything is read and checked first, then put in place; on any error the old configuration goes on.
+"""Reload: read and check everything first, then put it in place; on any error keep the old configuration.
 
-One follows the other, whoever wants them: a signal, the admin API, or a key, a token or a certificate that was
-replaced on disk. Only the first two read the configuration again: a file that is just being edited is nobody's wish.
-Why the last one was refused is kept until one is not.
+A reload is triggered by a signal, by the admin API, or by a key, token or certificate that was replaced on
+disk; only one runs at a time. In the last case the configuration itself is not read again, because somebody
+may be in the middle of editing it. The reason why a reload was refused is kept until the next one succeeds.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from forwarder.errors import ConfigError, ForwarderError, ShuttingDownError
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
 
-# Seconds between two looks at the files of keys, tokens and certificates.
+# Seconds between two checks of the files of keys, tokens and certificates.
 _LOOK_AT_FILES_SECONDS = 2.0
 
 Load = Callable[[], Config]
 
 
 class Reloading:
-    """The reloads of one daemon, which runs with `assembly`.
+    """The reloads of one daemon, which starts with `assembly`.
 
-    `load` reads the configuration, `put_in_place` does the rest; it raises ForwarderError, having changed nothing.
+    `load` reads the configuration and `put_in_place` applies it; if that raises ForwarderError, nothing has changed.
     """
 
     def __init__(
@@ -44,18 +44,18 @@ class Reloading:
         self._running: set[asyncio.Task[Refusal | None]] = set()
         self._report: Report | None = None
         self.refused: Refusal | None = None
-        """Why the last reload was refused; None after one that was not."""
+        """Why the last reload was refused; None if it succeeded."""
 
     async def reload(self) -> Refusal | None:
-        """Read configuration, keys and tokens again and put them in place; return why that was refused.
+        """Read configuration, keys and tokens again and put them in place; return why this was refused, or None.
 
-        It goes on where whoever asked for it does not wait: a reload may close the connection that brought it.
-        Raises ShuttingDownError while the daemon starts or stops.
+        The reload goes on even if the caller is cancelled, because it may close the very connection over which
+        it was requested. Raises ShuttingDownError while the daemon starts or stops.
         """
         return await self._begin(self._load)
 
     async def run(self, wanted: asyncio.Event, report: Report) -> None:
-        """Reload when `wanted` is set, and when a file was replaced, until cancelled; from now on others may, too."""
+        """Reload whenever `wanted` is set or a file was replaced, until cancelled; meanwhile `reload` works, too."""
         self._report = report
         try:
             while True:
@@ -74,12 +74,12 @@ class Reloading:
 
     async def _look_at_files(self) -> None:
         found = await asyncio.to_thread(self._assembly.files_now)
-        # What was refused is not tried again before it changes again.
+        # Files that were refused are not tried again until they change again.
         if found == self._tried:
             return
         self._tried = found
         if found == self._assembly.files:
-            # It was put back as it was.
+            # The old files were put back, so there is nothing to refuse any more.
             self._ended(None)
         else:
             await self._begin(lambda: self._assembly.config)

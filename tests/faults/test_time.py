@@ -7,6 +7,7 @@ import json
 import signal
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from email.utils import formatdate
 from pathlib import Path
@@ -254,7 +255,7 @@ async def test_a_time_that_cannot_be(tmp_path: Path, value: float) -> None:
             trial.receiver.faults = DOWN
             assert await trial.post(1)
             await trial.forwarder.stop()
-        with sqlite3.connect(trial.forwarder.config["queue"]["path"]) as db:
+        with closing(sqlite3.connect(trial.forwarder.config["queue"]["path"])) as db, db:
             assert db.execute("UPDATE segment SET accepted_at = ?", (value,)).rowcount == 1
             assert db.execute("UPDATE dead_segment SET died_at = ?", (value,)).rowcount == 1
         db.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -60,7 +60,7 @@ def restore(path: Path, data: bytes) -> None:
 def damage(folder: Path) -> sqlite3.DatabaseError:
     """Return the error with which SQLite meets a file that it cannot read."""
     (folder / "garbage").write_bytes(b"garbage" * 1000)
-    with pytest.raises(sqlite3.DatabaseError) as caught, sqlite3.connect(folder / "garbage") as db:
+    with pytest.raises(sqlite3.DatabaseError) as caught, closing(sqlite3.connect(folder / "garbage")) as db:
         db.execute("SELECT * FROM sqlite_schema")
     db.close()
     return caught.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,8 @@ class Desk:
         shares: dict[str, Share] | None = None,
     ) -> None:
         self.db = sqlite3.connect(path or ":memory:", isolation_level=None)
+        # Few tests close their desk, and Python warns of a connection that nobody closes.
+        weakref.finalize(self, self.db.close)
         # What these tests kill are transactions, not machines.
         for pragma in (f"page_size = {PAGE_BYTES}", "auto_vacuum = INCREMENTAL", "synchronous = OFF"):
             self.db.execute(f"PRAGMA {pragma}")

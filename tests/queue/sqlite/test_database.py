@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,8 @@ class TestErrors:
 
     def test_anything_else(self) -> None:
         """Any other error carries SQLite's own words and the name of its code."""
-        with pytest.raises(sqlite3.OperationalError) as caught:
-            sqlite3.connect(":memory:").execute("SELECT * FROM absent")
+        with closing(sqlite3.connect(":memory:")) as db, pytest.raises(sqlite3.OperationalError) as caught:
+            db.execute("SELECT * FROM absent")
         mapped = map_error(caught.value)
         assert type(mapped) is StorageError
         assert mapped.message == "the queue's storage fails: no such table: absent (SQLITE_ERROR)"
@@ -49,8 +50,11 @@ class TestOpen:
                 name: await connection.run(lambda db, name=name: value(db, f"PRAGMA {name}"))  # type: ignore[misc]
                 for name in ("journal_mode", "synchronous", "locking_mode", "page_size", "auto_vacuum", "secure_delete")
             }
-            with pytest.raises(sqlite3.OperationalError, match="locked"):
-                sqlite3.connect(tmp_path / "queue.db", timeout=0).execute("SELECT * FROM destination")
+            with (
+                closing(sqlite3.connect(tmp_path / "queue.db", timeout=0)) as other,
+                pytest.raises(sqlite3.OperationalError, match="locked"),
+            ):
+                other.execute("SELECT * FROM destination")
         finally:
             await connection.close()
         assert pragmas == {
@@ -100,7 +104,7 @@ class TestOpen:
         monkeypatch.setattr(migration, "MIGRATIONS", fails)
         with pytest.raises(StorageError, match="nowhere"):
             await open_database(path, Logs(), wal_bytes=WAL_BYTES)
-        with sqlite3.connect(path) as db:
+        with closing(sqlite3.connect(path)) as db, db:
             assert value(db, "PRAGMA user_version") == SCHEMA_VERSION
             assert value(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'more'") == 0
         db.close()

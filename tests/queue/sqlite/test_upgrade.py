@@ -28,7 +28,7 @@ def test_each_version_has_its_dump() -> None:
 def lay_out(dump: Path, path: Path) -> None:
     """Make the queue's file of a dump, in the mode in which it is left by a stop."""
     path.parent.mkdir(parents=True)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.executescript(dump.read_text(encoding="utf-8"))
         assert db.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
     db.close()

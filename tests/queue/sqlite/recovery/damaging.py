@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from forwarder.model import Burial, Limits
@@ -67,7 +68,7 @@ async def check_nothing_is_lost(path: Path) -> None:
 
 def pages_of(path: Path, table: str) -> list[int]:
     """Return the root page of a table, as a list."""
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         found = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchall()
     db.close()
     return [page for (page,) in found]

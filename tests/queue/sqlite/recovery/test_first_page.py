@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ async def test_two_tables_in_one_place(tmp_path: Path, other: str) -> None:
     """A schema in which two tables have the same first page is not believed: one would be written over the other."""
     path = tmp_path / "queue.db"
     await filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA writable_schema = ON")
         db.execute("UPDATE sqlite_schema SET rootpage = ? WHERE name = 'dead_segment'", pages_of(path, other))
     db.close()
@@ -101,7 +102,7 @@ async def test_two_tables_in_one_place(tmp_path: Path, other: str) -> None:
 async def test_another_database_like_ours(tmp_path: Path) -> None:
     """Somebody else's database is set aside as it is, though its pages and tables are arranged as ours."""
     path = tmp_path / "queue.db"
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute(f"PRAGMA page_size = {PAGE}")
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         for number in range(12):

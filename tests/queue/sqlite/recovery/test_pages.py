@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import struct
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_what_was_deleted_is_not_found(tmp_path: Path) -> None:
     """Rows that were deleted, on pages that were given back or not, are gone."""
     path = tmp_path / "queue.db"
     rows = filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("DELETE FROM segment WHERE id % 2000 = ?", ((1 << 48) % 2000,))
     db.close()
     assert sorted(row[0] for row in segments(path) if not isinstance(row, DeadRow)) == [row for row, _, _ in rows][1::2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 async def test_a_database_of_another_program(tmp_path: Path) -> None:
     """A SQLite database that is no queue is not written to."""
     path = tmp_path / "queue.db"
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other, other:
         other.execute("CREATE TABLE recipes (name)")
     other.close()
     await check_account(path, least=0)
@@ -185,7 +186,7 @@ async def test_a_crash_while_the_new_file_is_made(tmp_path: Path) -> None:
     """A new file that is not complete is thrown away, and made again from the damaged one."""
     path = tmp_path / "queue.db"
     await filled(path)
-    with sqlite3.connect(path) as newer:
+    with closing(sqlite3.connect(path)) as newer, newer:
         newer.execute("PRAGMA user_version = 1000000")
     newer.close()
     (tmp_path / "queue.db.rebuilding").write_bytes(b"half" * 10_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ async def test_an_account_that_does_not_add_up(tmp_path: Path) -> None:
     """Numbers that cannot be true are damage: what is queued is what is there, and nothing else is made up."""
     path = tmp_path / "queue.db"
     await filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE destination SET tail = tail + (1 << 40)")
     db.close()
     await check_nothing_is_lost(path)
@@ -58,7 +59,7 @@ async def test_a_number_of_events_that_is_damaged(tmp_path: Path) -> None:
     """The lines of a segment tell how many events it has, where the number beside them is wrong."""
     path = tmp_path / "queue.db"
     await filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         assert db.execute(f"UPDATE segment SET events = events + (1 << 30) WHERE {SOME}").rowcount == 2
         db.execute("PRAGMA user_version = 1000000")
     db.close()
@@ -75,7 +76,7 @@ async def test_a_name_that_is_lost(tmp_path: Path, names: list[str], name: str) 
     """A queue whose destination cannot be read belongs to the one that is missing, if there is only one."""
     path = tmp_path / "queue.db"
     await filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("DELETE FROM destination")
         db.execute("PRAGMA user_version = 1000000")
     db.close()
@@ -148,11 +149,11 @@ async def test_what_the_checksum_does_not_cover(tmp_path: Path) -> None:
     """A damaged time of acceptance, or size, costs no event when the file is rebuilt."""
     path = tmp_path / "queue.db"
     await filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA writable_schema = ON")
         db.execute("UPDATE sqlite_schema SET sql = replace(replace(sql, 'STRICT', ''), 'NOT NULL', '')")
     db.close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         assert db.execute(f"UPDATE segment SET accepted_at = 'x', size = 'x' WHERE {SOME}").rowcount == 2
         db.execute("PRAGMA user_version = 1000000")
     db.close()
@@ -165,7 +166,7 @@ async def test_numbers_beyond_all_bounds(tmp_path: Path, column: str, number: in
     """An account with a number that cannot be is one that is lost: all that is there is delivered."""
     path = tmp_path / "queue.db"
     await filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute(f"UPDATE destination SET {column} = ?", (number,))
     db.close()
     queue = await opened(path)
@@ -208,7 +209,7 @@ async def test_a_row_in_another_place(tmp_path: Path, away: int) -> None:
     """A segment whose number is damaged costs no other, and its events are counted once."""
     path = tmp_path / "queue.db"
     await filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         assert db.execute(f"UPDATE segment SET id = id + ? WHERE {SOME}", (away,)).rowcount == 2
         db.execute("PRAGMA user_version = 1000000")
     db.close()
@@ -241,11 +242,11 @@ async def test_a_dead_letter_of_nobody(tmp_path: Path, destination: str) -> None
     """Dead letters that name a destination there cannot be are lost, and counted; what is queued is kept."""
     path = tmp_path / "queue.db"
     await filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA writable_schema = ON")
         db.execute("UPDATE sqlite_schema SET sql = replace(replace(sql, 'STRICT', ''), 'NOT NULL', '')")
     db.close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         assert db.execute(f"UPDATE dead_segment SET destination = {destination}").rowcount == 1
         db.execute("PRAGMA user_version = 1000000")
     db.close()
@@ -281,12 +282,12 @@ async def test_settled_runs_that_cannot_be(tmp_path: Path, run: str) -> None:
     """What is said to be settled, and cannot be, is not believed: all that is there is delivered."""
     path = tmp_path / "queue.db"
     await filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA writable_schema = ON")
         db.execute("UPDATE sqlite_schema SET sql = replace(sql, 'STRICT, ', '') WHERE name = 'settled'")
         db.execute("UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '') WHERE name = 'settled'")
     db.close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute(f"INSERT INTO settled VALUES (1, {run})")
     db.close()
     queue = await opened(path)
@@ -302,14 +303,14 @@ async def test_a_row_of_other_types(tmp_path: Path, column: str, value: str) -> 
     """A row of which a value has another type harms no other row, and its events are accounted for."""
     path = tmp_path / "queue.db"
     await filled(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         # What a flipped bit does, SQL may not.
         db.execute("PRAGMA writable_schema = ON")
         db.execute("UPDATE sqlite_schema SET sql = replace(replace(sql, 'STRICT', ''), 'NOT NULL', '')")
         known = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'segment'").fetchone()
     db.close()
     assert "STRICT" not in known[0]
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         assert db.execute(f"UPDATE segment SET {column} = {value} WHERE {SOME}").rowcount == 2
     db.close()
     queue = await opened(path)
@@ -326,7 +327,7 @@ async def test_dead_letters_are_kept(tmp_path: Path) -> None:
     """Dead letters are carried over as well."""
     path = tmp_path / "queue.db"
     await filled(path)
-    with sqlite3.connect(path) as newer:
+    with closing(sqlite3.connect(path)) as newer, newer:
         newer.execute("PRAGMA user_version = 1000000")
     newer.close()
     queue = await opened(path)

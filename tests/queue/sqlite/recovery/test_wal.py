@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -181,7 +182,7 @@ async def test_a_log_that_is_cut_off(tmp_path: Path) -> None:
 def test_what_failed_is_not_brought_back(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     """Commits of which the sync failed lie behind the one that went through, each cut off by the next."""
     path = tmp_path / "queue.db"
-    with sqlite3.connect(path, isolation_level=None) as db:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db, db:
         db.execute("PRAGMA page_size = 16384")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("CREATE TABLE pages (number INTEGER PRIMARY KEY, data BLOB)")
@@ -191,7 +192,7 @@ def test_what_failed_is_not_brought_back(tmp_path: Path, sizes: tuple[int, ...])
     for commit, pages in enumerate(sizes):
         restore(path, before[0])
         restore(log_of(path), before[1])
-        with sqlite3.connect(path, isolation_level=None) as db:
+        with closing(sqlite3.connect(path, isolation_level=None)) as db, db:
             # As it writes to the log that it has found, it goes on behind what is there.
             db.execute("BEGIN")
             for _ in range(pages):
@@ -203,7 +204,7 @@ def test_what_failed_is_not_brought_back(tmp_path: Path, sizes: tuple[int, ...])
     restore(path, before[0])
     restore(log_of(path), left)
     assert mend_log(path, Logs()) is None
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         found = db.execute("SELECT count(*), min(substr(data, 1, 1)) FROM pages").fetchone()
     db.close()
     assert found == (sizes[-1], bytes([len(sizes) - 1]))

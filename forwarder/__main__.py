@@ -11,7 +11,7 @@ def main() -> None:
     """Run the command in `sys.argv` and exit with its code."""
     open_missing_descriptors()
     try:
-        # Imported here, so that Ctrl-C while the modules load leaves no traceback either.
+        # Imported here, so that Ctrl-C does not cause a traceback even while modules are being loaded.
         from forwarder.cli.root import cli
 
         cli.main(prog_name="forwarder")
@@ -22,19 +22,19 @@ def main() -> None:
 def open_missing_descriptors() -> None:
     """Open /dev/null in place of standard descriptors that the caller has closed (`2>&-`).
 
-    Otherwise the next file that is opened takes its number: what is written to standard error would go into the
-    queue, and libuv ends a process that watches such a descriptor. That standard input or output was closed is still
-    told by `sys.stdin` and `sys.stdout`, which are None.
+    Otherwise the next file that is opened would get the number of the closed one. Messages to standard error
+    could then be written into the queue, and libuv aborts a process that watches such a descriptor. It can still be
+    seen that standard input or output was closed, because `sys.stdin` or `sys.stdout` is then None.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest that is free is taken, which is this one.
+            # open(2) takes the lowest free number, which is this one.
             os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(number, True)
     if sys.stderr is None:
-        # Not closed with the object: the descriptor is there for others, too.
+        # Do not close the descriptor together with this object: others use it, too.
         with contextlib.suppress(OSError):
             sys.stderr = os.fdopen(2, "w", closefd=False)
 

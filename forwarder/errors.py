@@ -1,8 +1,8 @@
-"""Everything that can go wrong and that somebody outside is told about.
+"""All errors that users or clients are told about.
 
-The class says what is wrong, its docstring says what to do about it, and attributes carry the
-data. Errors of a foreign library are turned into these where that library is imported, and
-nowhere else. What a destination answers is not an error but an `Outcome` (see `model`).
+The class says what is wrong, its docstring says what to do about it, and attributes carry the data. Errors
+of a foreign library are turned into these in the module that imports the library, and nowhere else. The
+answer of a destination is not an error but an `Outcome` (see `model`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ForwarderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a configuration: where it stands, what is wrong, what would be right."""
+    """One mistake in a configuration: where it is, what is wrong, and what would be right."""
 
     source: str
     """The file, or the environment variable, that holds the setting."""
@@ -52,9 +52,9 @@ class ConfigError(ForwarderError):
 
 
 class FileError(ForwarderError):
-    """A file that the configuration names cannot be read, or is not kept as a secret has to be.
+    """A file named in the configuration cannot be read, or holds a secret that is not protected.
 
-    `problem` is what is wrong with `file`; `is_missing` tells a file that is not there from the rest.
+    `problem` says what is wrong with `file`; `is_missing` is true if it does not exist.
     """
 
     exit_code = 78
@@ -66,15 +66,15 @@ class FileError(ForwarderError):
 
 
 class SigningKeyError(ForwarderError):
-    """A key cannot be read or used. The message names the file, the hint the command that mends it."""
+    """A key cannot be read or used. The message names the file, the hint a command that solves the problem."""
 
     exit_code = 78
 
 
 class VerificationError(ForwarderError):
-    """A JWS is not to be trusted, and why.
+    """A JWS cannot be trusted; the message says why.
 
-    `malformed` tells the JWS that is none, or is not ours to check, from the one that no known key has signed.
+    `malformed` is true if it is not a JWS, or not one that we can check, and false if no known key has signed it.
     """
 
     def __init__(self, message: str, *, malformed: bool, hint: str = "") -> None:
@@ -86,7 +86,7 @@ class VerificationError(ForwarderError):
 
 
 class UnreachableError(ForwarderError):
-    """No connection to a destination could be made; the message says where it ended, and why."""
+    """No connection to a destination could be made; the message says how far it got, and why it failed."""
 
 
 # --- intake ------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ class EventError:
 
 
 class RequestError(ForwarderError):
-    """A request was refused for its own sake; nothing of it was stored."""
+    """A request was refused for what it is, not for the state of the forwarder; none of its events were stored."""
 
 
 class MalformedError(RequestError):
@@ -136,7 +136,7 @@ class UnsupportedError(RequestError):
 
 
 class ExpectationError(RequestError):
-    """The client expects what this server does not know (RFC 9110 §10.1.1)."""
+    """The request has an expectation that this server does not know (RFC 9110 §10.1.1)."""
 
     def __init__(self, expected: str) -> None:
         super().__init__(f"the expectation {expected!r} is not known", hint="send Expect: 100-continue or none")
@@ -151,11 +151,11 @@ class FieldsTooLargeError(RequestError):
 
 
 class SilentClientError(RequestError):
-    """The client has connected, or begun a request, and sends nothing more."""
+    """The client has connected or begun a request, but sends nothing more."""
 
 
 class UnknownDestinationError(RequestError):
-    """No destination has that name; the message lists those that exist."""
+    """No destination has this name; the message lists those that exist."""
 
 
 class NotConfiguredError(RequestError):
@@ -163,13 +163,13 @@ class NotConfiguredError(RequestError):
 
 
 class ListenError(ForwarderError):
-    """An address cannot be listened at: in use, not ours, or its folder cannot be written."""
+    """It is impossible to listen at an address: it is in use or not ours, or its folder cannot be written."""
 
     exit_code = 69
 
 
 class ExposedError(ListenError):
-    """Other machines can reach the address, and it asks for no token. Set one, or listen elsewhere."""
+    """Other machines can reach the address, and clients need no token. Set one, or listen elsewhere."""
 
     exit_code = 78
 
@@ -178,22 +178,22 @@ class ExposedError(ListenError):
 
 
 class UnavailableError(ForwarderError):
-    """Events cannot be taken just now. Nothing was stored: send the same request again later."""
+    """Events cannot be accepted at the moment. Nothing was stored: send the same request again later."""
 
 
 class BusyError(UnavailableError):
-    """More is being received at once than there is memory for."""
+    """More is being received at the same time than there is memory for."""
 
     def __init__(self) -> None:
         super().__init__("too much is being received at once; send again in a moment")
 
 
 class QueueFullError(UnavailableError):
-    """`queue.max_bytes` is reached. Mend the destination, or raise the limit."""
+    """`queue.max_bytes` is reached. Repair the destination, or raise the limit."""
 
 
 class ShareFullError(QueueFullError):
-    """The share of one account, `destination`, is used up; there may be room for others."""
+    """The share of one account, `destination`, is used up; there may still be room for others."""
 
     def __init__(self, message: str, destination: str) -> None:
         super().__init__(message)
@@ -201,21 +201,21 @@ class ShareFullError(QueueFullError):
 
 
 class NoRoomForInvalidError(UnavailableError):
-    """What is no event could not be kept: `ingest.invalid_max_bytes` is reached. Nothing was stored."""
+    """Invalid events could not be kept, because `ingest.invalid_max_bytes` is reached. Nothing was stored."""
 
 
 class StorageError(UnavailableError):
-    """The queue's storage fails. The message carries the system's own words."""
+    """The queue's storage is failing. The message is the system's own."""
 
     exit_code = 74
 
 
 class DiskFullError(StorageError):
-    """The file system of the queue has no room left. Free space; no restart is needed."""
+    """The file system of the queue is full. Free some space; no restart is needed."""
 
 
 class DamagedError(StorageError):
-    """The queue file cannot be read as one. It is set aside and rebuilt from what can be read."""
+    """The queue file is damaged. It is set aside and rebuilt from what can be read."""
 
 
 class ShuttingDownError(UnavailableError):
@@ -223,13 +223,13 @@ class ShuttingDownError(UnavailableError):
 
 
 class NewerQueueError(ForwarderError):
-    """The queue's file was written by a newer version. It is left as it is; only that version can read it."""
+    """The queue's file was written by a newer version, and only that can read it. The file is left unchanged."""
 
     exit_code = 78
 
 
 class QueueLockedError(ForwarderError):
-    """Another instance holds the queue. Two daemons must never share one queue file."""
+    """Another instance holds the queue. Two daemons must never share a queue file."""
 
     exit_code = 75
 
@@ -244,7 +244,7 @@ class NotReachableError(ForwarderError):
 
 
 class NegativeAnswerError(ForwarderError):
-    """The daemon answered, and said no; the message is what it said, `status` its HTTP status."""
+    """The daemon refused; the message is its answer, `status` the HTTP status."""
 
     def __init__(self, message: str, *, status: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -258,6 +258,6 @@ class InputOutputError(ForwarderError):
 
 
 class FaultScriptError(ForwarderError):
-    """A script of faults for the receiver has an entry that is not known. The hint lists what is."""
+    """A script of faults for the receiver has an unknown entry. The hint lists the known ones."""
 
     exit_code = 2

@@ -1,12 +1,13 @@
-"""Small files that are read without ever waiting: keys, tokens, passphrases, certificates, the configuration.
+"""Read small files without ever blocking: keys, tokens, passphrases, certificates, the configuration.
 
-Whatever a path leads to, a read of it comes back: a named pipe that nobody writes to, a device and a folder are
-refused instead of waited for, as a reload would wait in the middle of a running daemon. What holds a secret is read
-only where nobody else can read or change it: others have no access at all, and the group may read at most, because
-systemd's credentials and Kubernetes' secrets arrive with mode 0440. The checks look at the open file, not at its
-name, so that nothing can be put in between.
+A reload reads files in the middle of a running daemon, so a read must return whatever the path leads to: a
+named pipe that nobody writes to, a device or a folder is refused. A file with a secret is read only if nobody
+else can read or change it: others must have no access at all, and the group may have read access at most,
+because systemd's credentials and Kubernetes' secrets arrive with mode 0440. The checks look at the open file,
+not at its name, so that the file cannot be exchanged between the check and the read.
 
-What is suggested to an operator never changes who owns a file or a folder: it may be a system's, or another service's.
+Hints to operators never suggest changing the owner of a file or folder, which may belong to the system or to
+another service.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from typing import Final
 
 from forwarder.errors import FileError
 
-# Nothing for others; no writing and no executing for the group.
+# Permissions that a secret must not have: any for others, and writing or executing for the group.
 _REFUSED_MODE: Final = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
-# Seconds for a configuration that comes through a pipe, such as `-c <(…)`.
+# Seconds to wait for a configuration that comes through a pipe, such as `-c <(…)`.
 _PIPE_SECONDS: Final = 5.0
 _READ_BYTES: Final = 64 * 1024
 # Where systemd puts credentials (systemd.exec(5)).
@@ -32,23 +33,23 @@ _CREDENTIALS: Final = Path("/run/credentials")
 
 
 def read_secret(file: Path, max_bytes: int) -> bytes:
-    """Return the content of a regular file that holds a secret. Raises FileError where it is not kept as one."""
+    """Return the content of a regular file with a secret. Raises FileError, also if others could read or change it."""
     return _read(file, max_bytes, secret=True)
 
 
 def read_public(file: Path, max_bytes: int) -> bytes:
-    """Return the content of a regular file that anybody may read. Raises FileError."""
+    """Return the content of a regular file, whoever may read it. Raises FileError."""
     return _read(file, max_bytes, secret=False)
 
 
 def read_through_pipe(file: Path, max_bytes: int) -> bytes:
-    """Return the content of a regular file, or of a pipe that somebody writes into just now. Raises FileError."""
+    """Return the content of a regular file, or of a pipe that is being written to. Raises FileError."""
     return _read(file, max_bytes, secret=False, pipe=True)
 
 
 def _read(file: Path, max_bytes: int, *, secret: bool, pipe: bool = False) -> bytes:
     try:
-        # Without O_NONBLOCK a named pipe would hang here until somebody writes to it.
+        # Without O_NONBLOCK, opening a named pipe would block until somebody opens it for writing.
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except FileNotFoundError:
         raise FileError(file, "there is no such file", hint=f"ls -l {_quoted(file.parent)}", is_missing=True) from None
@@ -84,7 +85,7 @@ def _check(mode: int, file: Path, *, secret: bool, pipe: bool) -> None:
 
 
 def _from_pipe(descriptor: int, max_bytes: int) -> bytes:
-    """Read to the end of a pipe, or for as long as may be waited. Raises OSError."""
+    """Read to the end of a pipe. Raises OSError, also if that takes too long."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     deadline = time.monotonic() + _PIPE_SECONDS
@@ -111,10 +112,7 @@ def _denied(file: Path) -> FileError:
 
 
 def barrier(path: Path, needed: int) -> Path:
-    """Return the first folder on the way to `path` that this user may not enter, or else `path` itself.
-
-    `needed` is what is wanted of `path`, as in os.access().
-    """
+    """Return the first folder above `path` that this user may not enter, or `path` itself if there is none."""
     for folder in reversed(path.absolute().parents):
         if not os.access(folder, os.X_OK, effective_ids=True) and os.path.lexists(folder):
             return folder
@@ -122,12 +120,13 @@ def barrier(path: Path, needed: int) -> Path:
 
 
 def how_to_let_in(file: Path, environ: Mapping[str, str]) -> str:
-    """Return what lets this user read a file, and changes nothing for anybody else."""
+    """Return the words on how to let this user read a file without changing anything for anybody else."""
     given = environ.get("CREDENTIALS_DIRECTORY")
     if file.is_relative_to(_CREDENTIALS) or (given and file.is_relative_to(given)):
         return "systemd shows a credential to its service only; as root: sudo"
     if "INVOCATION_ID" in environ:
-        # Set by systemd for its services; their user may be made anew at each start.
+        # systemd sets this variable for its services. Their user may be made anew at each start, so naming it in
+        # the permissions of a file would not last.
         return f"hand it in: LoadCredential={file.name}:{file} in the unit, and ${{CREDENTIALS_DIRECTORY}}/{file.name}"
     if (barred := barrier(file, os.R_OK)) != file:
         return f"keep the file where this user may go, or let it into {barred}"

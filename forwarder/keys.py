@@ -1,7 +1,7 @@
-"""Key files: what can be used is read, and what cannot is refused with the reason and the way out.
+"""Read key files, and refuse unusable ones with the reason and a remedy.
 
-A private key is read as every secret is (see `files`). Every error is a SigningKeyError that names
-the file, with a command to run.
+A private key is read like any other secret (see `files`). Every error is a SigningKeyError that names the
+file and has a hint, where possible with a command to run.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from forwarder.errors import FileError, SigningKeyError
 
 # RFC 7518 §3.3: a key of 2048 bits or larger MUST be used with RS256, RS384 and RS512.
 MIN_BITS: Final = 2048
-# A PEM file of 16384 bits takes 13 KB; what is longer is something else, such as /dev/zero.
+# A key of 16384 bits takes 13 KB as PEM, so a longer file is not a key.
 _MAX_FILE_BYTES: Final = 64 * 1024
 
 _block = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
 def read_private(file: Path) -> bytes:
-    """Return the content of a file that holds a secret; raises SigningKeyError where it is not kept as one."""
+    """Return the content of a file that holds a secret. Raises SigningKeyError if others could read or change it."""
     return _read(file, secret=True)
 
 
@@ -38,17 +38,17 @@ def read_public(file: Path) -> bytes:
 
 
 def is_json(data: bytes) -> bool:
-    """Whether a key is written as JSON (JWK, JWKS) rather than as PEM."""
+    """Return whether a key is written as JSON (JWK, JWKS) rather than as PEM."""
     return data.lstrip()[:1] in (b"{", b"[")
 
 
 def is_private_pem(data: bytes) -> bool:
-    """Whether PEM text holds a private key of any kind, beside whatever else."""
+    """Return whether PEM text contains a private key of any kind, possibly among other blocks."""
     return any(label.endswith(b"PRIVATE KEY") for label in _labels(data))
 
 
 def private_from_pem(data: bytes, file: Path, passphrase: str | None) -> rsa.RSAPrivateKey:
-    """Return the one RSA key that PEM text (PKCS #8 or PKCS #1) holds; raises SigningKeyError."""
+    """Return the single RSA key in PEM text (PKCS #8 or PKCS #1). Raises SigningKeyError."""
     blocks = [match for match in _block.finditer(data) if match[1].endswith(b"PRIVATE KEY")]
     if not blocks:
         raise _not_private(data, file)
@@ -79,7 +79,7 @@ def private_from_pem(data: bytes, file: Path, passphrase: str | None) -> rsa.RSA
 
 
 def public_from_pem(data: bytes, source: str) -> list[rsa.RSAPublicKey]:
-    """Return the RSA keys of PEM text: SPKI, PKCS #1 or certificates; raises SigningKeyError."""
+    """Return the RSA keys in PEM text: SPKI, PKCS #1 or certificates. Raises SigningKeyError."""
     if is_private_pem(data):
         raise SigningKeyError(
             f"{source}: holds a private key where the public half is enough",
@@ -119,7 +119,7 @@ def check_bits(bits: int, source: Path | str) -> None:
 
 
 def wrong_kind(kind: str, source: Path | str) -> SigningKeyError:
-    """Return the error for a key of another kind than RSA."""
+    """Return the error for a key that is not an RSA key."""
     return SigningKeyError(f"{source}: is {kind}; the Event API takes RSA keys only", hint=_make_another(source))
 
 
@@ -150,7 +150,7 @@ def _not_private(data: bytes, file: Path) -> SigningKeyError:
     elif b"-----BEGIN" in data:
         return _unreadable(file, encrypted=False)
     elif data[:1] == b"\x30":
-        # The tag of an ASN.1 SEQUENCE, with which every DER key begins.
+        # Every DER key begins with the tag of an ASN.1 SEQUENCE.
         command = f"openssl pkey -inform DER -in {_quoted(file)} -out key.pem"
         return SigningKeyError(f"{file}: looks like DER, not PEM", hint=f"convert it: {command}")
     else:
@@ -180,7 +180,7 @@ def _kind(key: object) -> str:
 
 
 def _make_another(file: Path | str) -> str:
-    """Return the command for a new key beside the one at hand, which is left as it is."""
+    """Return the command that makes a new key in the same folder, without touching the existing file."""
     return f"forwarder keys generate {_quoted(Path(file).with_name('rsa-key.pem'))}"
 
 

@@ -1,6 +1,6 @@
-"""Logs: one line a unit of work, for people on a terminal, as JSON elsewhere.
+"""Set up the log: one line for each unit of work, readable on a terminal, as JSON elsewhere.
 
-Never an event's content, a token or a JWS: so a traceback shows the code, and no values.
+The content of an event, a token or a JWS is never logged. So tracebacks show code, but no values.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from forwarder.lossy import LossyStream
 
 
 def configure(level: str, format: str, stream: TextIO | LossyStream | None = None) -> None:  # noqa: A002 - the setting's name
-    """Set up logging to `stream` (standard error). `format`: console, json, or auto: by whether it is a terminal.
+    """Set up logging to `stream` (standard error). `format` is console, json, or auto: console on a terminal.
 
-    The daemon makes standard error a LossyStream first, so that no line ever holds it up.
+    The daemon makes standard error a LossyStream before this, so that writing a line never blocks it.
     """
     out = stream if stream is not None else sys.stderr
     threshold = logging.getLevelNamesMapping()[level.upper()]
@@ -37,7 +37,7 @@ def configure(level: str, format: str, stream: TextIO | LossyStream | None = Non
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", out)),
         cache_logger_on_first_use=False,
     )
-    # What libraries say (asyncio's complaints about a slow callback, aiohttp's about a peer).
+    # Messages of libraries (asyncio's about slow callbacks, aiohttp's about peers) get the same form.
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -50,7 +50,7 @@ def configure(level: str, format: str, stream: TextIO | LossyStream | None = Non
 
 
 def _lines_lost(*, as_json: bool) -> Callable[[int], str]:
-    """Return how it is told that lines could not be written."""
+    """Return a function that makes the line saying how many lines could not be written."""
     if as_json:
         return lambda lines: json.dumps({"event": "log.lines_lost", "level": "warning", "lines": lines}) + "\n"
     return "log.lines_lost lines={}\n".format
@@ -61,5 +61,5 @@ def _json() -> list[Any]:
 
 
 def _console(*, colors: bool) -> list[Any]:
-    # The default formatter of tracebacks shows local variables: events and tokens among them.
+    # The default formatter of tracebacks would show local variables, which may be events or tokens.
     return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]

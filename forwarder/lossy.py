@@ -1,10 +1,11 @@
 """A stream of lines that never makes its writer wait.
 
-Standard error may be a pipe that nobody reads, a terminal on which somebody pressed Ctrl-S, or a file on the disk
-that is full; a write to it can last for ever, and an event loop that writes would stand still as long. So lines go
-to a thread of their own, up to `MAX_BYTES` of them. What does not fit, and what cannot be written, is dropped and
-counted, and the count stands in the log as soon as a line can be written again: where the lines are missing, or after
-the last one. What waits when the process ends still comes out, as long as somebody goes on reading.
+Standard error may be a pipe that nobody reads, a terminal on which somebody pressed Ctrl-S, or a file on a
+full disk. A write to it can take for ever, and the event loop would stand still for as long. So lines are
+handed to a separate thread, which holds up to `MAX_BYTES` of them. Lines that do not fit or cannot be written
+are dropped and counted. As soon as writing works again, the log says how many are missing, at the place where
+they are missing. When the process ends, the lines that are still waiting are written as long as somebody
+reads them.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from functools import partial
 from typing import Final, TextIO, cast
 
 MAX_BYTES: Final = 1024 * 1024
-"""What may wait to be written: some thousand lines."""
+"""Bytes of text that may wait to be written: several thousand lines."""
 
-# Seconds at the end of the process: for the next piece to be taken, and for all of it.
+# Seconds to wait at the end of the process: for progress, that is, for the next piece to be written, and in total.
 _PATIENCE: Final = 0.5
 _ALL_SECONDS: Final = 5.0
-# Bytes that are written at once: what a pipe takes in one piece (PIPE_BUF, pipe(7)).
+# Bytes that are written at once: as many as a pipe accepts without splitting them (PIPE_BUF, pipe(7)).
 _PIECE: Final = 4096
 
 
 class LossyStream(io.TextIOBase):
-    """Writes to the descriptor of `out` from a thread; `words` makes the line that says how many were dropped."""
+    """Writes to the descriptor of `out` from a thread; `words` makes the line that says how many are missing."""
 
     def __init__(self, out: TextIO, words: Callable[[int], str] = "{} lines of the log were lost\n".format) -> None:
         self.words = words
@@ -40,18 +41,24 @@ class LossyStream(io.TextIOBase):
         self._descriptor = out.fileno()
         self._is_terminal = out.isatty()
         self._encoding = out.encoding
-        # Text that waits, and between it how many lines are missing at that place.
+        # Everything below is shared by the writers and the thread, and is changed only with the lock of `_changed`
+        # held; the exception is `_is_whole`, which only the thread uses.
+        #
+        # Text in the order of writing; a number stands for so many lines that are missing at its place.
         self._waiting: deque[bytes | int] = deque()
+        # Bytes of text in `_waiting`, and of the text that is being written.
         self._held = 0
+        # Lines that were dropped since the last number was put into `_waiting`.
         self._untold = 0
-        # A write has failed; no other is tried before there is something to write again.
+        # A write has failed. Nothing is tried again until there is new text, or the thread would spin on the error.
         self._is_broken = False
         self._is_writing = False
+        # Bytes written so far, by which `drain` sees that somebody is reading.
         self._written = 0
-        # What was written last ended a line.
+        # Whether the last write ended with a newline. If not, a message of ours must begin on a new line.
         self._is_whole = True
         self._changed = threading.Condition()
-        # Not waited for by the interpreter: it may hang in a write for ever.
+        # A daemon thread, because it may hang in a write for ever and must not keep the interpreter from exiting.
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
     # --- the stream, as Python sees it ---------------------------------------------------------
@@ -74,12 +81,13 @@ class LossyStream(io.TextIOBase):
         return True
 
     def flush(self) -> None:
-        """Do nothing: a line is on its way, or lost."""
+        """Do nothing, because lines are written as soon as possible in any case."""
 
     def write(self, text: str) -> int:
         """Take a line, or a part of one, to be written; return at once."""
         data = text.encode(self._encoding, self.errors)
         with self._changed:
+            # Drop the new line, not a waiting one, so that there is one gap, behind the lines that were kept.
             if self._held + len(data) > MAX_BYTES:
                 self._untold += data.count(b"\n")
                 self.dropped += data.count(b"\n")
@@ -92,7 +100,7 @@ class LossyStream(io.TextIOBase):
         return len(text)
 
     def drain(self) -> None:
-        """Wait for what is still to be written, while somebody reads it: half a second for each piece, 5 s for all."""
+        """Wait until everything is written, but only while somebody reads: half a second for each piece, 5 s in all."""
         end = time.monotonic() + _ALL_SECONDS
         with self._changed:
             while not self._is_idle() and time.monotonic() < end:
@@ -110,10 +118,12 @@ class LossyStream(io.TextIOBase):
 
     def _run(self) -> None:
         while True:
+            # The lock is held only to take the next piece, never during a write, so that writers do not wait.
             with self._changed:
                 self._is_writing = False
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting or (self._untold and not self._is_broken))
+                # There is no text left, only lines that are missing at the end: say so now.
                 if not self._waiting:
                     self._tell()
                 taken = self._waiting.popleft()
@@ -135,7 +145,7 @@ class LossyStream(io.TextIOBase):
             self._held -= len(data)
 
     def _write_told(self, lines: int) -> None:
-        """Write that lines are missing, on a line of its own."""
+        """Write how many lines are missing, on a line of its own."""
         words = self.words(lines)
         try:
             self._write((words if self._is_whole else f"\n{words}").encode(self._encoding, self.errors))
@@ -157,30 +167,30 @@ class LossyStream(io.TextIOBase):
         try:
             return os.write(self._descriptor, piece)
         except BlockingIOError:
-            # Whoever shares the descriptor has made it non-blocking.
+            # Another process that shares the descriptor has made it non-blocking, so wait here instead.
             poll = select.poll()
             poll.register(self._descriptor, select.POLLOUT)
             poll.poll()
             return 0
 
     def _tell(self) -> None:
-        """Let it stand here how many lines are missing; the lock is held."""
+        """Mark this place as the one where lines are missing. The lock must be held."""
         if self._untold:
             self._waiting.append(self._untold)
             self._untold = 0
 
 
 def make_stderr_lossy() -> None:
-    """Let everything that goes to standard error, tracebacks too, go through a LossyStream from now on."""
+    """From now on send everything for standard error, including tracebacks, through a LossyStream."""
     try:
         sys.stderr = cast("TextIO", LossyStream(sys.stderr))
     except io.UnsupportedOperation:
-        # It is in memory: nothing there has to be waited for.
+        # It has no descriptor, so it is in memory, where writing never blocks.
         return
 
 
 def drain_stderr() -> None:
-    """Wait for what is still to be written to standard error, while somebody reads it."""
+    """Wait until everything for standard error is written, as long as somebody reads it."""
     if isinstance(sys.stderr, LossyStream):
         sys.stderr.drain()
 

@@ -1,8 +1,8 @@
-"""The nouns that the stages hand to each other: segment, batch, outcome, state, dead letter, counters.
+"""The values that the stages pass to each other: segment, batch, outcome, state, dead letter, counters.
 
-Events of one destination are numbered in the order in which they were queued; the number is the
-event's *position*. A segment holds consecutive positions. A batch is a list of slices, each a run
-of positions out of one segment, with the bytes of exactly those events.
+The events of a destination are numbered in the order in which they were queued; this number is the event's
+*position*. A segment holds consecutive positions. A batch is a list of slices, each a run of positions from
+one segment, together with the bytes of exactly these events.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from io import BytesIO
 from typing import Final, NamedTuple
 
 INVALID: Final = "invalid"
-"""The account, and the reason, of what was accepted though it is no event; no destination may have the name."""
+"""The account of invalid events that were kept, and their reason as dead letters; no destination may have this name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A place to listen at or to connect to: `unix:PATH` or `tcp:HOST:PORT`."""
+    """An address to listen at or to connect to: `unix:PATH` or `tcp:HOST:PORT`."""
 
     path: str | None = None
     host: str | None = None
@@ -38,25 +38,25 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether the address can be reached only from this machine."""
         if self.is_unix or self.host == "localhost":
             return True
         try:
             host = ipaddress.ip_address(self.host or "")
         except ValueError:
-            # Another name, even one such as 127.example.
+            # It is a name, which may resolve to anything, even if it looks like 127.example.
             return False
-        # ::ffff:127.0.0.1 is 127.0.0.1, which Python knows from 3.13 on.
+        # ::ffff:127.0.0.1 is 127.0.0.1, but Python knows that only from 3.13 on.
         mapped = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
         return (mapped or host).is_loopback
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Consecutive events accepted together for one destination: what the queue stores.
+    """Consecutive events that were accepted together for one destination; the unit that the queue stores.
 
-    `data` is compact JSON, one event a line, every line ended by a newline; no event is empty and
-    none contains a newline, so `data.count(b"\\n") == events`.
+    `data` is compact JSON, one event a line, each line ended by a newline. No event is empty or contains
+    a newline, so `data.count(b"\\n") == events`.
     """
 
     destination: str
@@ -66,14 +66,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one batch may hold: events, and bytes of its JSON array."""
+    """The most that a batch may contain: events, and bytes of their JSON array."""
 
     max_events: int
     max_bytes: int
 
 
 class Slice(NamedTuple):
-    """The events at `position` up to `position + events`, all of one segment."""
+    """The events from `position` up to, but not including, `position + events`, all from one segment."""
 
     position: int
     events: int
@@ -83,12 +83,12 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events that travel together. Held by whoever took it until it is settled or released."""
+    """Events that are delivered together. The pump that took a batch holds it until it is settled or released."""
 
     destination: str
     slices: tuple[Slice, ...]
     data: bytes
-    """The events as in `Segment.data`."""
+    """The events, in the form of `Segment.data`."""
 
     @property
     def events(self) -> int:
@@ -105,7 +105,7 @@ class Batch:
 
     @property
     def runs(self) -> list[tuple[int, int]]:
-        """The positions as runs, first and behind the last: those of neighbouring slices are one."""
+        """The positions as runs, from the first up to, but not including, the second; adjacent slices are merged."""
         found: list[tuple[int, int]] = []
         first = until = self.position
         for part in self.slices:
@@ -116,7 +116,7 @@ class Batch:
         return [*found, (first, until)]
 
     def split(self, events: int) -> tuple[Batch, Batch]:
-        """Return the first `events` events and the rest, each a batch; both must be non-empty."""
+        """Return the first `events` events and the rest, each as a batch; neither may be empty."""
         cut = nth_line(self.data, events)
         head: list[Slice] = []
         tail: list[Slice] = []
@@ -135,7 +135,7 @@ class Batch:
 
 
 def nth_line(data: bytes, count: int) -> int:
-    """Return the offset behind the `count`-th line of `data`."""
+    """Return the offset after the `count`-th line of `data`."""
     offset = 0
     for _ in range(count):
         offset = data.index(b"\n", offset) + 1
@@ -143,24 +143,27 @@ def nth_line(data: bytes, count: int) -> int:
 
 
 def count_lines(data: bytes) -> int:
-    """Return how many lines `data` has; the last one ends with a newline, too."""
+    """Return the number of lines in `data`, each of which ends with a newline."""
     return len(whole_lines(data))
 
 
 def whole_lines(data: bytes) -> list[bytes]:
-    """Return the lines of `data`, each with its newline; the last one has one, too."""
-    # `bytes.count` and `bytes.split` compare byte by byte. This leaps from newline to newline, in a fifth of the time.
+    """Return the lines of `data`, each with its newline."""
+    # `bytes.count` and `bytes.split` compare byte by byte. `readlines` searches for each newline with memchr(3), which
+    # takes a fifth of the time.
     return BytesIO(data).readlines()
 
 
 def has_more(data: bytes, what: bytes, times: int) -> bool:
-    """Say whether `data` has a byte more often than so many times."""
-    # It leaps from one to the next and stops there; `bytes.count` looks at each byte of all of it.
+    """Return whether `data` contains the byte `what` more than `times` times."""
+    # With a count, `replace` searches quickly and stops early, while `bytes.count` would look at every byte.
     return len(data) - len(data.replace(what, b"", times + 1)) > times
 
 
 def lines_within(data: bytes, limit: int) -> bool:
-    """Say whether no line is longer than `limit` bytes, without looking at each."""
+    """Return whether no line is longer than `limit` bytes, without looking at each line."""
+    # From the start of a line, look back from the furthest place where its newline may be. The last newline found
+    # there ends a line, and all the lines up to it are within the limit.
     start = 0
     while len(data) - start > limit:
         start = data.rfind(b"\n", start, start + limit + 1) + 1
@@ -170,7 +173,7 @@ def lines_within(data: bytes, limit: int) -> bool:
 
 
 class Outcome(enum.Enum):
-    """What came of one attempt; each attempt has exactly one."""
+    """The result of an attempt; each attempt has exactly one."""
 
     DELIVERED = "delivered"
     DEFERRED = "deferred"
@@ -185,29 +188,29 @@ class State(enum.StrEnum):
     IDLE = "idle"
     DELIVERING = "delivering"
     BACKING_OFF = "backing_off"
-    """The last attempt was deferred; the next one waits for its time."""
+    """The last attempt was deferred, and the next one is due later."""
     HOLDING = "holding"
-    """The destination is misconfigured or does not know the key; nothing is dropped."""
+    """The destination is misconfigured or does not know our key. Nothing is dropped."""
     PAUSED = "paused"
     REMOVED = "removed"
-    """No longer configured, but the queue still keeps events or dead letters of it."""
+    """The destination is no longer configured, but the queue still has events or dead letters of it."""
     INVALID = "invalid"
-    """No destination, but the account of what was accepted though it is no event."""
+    """Not a destination, but the account of invalid events that were kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastError:
-    """The last attempt that did not deliver; `at` in seconds since the epoch."""
+    """The last attempt that did not deliver; `at` is in seconds since the epoch."""
 
     at: float
     status: int | None
-    """The HTTP status, or None where no answer came."""
+    """The HTTP status, or None if there was no answer."""
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Burial:
-    """Why events go to the dead letters: `reason` is one word, `detail` the start of the answer."""
+    """Why events become dead letters: `reason` is one word, `detail` the beginning of the answer."""
 
     reason: str
     """`rejected`, `too_large`, `failing`, `expired`, `damaged` or `invalid`."""
@@ -217,7 +220,7 @@ class Burial:
 
 @dataclass(frozen=True, slots=True)
 class DeadSegment:
-    """Events that die as they are accepted, with their account; `data` as in `Segment`, but it need not be JSON."""
+    """Events that become dead letters as soon as they are accepted; `data` is as in `Segment`, but need not be JSON."""
 
     destination: str
     events: int
@@ -227,7 +230,7 @@ class DeadSegment:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that was given up, kept until somebody replays or purges it. Times: seconds since the epoch."""
+    """An event that was given up, kept until it is replayed or purged. Times are in seconds since the epoch."""
 
     id: int
     destination: str
@@ -242,12 +245,12 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events; a field that is None does not restrict."""
+    """Selects queued events; a field that is None does not restrict the selection."""
 
     source: str | None = None
-    """Those with this `eventSourceId`."""
+    """Events with this `eventSourceId`."""
     object: tuple[str, str] | None = None
-    """Those with this `eventObjectType` and `eventObjectId`."""
+    """Events with this `eventObjectType` and `eventObjectId`."""
 
 
 EVERY_EVENT = EventFilter()
@@ -255,7 +258,7 @@ EVERY_EVENT = EventFilter()
 
 @dataclass(frozen=True, slots=True)
 class DeadFilter:
-    """Which dead letters; a field that is None or empty does not restrict."""
+    """Selects dead letters; a field that is None or empty does not restrict the selection."""
 
     destination: str | None = None
     ids: tuple[str, ...] = ()
@@ -264,16 +267,16 @@ class DeadFilter:
     died_before: float | None = None
     """Seconds since the epoch."""
     source: str | None = None
-    """Those with this `eventSourceId`."""
+    """Events with this `eventSourceId`."""
     object: tuple[str, str] | None = None
-    """Those with this `eventObjectType` and `eventObjectId`."""
+    """Events with this `eventObjectType` and `eventObjectId`."""
     last: int | None = None
-    """Those with a number up to this one."""
+    """Dead letters with a number up to and including this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The account of one destination. `accepted == queued + delivered + dead + dropped`, always."""
+    """The account of a destination, in which `accepted == queued + delivered + dead + dropped` always holds."""
 
     accepted: int = 0
     queued: int = 0
@@ -283,18 +286,18 @@ class Counters:
     queued_bytes: int = 0
     dead_bytes: int = 0
     oldest_accepted_at: float | None = None
-    """Seconds since the epoch; None where nothing is queued."""
+    """Seconds since the epoch; None if nothing is queued."""
     paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """The state of the queue; sizes in bytes on disk."""
+    """The state of the queue; sizes are in bytes on disk."""
 
     backend: str
     bytes: int
     max_bytes: int
     full: bool
     failing: str | None = None
-    """What the storage says when it fails, or None."""
+    """The storage's error message if it is failing, else None."""
     destinations: Mapping[str, Counters] = field(default_factory=dict)

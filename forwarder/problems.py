@@ -1,4 +1,4 @@
-"""What a client is told of an error: one table for HTTP, the stream and the dead letters."""
+"""How errors are reported to clients: one table for HTTP, the stream and the dead letters."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ProblemType(NamedTuple):
     """The HTTP status."""
     name: str
     retry_after: int | None = None
-    """Seconds after which it is worth trying again; None where that would not help."""
+    """Seconds after which trying again is worthwhile; None if that would not help."""
 
 
 PROBLEMS: Final[Mapping[type[ForwarderError], ProblemType]] = {
@@ -60,10 +60,10 @@ PROBLEMS: Final[Mapping[type[ForwarderError], ProblemType]] = {
     DiskFullError: ProblemType(503, "disk-full", retry_after=10),
 }
 
-# The errors that a client is told of.
+# The errors that are reported to clients; any other error is a bug.
 TOLD: Final = (RequestError, UnavailableError)
 
 
 def problem_type(error: type[RequestError | UnavailableError]) -> ProblemType:
-    """Return what a client is told of an error of this class, or of the nearest of its bases that is in the table."""
+    """Return how to report an error of this class: the entry of the class itself, or of its nearest base."""
     return next(PROBLEMS[base] for base in error.__mro__ if base in PROBLEMS)

@@ -1,9 +1,10 @@
-"""Where the running daemon is: a note that it writes, by which commands find it where its configuration is broken.
+"""The note that a running daemon writes, so that commands find it even if its configuration file is broken.
 
-The note stands in the runtime folder of the daemon, one for each configuration file. What it says is believed only
-where nobody else can have written it: the file and its folder belong to root, to the user who asks, or, where root
-asks, to a user to whom root has given the folder around it; and neither the group nor others can write to them. It is
-no lock: that of a daemon that is gone names addresses at which nobody answers.
+There is a note for each configuration file, in the runtime folder of the daemon. It is believed only if nobody
+untrusted can have written it. That is so if neither the group nor others can write to the file and its folder,
+and if both belong to root, to the user who reads it or, when root reads it, to a user to whom root has given
+the folder around it. The note is not a lock: a daemon that was killed leaves one behind, with addresses at which
+nobody answers.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ import msgspec
 import structlog
 
 DEFAULT_FOLDER: Final = Path("/run/forwarder")
-# A folder within the runtime folder, which others may share: in it, only we write.
+# The runtime folder may be shared with others, so the note is in a folder of its own, to which only we can write.
 _FOLDER: Final = "daemon"
-# A note of a daemon with a thousand addresses is shorter.
+# Even the note of a daemon with a thousand addresses is shorter than this.
 _MAX_BYTES: Final = 256 * 1024
 
 log = structlog.get_logger(__name__)
 
 
 class Running(msgspec.Struct, frozen=True):
-    """What a daemon says of itself: its process, its addresses, and the files with the tokens that they want."""
+    """The content of a note: the daemon's process, its addresses, and the files with the tokens for them."""
 
     pid: int
     admin: list[str]
@@ -40,7 +41,7 @@ class Running(msgspec.Struct, frozen=True):
 
 
 class Note:
-    """The file of one daemon, which runs with this configuration file."""
+    """The note of one daemon, which runs with this configuration file."""
 
     def __init__(self, config: Path, environ: Mapping[str, str]) -> None:
         self._name = _name(config)
@@ -48,7 +49,7 @@ class Note:
         self._path: Path | None = None
 
     def write(self, running: Running) -> None:
-        """Say where the daemon is; where it can be written nowhere, commands need the configuration."""
+        """Write the note. If there is no place for it, commands will need the configuration to find the daemon."""
         for folder in _folders(self._environ):
             try:
                 self._write(folder, msgspec.json.encode(running))
@@ -66,21 +67,21 @@ class Note:
             unfinished.unlink()
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-            # Whatever the umask is: there is nothing in it that others may not know.
+            # Readable by everybody, whatever the umask is, because the note contains no secrets.
             os.fchmod(descriptor, 0o644)
             file.write(data)
         self._path = unfinished.with_name(self._name)
         unfinished.replace(self._path)
 
     def remove(self) -> None:
-        """Say nothing any more."""
+        """Remove the note."""
         if self._path is not None:
             with contextlib.suppress(OSError):
                 self._path.unlink()
 
 
 def find(config: Path, environ: Mapping[str, str]) -> Running | None:
-    """Return what the daemon that runs with this configuration file says of itself, if that is to be believed."""
+    """Return the note of the daemon that runs with this configuration file, if there is one that can be trusted."""
     for folder in _folders(environ):
         with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
             return _read(folder / _name(config))
@@ -102,7 +103,7 @@ def _is_believed(file: os.stat_result, folder: os.stat_result, around: os.stat_r
     if not (_is_closed(file) and _is_closed(folder) and file.st_uid == folder.st_uid):
         return False
     trusted = {0, os.geteuid()}
-    # What is in /run/forwarder root has made or given away, and a daemon may tell root where it is.
+    # Root made /run/forwarder, or gave it to the user of the service, so root may believe that user's note.
     if os.geteuid() == 0 and _is_closed(around):
         trusted.add(around.st_uid)
     return file.st_uid in trusted
@@ -117,8 +118,8 @@ def _is_closed(found: os.stat_result) -> bool:
 
 
 def _folders(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Yield where a note may stand: systemd's folder of the service, the usual one, that of the user."""
-    # systemd.exec(5): several are separated by colons.
+    """Yield the folders for notes: systemd's runtime folder of the service, the usual one, and the user's."""
+    # There may be several, separated by colons (systemd.exec(5)).
     if given := environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
         yield Path(given, _FOLDER)
     yield DEFAULT_FOLDER / _FOLDER
@@ -127,5 +128,5 @@ def _folders(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _name(config: Path) -> str:
-    """Return the name of the note for a configuration file, by its path: links in it may lead elsewhere tomorrow."""
+    """Return the name of the note for a configuration file, from its path; links in it may change, so they stay."""
     return hashlib.sha256(os.fsencode(os.path.abspath(config))).hexdigest()[:16] + ".json"  # noqa: PTH100

@@ -1,10 +1,10 @@
 """Sign payloads as compact JWS (RFC 7515 §7.1), and verify them.
 
-The algorithms are RS256, RS384 and RS512, the three that the Event API takes. They are
-deterministic: the same payload, key and header give the same bytes, so that a retry repeats
-itself. Signing is work for a thread; base64, hash and RSA all run outside the interpreter lock.
+The algorithms are RS256, RS384 and RS512, the three that the Event API accepts. They are deterministic:
+the same payload, key and header give the same bytes, so a retry sends exactly what was sent before. Signing
+is work for a thread, as base64, the hash and RSA all release the interpreter lock.
 
-Keys are read by `keys` where they are PEM and here where they are JWK (RFC 7517).
+PEM keys are read by `keys`, JWKs (RFC 7517) are read here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from forwarder.errors import SigningKeyError, VerificationError
 Format = Literal["pem", "jwk", "jwks"]
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512")
-# The longest key whose generation still ends within seconds.
+# The longest key that can be generated within seconds.
 _MAX_BITS: Final = 8192
 _NOT_BASE64URL: Final = (b"+", b"/", b"=")
 
@@ -49,7 +49,7 @@ class PublicKey:
         """Return the keys of PEM text (SPKI, PKCS #1, certificates), a JWK or a JWKS.
 
         `source` names them in errors. Members of a JWKS that are not RSA keys for signatures are
-        passed over. Raises SigningKeyError where no usable key is left.
+        ignored. Raises SigningKeyError if no usable key is left.
         """
         data = text.encode() if isinstance(text, str) else text
         if keys.is_json(data):
@@ -62,7 +62,7 @@ class PublicKey:
         return self.key.thumbprint()
 
     def export(self, format: Format) -> str:  # noqa: A002 - the word of the command line
-        """Return the key as PEM (SPKI), JWK or JWKS, ended by a newline."""
+        """Return the key as PEM (SPKI), JWK or JWKS, with a newline at the end."""
         if format == "pem":
             encoding, kind = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
             return self.key.public_key.public_bytes(encoding, kind).decode()
@@ -72,7 +72,7 @@ class PublicKey:
 
 
 class Signer:
-    """A private key with the JWS header that goes with it. Safe to use from several threads at once."""
+    """A private key and the JWS header to use with it. May be used by several threads at once."""
 
     def __init__(self, key: rsa.RSAPrivateKey, alg: str, header: dict[str, str] | None = None) -> None:
         self.alg = alg
@@ -96,8 +96,8 @@ class Signer:
     ) -> Signer:
         """Read an RSA private key: PKCS #8 or PKCS #1 as PEM, encrypted or not, or a JWK.
 
-        `alg` is one of ALGORITHMS or `auto`: what the JWK states, else by the length of the key.
-        Raises SigningKeyError.
+        `alg` is one of ALGORITHMS, or `auto`: the one that the JWK states, or else the usual one for the
+        length of the key. Raises SigningKeyError.
         """
         if alg != "auto":
             _check_algorithm(alg, "signing.alg")
@@ -125,7 +125,7 @@ class Signer:
         return self._public.export(format)
 
     def sign(self, parts: Iterable[bytes] | bytes) -> bytes:
-        """Return the compact JWS whose payload is `parts`, one after the other."""
+        """Return a compact JWS whose payload is `parts`, joined together."""
         payload = parts if isinstance(parts, bytes) else b"".join(parts)
         signing_input = b"".join((self._head, _encode(payload)))
         return b".".join((signing_input, _encode(self._model.sign(signing_input, self._key))))
@@ -133,7 +133,7 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedPayload:
-    """What a JWS carried, once its signature is known to be good."""
+    """The content of a JWS whose signature was found valid."""
 
     payload: bytes
     alg: str
@@ -141,7 +141,7 @@ class VerifiedPayload:
 
 
 class Verifier:
-    """The public keys that are trusted. A JWS with a `kid` that one of them has is checked with that one only."""
+    """The public keys that are trusted. If a JWS has the `kid` of some of them, only these are tried."""
 
     def __init__(self, public_keys: Sequence[str | bytes]) -> None:
         self.keys = [key for text in public_keys for key in PublicKey.parse(text)]
@@ -175,7 +175,7 @@ def generate_key(bits: int) -> bytes:
 
 
 def holds_private_key(data: bytes) -> bool:
-    """Whether key text, PEM or JWK, has a private half."""
+    """Return whether key text, PEM or JWK, contains a private key."""
     if not keys.is_json(data):
         return keys.is_private_pem(data)
     try:
@@ -185,7 +185,7 @@ def holds_private_key(data: bytes) -> bool:
 
 
 def _usual_algorithm(bits: int) -> str:
-    """Return the algorithm that matches the strength of a key, by convention."""
+    """Return the algorithm that is conventionally used with a key of this length."""
     return "RS256" if bits < 3072 else "RS384" if bits < 4096 else "RS512"
 
 
@@ -227,7 +227,7 @@ def _read_header(data: bytes) -> dict[str, Any]:
 
 
 def _private_from_json(data: bytes, file: Path) -> tuple[rsa.RSAPrivateKey, str | None]:
-    """Return the key of a JWK and the algorithm that it is restricted to."""
+    """Return the key of a JWK, and the algorithm that the JWK restricts it to, if any."""
     jwk = _read_json(data, str(file))
     if "keys" in jwk:
         raise SigningKeyError(

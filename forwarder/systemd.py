@@ -1,6 +1,6 @@
-"""What systemd passes to a service and is told by it: listening sockets, readiness, the watchdog.
+"""Talk to systemd: take over the listening sockets that it passes, and report readiness and signs of life.
 
-The protocols are those of sd_listen_fds(3) and sd_notify(3). Outside systemd all of it does nothing.
+The protocols are those of sd_listen_fds(3) and sd_notify(3). Without systemd, none of this does anything.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import structlog
 
 from forwarder.errors import ListenError
 
-# sd_listen_fds(3): the first descriptor that is passed.
+# The first descriptor that is passed (sd_listen_fds(3)).
 _FIRST_DESCRIPTOR = 3
 
 log = structlog.get_logger(__name__)
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 def listening_sockets(environ: Mapping[str, str]) -> list[tuple[str, socket.socket]]:
     """Return the sockets that were passed to this process, each with its FileDescriptorName.
 
-    Raises ListenError where a descriptor is no socket.
+    Raises ListenError if a descriptor is not a socket.
     """
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return []
@@ -59,7 +59,7 @@ class Notifier:
     def send(self, *assignments: str) -> None:
         """Send lines such as `READY=1`; without a service manager nothing happens.
 
-        One that does not listen is no reason to stop: that is logged, once.
+        An error is no reason to stop, so it is only logged, and only once until sending works again.
         """
         if not self._address:
             return
@@ -75,6 +75,6 @@ class Notifier:
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:
-    """Return a number that systemd sets; what is none counts as 0."""
+    """Return a number that systemd has set in a variable, or 0 if it is missing or not a number."""
     value = environ.get(name, "")
     return int(value) if value.isascii() and value.isdigit() else 0

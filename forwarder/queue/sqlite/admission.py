@@ -40,7 +40,7 @@ def append(store: Store, segments: Sequence[Segment], dead: Sequence[DeadSegment
 def _make_room(store: Store, needed: Mapping[str, int]) -> None:
     total = sum(needed.values())
     has_share = any(store.destinations[name].share.max_bytes is not None for name in needed)
-    # Nearly always there is plenty of room, and this is done for each request.
+    # This is done for every request, and nearly always there is plenty of room.
     if not has_share and store.live_bytes + store.appended_bytes + total <= store.capacity - 16 * PAGE_BYTES:
         return
     if total > store.capacity - 16 * PAGE_BYTES:
@@ -52,7 +52,8 @@ def _make_room(store: Store, needed: Mapping[str, int]) -> None:
                 f"{size:,} bytes can never fit into the queue of destination {name}: {share.max_bytes:,} bytes"
                 f" ({share.setting or f'destinations.{name}.queue.max_bytes'})"
             )
-    # First whoever refuses, then whoever drops: a request that is refused must not cost other events.
+    # Destinations that refuse come first, then those that drop: a request that is refused in the end must not have cost
+    # other events.
     for name in sorted(needed, key=lambda name: store.destinations[name].share.drop_oldest):
         while (over := over_share(store, name, needed[name])) > 0:
             if not store.destinations[name].share.drop_oldest or not drop(store, [name], over):

@@ -19,7 +19,7 @@ from forwarder.queue.sqlite.state import Entry
 from forwarder.queue.sqlite.store import Store
 from forwarder.queue.sqlite.waiting import rows_waiting
 
-# The most bytes of letters in one row, as in a row of the queue: whoever wants one letter reads a row.
+# The most bytes of letters in one row, as in a row of the queue: to look at one letter its whole row is read.
 ROW_BYTES = 256 * 1024
 # Rows of the queue that one step buries, and bytes of events.
 STEP_ROWS = 512

@@ -10,7 +10,7 @@ RETRY_SECONDS = 1.0
 
 
 class Closing:
-    """Is set once, when the queue closes; whoever pauses meanwhile goes on at once."""
+    """Is set once, when the queue closes; every pause ends then."""
 
     def __init__(self, retry_seconds: float = RETRY_SECONDS) -> None:
         self._retry_seconds = retry_seconds

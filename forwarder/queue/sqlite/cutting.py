@@ -1,7 +1,7 @@
 """Cut single events out of the rows that wait: those of one source, or about one person.
 
 What is left of a row becomes a new row for each run of positions, so no other event changes its place, and what was cut
-out is in no row any more, as whoever asked for it to be erased expects. The ledger counts the positions without a row
+out is in no row any more, which is what erasing means. The ledger counts the positions without a row
 (`purged`) until the look-ahead comes by and settles them. What is leased stays: it is on its way.
 """
 

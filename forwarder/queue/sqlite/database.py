@@ -98,7 +98,7 @@ def map_error(error: sqlite3.Error) -> UnavailableError:
 
 
 def disk_full() -> DiskFullError:
-    """Return what is told while the disk has no room, or a file may not grow."""
+    """Return the error of a disk that has no room, or of a file that may not grow."""
     largest = largest_file()
     if largest is None:
         return DiskFullError("the disk of the queue is full", hint="free space on it; no restart is needed")

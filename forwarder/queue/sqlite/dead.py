@@ -1,7 +1,7 @@
 """Dead letters in the queue's file: found by a filter, replayed or dropped in bounded steps.
 
-A step looks at so many rows, and reads so many bytes of events, then says how far it came: whoever
-looks for one letter among millions does not hold up what is being accepted.
+A step looks at so many rows, and reads so many bytes of events, then says how far it came. So a search for one letter
+among millions does not hold up the events that are being accepted meanwhile.
 """
 
 from __future__ import annotations

@@ -86,6 +86,7 @@ class Ledger:
     def settle(self, first: int, until: int) -> tuple[int, int]:
         """Mark positions as settled; return the run of settled positions around them (0 for the start)."""
         if first <= self.head:
+            # The head moves on, through whatever was settled beyond it before.
             self.head = max(self.head, until)
             for start, end in self.settled:
                 if start > self.head:

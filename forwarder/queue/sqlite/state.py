@@ -116,7 +116,7 @@ class DestinationState:
         until = position + row.events
         for first, end in self.ledger.settled.gaps(max(position, self.ledger.head), until):
             for start, stop in self.leased.gaps(first, end):
-                # Nobody knows how large each line is without reading them: each counts as the average.
+                # How large each line is cannot be known without reading them, so each counts as the average.
                 part = row.size * (stop - start) // row.events
                 entry = Entry(row.id, start, start - position, stop - start, part, row.accepted_at, float("-inf"))
                 self.push(entry)

@@ -65,16 +65,19 @@ def _choose_events(store: Store, state: DestinationState, limits: Limits) -> tup
             if data is None:
                 give_up(store, state, entry)
                 continue
+            # The look-ahead's size of an entry may be an average, so only now is it known what fits.
             count, end = entry.events, len(data)
             if count > events or end > room:
                 count, end = _fit(data, count, events, room)
                 if count == 0 and not slices:
+                    # An event that alone is too large must go all the same, or it would stop the queue for good.
                     count, end = 1, data.index(b"\n") + 1
             if count:
                 slices.append(Slice(entry.position, count, entry.accepted_at))
                 pieces.append(data[:end])
                 events, room = events - count, room - end
             if count < entry.events:
+                # What was chosen and does not fit goes back in front, in order, for the next batch.
                 for other in reversed(group[index + 1 :]):
                     state.push_back(other)
                 state.push_back(_rest(entry, count, data[end:]))

@@ -157,7 +157,7 @@ class Worker:
                 await self._rebuild(group.error)
                 self._newest = await self._connection.run(partial(self._executor.execute, group, self._newest))
                 group.error = None
-        except Exception as failure:  # every caller is told
+        except Exception as failure:  # it becomes the answer to every caller
             group.error = failure
         if isinstance(group.error, ForwarderError):
             self._newest = replace(self._newest, failing=group.error)

@@ -3,7 +3,7 @@
 It is entered at four moments, and at no other:
 
 - **Before SQLite opens the file** (`examine`): commits hidden behind a damaged frame of the write-ahead log are made
-  readable, since SQLite would forget them in silence, and a spoiled header is told before SQLite stumbles over it.
+  readable, since SQLite would forget them in silence, and a spoiled header is found before SQLite fails on it.
 - **When the file turns out to be damaged**, at the start or while it is in use (`rebuild`): what can be read goes into
   a new file, which takes the place of the damaged one. The damaged one is renamed; nothing is deleted.
 - **At a start after a crash in the middle of that** (`finish_rebuild`): a complete new file takes its place.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -121,3 +122,15 @@ def scripted(path: Path, *scripts: Callable[[socket.socket], None]) -> Iterator[
     finally:
         thread.join(10)
     assert not failed, failed
+
+
+def event(number: int, **fields: object) -> dict[str, object]:
+    return {"eventSourceId": "app", "eventType": "x", "n": number, **fields}
+
+
+def ndjson(*events: object) -> bytes:
+    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
+
+
+def numbers(received: Receiving) -> list[int]:
+    return [json.loads(line)["n"] for line in received.queue.queued()]

@@ -15,6 +15,7 @@ import pytest
 from forwarder.cli.client import why_it_waits
 from tests.admin.serving import served_in_thread
 from tests.cli.console import run
+from tests.cli.settings import config_file, secret_file
 
 
 @contextmanager
@@ -44,34 +45,17 @@ def answering(path: Path, answer: bytes) -> Iterator[str]:
         thread.join(10)
 
 
-def config(tmp_path: Path, admin: str) -> Path:
-    file = tmp_path / "forwarder.yaml"
-    file.write_text(
-        "destinations: {main: {url: 'https://example.com/put', signing: {key_file: /k.pem}}}\n"
-        f"ingest: {{stream: {{listen: ['unix:{tmp_path}/s.sock']}}, http: {{listen: ['unix:{tmp_path}/h.sock']}}}}\n"
-        f"admin: {admin}\n"
-    )
-    return file
-
-
-def secret_file(tmp_path: Path, text: str) -> Path:
-    file = tmp_path / "token"
-    file.write_text(text)
-    file.chmod(0o600)
-    return file
-
-
 def test_address_from_the_configuration(tmp_path: Path) -> None:
     """Without --admin, the first admin address of the configuration is asked."""
     with served_in_thread(tmp_path, "main") as served:
-        file = config(tmp_path, f"{{listen: ['{served.address}']}}")
+        file = config_file(tmp_path, f"{{listen: ['{served.address}']}}")
         assert run("queue", "flush", "-c", str(file)).code == 0
         assert served.daemon.told == [("flush", "main")]
 
 
 def test_no_address(tmp_path: Path) -> None:
     """A configuration without an admin address, and no --admin, is a usage error that says so."""
-    ended = run("status", "-c", str(config(tmp_path, "{listen: []}")))
+    ended = run("status", "-c", str(config_file(tmp_path, "{listen: []}")))
     assert ended.code == 2
     assert "--admin ADDRESS" in ended.err
 
@@ -89,7 +73,7 @@ def test_token_of_the_configuration(tmp_path: Path) -> None:
     """The configured token goes to the configured address, over TCP as well."""
     token = secret_file(tmp_path, "s3cret\n")
     with served_in_thread(tmp_path, "main", token="s3cret", tcp=True) as served:
-        file = config(tmp_path, f"{{listen: ['{served.address}'], token_file: {token}}}")
+        file = config_file(tmp_path, f"{{listen: ['{served.address}'], token_file: {token}}}")
         assert run("status", "-c", str(file)).code == 0
         assert run("status", "-c", str(file), "--admin", str(served.address)).code == 0
 
@@ -97,7 +81,7 @@ def test_token_of_the_configuration(tmp_path: Path) -> None:
 def test_token_goes_nowhere_else(tmp_path: Path) -> None:
     """The configured token is not shown to an address that the configuration does not name."""
     token = secret_file(tmp_path, "s3cret")
-    file = config(tmp_path, f"{{listen: ['unix:{tmp_path}/other.sock'], token_file: {token}}}")
+    file = config_file(tmp_path, f"{{listen: ['unix:{tmp_path}/other.sock'], token_file: {token}}}")
     with served_in_thread(tmp_path, "main", token="s3cret") as served:
         ended = run("status", "-c", str(file), "--admin", str(served.address))
         assert ended.code == 1
@@ -116,7 +100,7 @@ def test_unreadable_token(tmp_path: Path) -> None:
 def test_credentials_of_the_service(tmp_path: Path) -> None:
     """A path below $CREDENTIALS_DIRECTORY, which no shell has, does not keep an operator out."""
     with served_in_thread(tmp_path, "main") as served:
-        file = config(tmp_path, f"{{listen: ['{served.address}']}}")
+        file = config_file(tmp_path, f"{{listen: ['{served.address}']}}")
         file.write_text(file.read_text().replace("/k.pem", "'${CREDENTIALS_DIRECTORY}/key.pem'"))
         assert run("status", "-c", str(file)).code == 0
 

@@ -3,45 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from forwarder.cli.over_http import lots, seconds_of
-from forwarder.cli.splitter import Chunk
-from forwarder.errors import UnavailableError
 from forwarder.model import Address
-from tests.cli.console import Ended, run, run_on_terminal
-from tests.cli.intake import Receiving, receiving, scripted
-
-
-def event(number: int, **fields: object) -> dict[str, object]:
-    return {"eventSourceId": "app", "eventType": "x", "n": number, **fields}
-
-
-def ndjson(*events: object) -> bytes:
-    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
-
-
-def numbers(received: Receiving) -> list[int]:
-    return [json.loads(line)["n"] for line in received.queue.queued()]
-
-
-@pytest.fixture
-def intake(tmp_path: Path) -> Iterator[Receiving]:
-    with receiving(tmp_path) as intake:
-        yield intake
-
-
-@pytest.fixture(params=["stream", "http"])
-def to(request: pytest.FixtureRequest, intake: Receiving) -> str:
-    """Both ways in: what is true of one is true of the other."""
-    return str(intake.stream) if request.param == "stream" else f"http+{intake.http}"
+from tests.cli.console import Ended, run
+from tests.cli.intake import Receiving, event, ndjson, numbers, receiving
+from tests.cli.settings import secret_file
 
 
 def config(tmp_path: Path, intake: Receiving, *, extra: str = "") -> str:
@@ -80,40 +49,6 @@ def test_from_a_file(intake: Receiving, to: str, tmp_path: Path) -> None:
     assert numbers(intake) == list(range(5000))
 
 
-@pytest.mark.parametrize("data", [b"", b"\n \n", b"[]"])
-def test_nothing(data: bytes) -> None:
-    """Input without events is no failure, and needs nobody who listens."""
-    assert run("send", "--to", "unix:/nowhere", stdin=data) == Ended(0, "0 events\n", "")
-
-
-def test_from_a_pipe_that_stays_open(intake: Receiving, to: str) -> None:
-    """What comes through a pipe is sent as it comes, not only at the end of the input."""
-    reading, writing = os.pipe()
-
-    def feed() -> None:
-        with os.fdopen(writing, "wb", buffering=0) as pipe:
-            for number in range(3):
-                pipe.write(ndjson(event(number)))
-                deadline = time.monotonic() + 5
-                while len(intake.queue.queued()) <= number:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.01)
-
-    feeder = threading.Thread(target=feed)
-    feeder.start()
-    assert run("send", "--to", to, stdin=reading).out == "3 events accepted\n"
-    feeder.join(10)
-    assert len(intake.queue.appends) == 3
-
-
-def test_progress_on_a_terminal(intake: Receiving, to: str, tmp_path: Path) -> None:
-    """On a terminal a bar shows how far it is, and the end is the same line as elsewhere."""
-    (tmp_path / "events").write_bytes(ndjson(*map(event, range(2000))))
-    ended = run_on_terminal("send", str(tmp_path / "events"), "--to", to)
-    assert "2,000 events 0:0" in ended.out
-    assert ended.out.endswith("2,000 events accepted\n")
-
-
 # --- what is refused -----------------------------------------------------------------------------
 
 
@@ -148,27 +83,6 @@ def test_bad_event_of_an_array(intake: Receiving, to: str) -> None:
     assert numbers(intake) == [1, 3]
 
 
-def test_many_bad_events(intake: Receiving, to: str) -> None:
-    """Twenty refusals are spelt out, the rest is counted."""
-    ended = run("send", "--to", to, stdin=ndjson(*[{"n": 1}, event(2)] * 50))
-    assert (ended.code, ended.out) == (1, "50 events accepted, 50 refused\n")
-    assert ended.err.splitlines()[-1] == "and 30 more refused"
-    assert len(ended.err.splitlines()) == 21
-    assert ended.err.startswith("line 1: 422 ")
-
-
-def test_refusals_cannot_steer_the_terminal(tmp_path: Path) -> None:
-    """What a daemon says of an event is shown, not obeyed."""
-
-    def refuse(connection: socket.socket) -> None:
-        connection.recv(1000)
-        connection.sendall(b'{"refused":1,"status":422,"detail":"\\u001b[2J"}\n{"ack":1}\n')
-        assert connection.recv(10) == b""
-
-    with scripted(tmp_path / "s", refuse) as address:
-        assert run("send", "--to", address, stdin=b"{}").err == "line 1: 422 \\u001b[2J\n"
-
-
 def test_broken_array(intake: Receiving, to: str) -> None:
     """An array that is no JSON is not sent at all, and its bad place is named."""
     ended = run("send", "--to", to, stdin=b'[{"a":1},\n{"b":x}]')
@@ -195,36 +109,6 @@ def test_endless_line(intake: Receiving, monkeypatch: pytest.MonkeyPatch) -> Non
 # --- when the daemon cannot take events ----------------------------------------------------------
 
 
-def test_full_queue_over_http(intake: Receiving) -> None:
-    """While the queue is full the request is sent again after Retry-After, and that is said once."""
-    intake.queue.refusals = [UnavailableError("no room")] * 2
-    started = time.monotonic()
-    ended = run("send", "--to", f"http+{intake.http}", stdin=ndjson(event(1)))
-    assert ended == Ended(0, "1 event accepted\n", "waiting: no room; trying again every 1s\n")
-    assert time.monotonic() - started >= 2.0
-    assert numbers(intake) == [1]
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [(None, 1.0), ("7", 7.0), ("0", 1.0), ("9" * 400, 60.0), ("soon", 1.0), ("-5", 1.0), ("²", 1.0)],
-)
-def test_retry_after_is_not_believed_blindly(header: str | None, seconds: float) -> None:
-    """Retry-After is bounded on both sides, and what is no number of seconds means a second."""
-    assert seconds_of(header) == seconds
-
-
-def test_full_queue_over_the_stream(intake: Receiving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream that is not read waits, says so, and goes on."""
-    monkeypatch.setattr("forwarder.cli.over_stream._SLOW", 0.05)
-    monkeypatch.setattr("forwarder.cli.over_stream._FIRST_ANSWER", 0.05)
-    intake.queue.refusals = [UnavailableError("full")] * 30
-    ended = run("send", "--to", str(intake.stream), stdin=ndjson(*map(event, range(2000))))
-    assert (ended.code, ended.out) == (0, "2,000 events accepted\n")
-    assert ended.err == "waiting: the daemon takes no more events just now: `forwarder status` says why\n"
-    assert numbers(intake) == list(range(2000))
-
-
 # --- when the connection does not hold -----------------------------------------------------------
 
 
@@ -234,115 +118,6 @@ def test_nobody_listens(tmp_path: Path, scheme: str) -> None:
     ended = run("send", "--to", f"{scheme}unix:{tmp_path}/nope", stdin=b"{}")
     assert (ended.code, ended.out) == (69, "")
     assert f"unix:{tmp_path}/nope: there is no such socket" in ended.err
-
-
-def test_stream_is_lost(tmp_path: Path) -> None:
-    """A stream that breaks says how many events are stored durably and which line comes next."""
-
-    def script(connection: socket.socket) -> None:
-        received = b""
-        while received.count(b"\n") < 5:
-            received += connection.recv(65536)
-            if received.count(b"\n") == 1:
-                connection.sendall(b'{"ack":1}\n')
-        connection.sendall(b'{"refused":2,"status":422,"detail":"no"}\n{"refused":4,"status":422,"detail":"no"}\n')
-        connection.sendall(b'{"ack":3}\n')
-
-    with scripted(tmp_path / "s", script) as address:
-        ended = run("send", "--to", address, stdin=b"\n\n" + b"{}\n" * 5)
-    assert (ended.code, ended.out) == (69, "")
-    assert ended.err.splitlines()[:4] == [
-        "line 4: 422 no",
-        "line 6: 422 no",
-        "2 events stored durably, line 6 comes next",
-        f"forwarder: {address}: the connection was lost",
-    ]
-    assert ended.err.splitlines()[4].startswith("hint: send again from line 6 on;")
-
-
-def test_stream_is_lost_while_input_is_open(tmp_path: Path) -> None:
-    """A daemon that goes away is noticed also while nothing comes from the input."""
-    reading, writing = os.pipe()
-    os.write(writing, b"{}\n")
-
-    def script(connection: socket.socket) -> None:
-        connection.recv(100)
-        connection.sendall(b'{"ack":1}\n')
-
-    with scripted(tmp_path / "s", script) as address:
-        ended = run("send", "--to", address, stdin=reading)
-    os.close(writing)
-    assert ended.code == 69
-    assert "1 event stored durably, line 2 comes next\n" in ended.err
-
-
-def test_stream_is_reset(tmp_path: Path) -> None:
-    """A daemon that dies with events unread is a lost connection, never a traceback."""
-
-    def script(connection: socket.socket) -> None:
-        connection.recv(1)
-
-    with scripted(tmp_path / "s", script) as address:
-        ended = run("send", "--to", address, stdin=b"{}\n" * 100_000)
-    assert ended.code == 69
-    assert ended.err.startswith(f"forwarder: {address}: the connection was lost\n")
-
-
-ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
-
-
-def test_http_is_lost(tmp_path: Path) -> None:
-    """HTTP that breaks off between requests says how many events are stored and which line comes next."""
-
-    def script(connection: socket.socket) -> None:
-        received = b""
-        while received.count(b"{}\n") < 1000:
-            received += connection.recv(65536)
-        connection.sendall(ACCEPTED)
-        connection.recv(100)
-
-    with scripted(tmp_path / "s", script) as address:
-        ended = run("send", "--to", f"http+{address}", stdin=b"{}\n" * 1500)
-    assert ended.code == 69
-    assert "1,000 events stored durably, line 1001 comes next\n" in ended.err
-
-
-def test_idle_http_connection(intake: Receiving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that was idle is not relied on: the server may be closing it."""
-    monkeypatch.setattr("forwarder.cli.over_http._MAX_IDLE", 0.0)
-    ended = run("send", "--to", f"http+{intake.http}", stdin=ndjson(*map(event, range(2500))))
-    assert ended.out == "2,500 events accepted\n"
-
-
-@pytest.mark.parametrize("answer", [b'{"ack":7}\n', b"hello\n", b'{"ack":"x"}\n', b"[]\n", b"{}\n", b"x" * 2_000_000])
-def test_something_else_answers(tmp_path: Path, answer: bytes) -> None:
-    """An address at which something else answers is said to be the wrong one."""
-
-    def script(connection: socket.socket) -> None:
-        connection.recv(100)
-        try:
-            connection.sendall(answer)
-        except OSError:
-            assert len(answer) > 1_000_000
-
-    with scripted(tmp_path / "s", script) as address:
-        ended = run("send", "--to", address, stdin=b"{}\n")
-    assert ended.code == 69
-    assert "is not a stream socket of a forwarder" in ended.err
-
-
-def test_refused_by_http(tmp_path: Path) -> None:
-    """An answer that is about no event ends the command with the daemon's words."""
-
-    def script(connection: socket.socket) -> None:
-        request = b""
-        while not request.endswith(b"{}\n"):
-            request += connection.recv(1000)
-        connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-
-    with scripted(tmp_path / "s", script) as address:
-        ended = run("send", "--to", f"http+{address}", stdin=b"{}\n")
-    assert (ended.code, ended.err) == (1, f"forwarder: {address} answered 404: without a word\n")
 
 
 # --- where it goes -------------------------------------------------------------------------------
@@ -385,7 +160,7 @@ def test_over_tcp(tmp_path: Path) -> None:
 @pytest.mark.parametrize("way", ["tcp stream", "http"])
 def test_token(tmp_path: Path, way: str) -> None:
     """The token of the configuration, or of --token-file, is sent; without it the daemon's refusal is shown."""
-    token = token_file(tmp_path)
+    token = secret_file(tmp_path, "s3cret\n")
     with receiving(tmp_path, token="s3cret", tcp=way == "tcp stream") as intake:
         to = str(intake.stream) if way == "tcp stream" else f"http+{intake.http}"
         ended = run("send", "--to", to, stdin=ndjson(event(0)))
@@ -404,16 +179,9 @@ def test_unix_stream_wants_no_token(tmp_path: Path) -> None:
     with receiving(tmp_path, token="s3cret") as intake:
         file = config(tmp_path, intake, extra="  token_file: /nowhere/token\n")
         assert run("send", "-c", file, stdin=ndjson(event(0))).code == 0
-        token = str(token_file(tmp_path))
+        token = str(secret_file(tmp_path, "s3cret\n"))
         assert run("send", "--to", str(intake.stream), "--token-file", token, stdin=ndjson(event(1))).code == 0
         assert numbers(intake) == [0, 1]
-
-
-def token_file(tmp_path: Path) -> Path:
-    file = tmp_path / "token"
-    file.write_text("s3cret\n")
-    file.chmod(0o600)
-    return file
 
 
 @pytest.mark.parametrize(
@@ -439,11 +207,3 @@ def test_missing_file(tmp_path: Path) -> None:
     assert ended == Ended(74, "", f"forwarder: {tmp_path}/nope: No such file or directory\n")
     ended = run("send", str(tmp_path), "--to", "unix:/nowhere")
     assert ended == Ended(74, "", f"forwarder: {tmp_path}: Is a directory\nhint: name a file with events\n")
-
-
-def test_lots() -> None:
-    """A request holds at most a thousand events and four megabytes; a larger event goes alone."""
-    chunk = Chunk(b"{}\n" * 2500, 2500, 1)
-    assert [(lot.numbers[0], len(lot.numbers)) for lot in lots(chunk)] == [(1, 1000), (1001, 1000), (2001, 500)]
-    large = b"x" * 3_000_000 + b"\n"
-    assert [lot.numbers for lot in lots(Chunk(large * 2 + b"{}\n", 3, 5))] == [[5], [6, 7]]

@@ -15,7 +15,7 @@ from forwarder.config import AdminConfig
 from forwarder.running import Note, Running
 from tests.admin.serving import Served, served_in_thread
 from tests.cli.console import run
-from tests.cli.test_client import config, secret_file
+from tests.cli.settings import config_file, secret_file
 
 MISTAKE = "destinations: 7\n"
 
@@ -28,7 +28,7 @@ def noted(
     (tmp_path / "run").mkdir()
     # Commands in the tests run without the variables of the forwarder, and with those of the system.
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
-    file = config(tmp_path, "{listen: []}")
+    file = config_file(tmp_path, "{listen: []}")
     file.write_text(MISTAKE)
     with served_in_thread(tmp_path, "main", token=token) as served:
         token_file = None if token is None else str(secret_file(tmp_path, token))
@@ -59,7 +59,7 @@ def test_a_daemon_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ended = run("status", "-c", str(file))
     assert (ended.code, ended.out) == (78, "")
     file.unlink()
-    file = config(tmp_path, f"{{listen: ['unix:{tmp_path}/other.sock']}}")
+    file = config_file(tmp_path, f"{{listen: ['unix:{tmp_path}/other.sock']}}")
     ended = run("status", "-c", str(file))
     assert ended.code == 69
     assert f"unix:{tmp_path}/other.sock: there is no such socket" in ended.err
@@ -70,7 +70,7 @@ def test_a_daemon_that_still_listens_where_the_file_says_no_more(
 ) -> None:
     """Until a reload, a running daemon is where it says, and not where its configuration says by now."""
     with noted(tmp_path, monkeypatch) as (served, file):
-        config(tmp_path, f"{{listen: ['unix:{tmp_path}/other.sock']}}")
+        config_file(tmp_path, f"{{listen: ['unix:{tmp_path}/other.sock']}}")
         ended = run("reload", "-c", str(file))
         assert (ended.code, ended.err) == (0, "")
         assert served.reloads.asked == 1

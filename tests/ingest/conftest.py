@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from forwarder.ingest.express import Connection
 from tests.fixtures import both_loops as pytest_asyncio_loop_factories
 from tests.fixtures import logs
 from tests.ingest.serving import Serving, serving
@@ -26,3 +27,17 @@ async def served(tmp_path: Path) -> AsyncIterator[Serving]:
     """Serve on unix sockets."""
     async with serving(tmp_path) as found:
         yield found
+
+
+@pytest.fixture
+def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What went over to aiohttp."""
+    found: list[bytes] = []
+    known = Connection._hand_over
+
+    def hand_over(self: Connection, data: bytes) -> None:
+        found.append(data)
+        known(self, data)
+
+    monkeypatch.setattr(Connection, "_hand_over", hand_over)
+    return found

@@ -30,6 +30,7 @@ from forwarder.errors import (
 )
 from forwarder.model import DeadFilter
 from tests.fixtures import Logs
+from tests.ingest.http_client import PATH, raw, statuses
 from tests.ingest.serving import MAX_EVENT, MAX_REQUEST, Serving, StubbornQueue, connect, event, line, lines, serving
 from tests.ingest.serving import sqlite as open_queue
 
@@ -39,7 +40,6 @@ else:
     from backports import zstd
 
 JSON, NDJSON = {"Content-Type": "application/json"}, {"Content-Type": "application/x-ndjson"}
-PATH = "/v1/events"
 
 
 @asynccontextmanager
@@ -73,19 +73,6 @@ async def exchange(server: Serving, request: bytes) -> bytes:
     writer.close()
     await writer.wait_closed()
     return answer
-
-
-def raw(body: bytes, *headers: str, path: str = PATH, kind: str = "application/json") -> bytes:
-    """Write a request by hand."""
-    head = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *headers]
-    if not any(header.startswith(("Content-Length", "Transfer-Encoding")) for header in headers):
-        head.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([*head, "", ""]).encode() + body
-
-
-def statuses(answer: bytes) -> list[int]:
-    """Return the statuses of the answers on one connection."""
-    return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
 
 
 def problem(answer: bytes) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from forwarder.delivery.pipeline import Place, Stage
 from forwarder.delivery.sending import Result, Sending
 from forwarder.delivery.suspects import Suspect
 from forwarder.delivery.triage import InTurn, Nothing, Probe
-from forwarder.errors import DiskFullError, StorageError
+from forwarder.errors import StorageError
 from forwarder.model import Batch, Burial, Limits, Outcome, State
 from forwarder.observe.facts import Notice, StateChanged
 from forwarder.queue.base import Outbox
@@ -83,7 +83,7 @@ class Examination:
                 return False
             try:
                 self._part = await self._take(step)
-            except (DiskFullError, StorageError) as error:
+            except StorageError as error:
                 details = {"destination": self._name, "reason": error.message, "hint": error.hint}
                 self._health.observer.saw(Notice("batch.not_taken", details))
                 await self._health.gate.pipeline.wait(_STORAGE_SECONDS)

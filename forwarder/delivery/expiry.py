@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from forwarder.delivery.health import Health
 from forwarder.delivery.suspects import Suspect
-from forwarder.errors import DiskFullError, StorageError
+from forwarder.errors import StorageError
 from forwarder.model import Batch, Burial
 from forwarder.observe.facts import Notice, Settled
 from forwarder.queue.base import Outbox
@@ -24,7 +24,7 @@ async def expire(name: str, queue: Outbox, health: Health) -> None:
     burial = Burial("expired", error.status if error else None, error.detail if error else "")
     try:
         expired = await queue.expire(name, before, burial)
-    except (DiskFullError, StorageError) as failure:
+    except StorageError as failure:
         # They expire after the next failed attempt, once the storage works again.
         details = {"destination": name, "reason": failure.message, "hint": failure.hint}
         health.observer.saw(Notice("events.not_expired", details))

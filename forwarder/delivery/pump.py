@@ -33,7 +33,7 @@ from forwarder.delivery.policy import Policy
 from forwarder.delivery.questions import Questions
 from forwarder.delivery.sending import Sending
 from forwarder.destination.base import Destination
-from forwarder.errors import DiskFullError, StorageError
+from forwarder.errors import StorageError
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
 from forwarder.queue.base import Outbox
@@ -150,7 +150,7 @@ class Pump:
             limits = self.health.limits(self._queue.pending(self._name).events)
             batches = await self._queue.take(self._name, limits, self._at_once)
             deliveries = [Delivery(batch, queue=self._queue, sending=self._sending) for batch in batches]
-        except (DiskFullError, StorageError) as error:
+        except StorageError as error:
             details = {"destination": self._name, "reason": error.message, "hint": error.hint}
             self.health.observer.saw(Notice("batch.not_taken", details))
             self.health.gate.close_for(self._storage_seconds, held=False)
@@ -187,11 +187,8 @@ class Pump:
                     return False
             limits = self.health.limits(pending.events)
             due = seconds_until_due(pending, limits, self._policy.batch.max_age, time.monotonic())
-            if due == 0.0:
-                if pending.fills(limits) or self._pipeline.has_free_slot(self._policy.in_flight):
-                    return True
-                # It could not be sent yet. Left in the queue it may fill up meanwhile.
-                due = None
-            seconds = self._pipeline.look_again if due is None else min(due, self._pipeline.look_again)
-            await self._queue.wait(self._name, seconds, limits)
+            if due == 0.0 and (pending.fills(limits) or self._pipeline.has_free_slot(self._policy.in_flight)):
+                return True
+            # What is due but could not be sent yet stays in the queue, where it may fill up: a change ends this wait.
+            await self._queue.wait(self._name, min(due or self._pipeline.look_again, self._pipeline.look_again), limits)
         return False

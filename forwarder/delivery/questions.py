@@ -13,7 +13,7 @@ import time
 from forwarder.delivery.expiry import release
 from forwarder.delivery.sending import Sending
 from forwarder.delivery.suspects import Suspect
-from forwarder.errors import DiskFullError, StorageError
+from forwarder.errors import StorageError
 from forwarder.model import Batch, Burial, Outcome
 from forwarder.observe.facts import Notice
 from forwarder.queue.base import Outbox
@@ -59,7 +59,7 @@ class Questions:
                 await self._bury([suspect, *self._suspects.also_proven(suspect, time.monotonic())])
             else:
                 await self._ask(suspect)
-        except (DiskFullError, StorageError) as error:
+        except StorageError as error:
             details = {"destination": self._sending.name, "reason": error.message, "hint": error.hint}
             self._health.observer.saw(Notice("event.not_read", details))
             await self._gate.pipeline.wait(_STORAGE_SECONDS)

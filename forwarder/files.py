@@ -106,12 +106,12 @@ def _failed(file: Path, error: OSError | ValueError) -> FileError:
 
 
 def _denied(file: Path) -> FileError:
-    barred = barrier(file, os.R_OK)
+    barred = barrier(file)
     problem = f"user {os.geteuid()} may not read it" + ("" if barred == file else f", and not enter {barred}")
     return FileError(file, problem, hint=how_to_let_in(file, os.environ))
 
 
-def barrier(path: Path, needed: int) -> Path:
+def barrier(path: Path) -> Path:
     """Return the first folder above `path` that this user may not enter, or `path` itself if there is none."""
     for folder in reversed(path.absolute().parents):
         if not os.access(folder, os.X_OK, effective_ids=True) and os.path.lexists(folder):
@@ -128,7 +128,7 @@ def how_to_let_in(file: Path, environ: Mapping[str, str]) -> str:
         # systemd sets this variable for its services. Their user may be made anew at each start, so naming it in
         # the permissions of a file would not last.
         return f"hand it in: LoadCredential={file.name}:{file} in the unit, and ${{CREDENTIALS_DIRECTORY}}/{file.name}"
-    if (barred := barrier(file, os.R_OK)) != file:
+    if (barred := barrier(file)) != file:
         return f"keep the file where this user may go, or let it into {barred}"
     return f"let this user read it, too: setfacl -m u:{os.geteuid()}:r {_quoted(file)}"
 

@@ -65,7 +65,7 @@ def _is_of(running: Occupant, address: Address) -> bool:
 
 def _look_at_folder(address: Address, path: Path) -> None:
     folder = path.parent
-    if (barred := barrier(folder, os.X_OK | os.W_OK)) != folder:
+    if (barred := barrier(folder)) != folder:
         raise TrialError(
             f"{address}: user {os.geteuid()} may not enter {barred}", hint="Name a folder that it may enter"
         )

@@ -42,7 +42,7 @@ def check(config: SqliteConfig) -> str:
     path = config.path
     check_path(path)
     folder = _folder(path)
-    if (barred := barrier(folder, os.X_OK)) != folder or not os.access(folder, os.X_OK, effective_ids=True):
+    if (barred := barrier(folder)) != folder or not os.access(folder, os.X_OK, effective_ids=True):
         hint = "Let queue.path name a file where this user may go"
         raise StorageError(f"{path}: user {os.geteuid()} may not enter {barred}", hint=hint)
     if not os.access(folder, os.W_OK, effective_ids=True):

@@ -244,7 +244,7 @@ def _guard(access: Access) -> Middleware:
         access.check(request.headers, request.transport, without_token=request.path in _PROBES)
         if not (access.is_restricted or _only_looks(request)):
             raise ForbiddenError(
-                "whoever reaches this address without a token may only look, and sees no events: "
+                "without a token, clients of this address may only look, and see no events: "
                 f"{', '.join(sorted(_LOOKS))}",
                 hint="use the unix socket of admin.listen, or set admin.token_file and send its token",
             )

@@ -89,7 +89,7 @@ def parse_query(query: Sequence[tuple[str, str]], now: float) -> tuple[DeadFilte
         if name == "id":
             ids.append(value)
         elif name in values:
-            raise MalformedError(f"{name} stands twice; only id may be repeated")
+            raise MalformedError(f"{name} is given twice; only id may be repeated")
         else:
             values[name] = value
     wanted = Wanted(
@@ -109,7 +109,7 @@ def parse_events(query: Sequence[tuple[str, str]]) -> EventFilter:
     if unknown := sorted(values.keys() - _EVENTS):
         raise MalformedError(f"{unknown[0]!r} is not a filter; the filters are {', '.join(sorted(_EVENTS))}")
     if len(values) < len(query):
-        raise MalformedError("a filter stands twice")
+        raise MalformedError("a filter is given twice")
     _refuse_empty({name: value == "" for name, value in values.items()})
     return EventFilter(values.get("source"), _object(values.get("object")))
 

@@ -98,7 +98,10 @@ def with_filters(command: Command) -> Command:
     @click.option("--id", "ids", multiple=True, metavar="ID", help="A number or an eventId; may be repeated.")
     @click.option("--reason", type=click.Choice(_REASONS), help="Why they are there.")
     @click.option(
-        "--older-than", callback=_read_duration, metavar="DURATION", help="Dead for longer, such as 36h or 7d."
+        "--older-than",
+        callback=_read_duration,
+        metavar="DURATION",
+        help="Those given up longer ago than this, such as 36h or 7d.",
     )
     @source_option
     @object_option

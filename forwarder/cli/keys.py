@@ -31,7 +31,7 @@ def keys_group() -> None:
 def generate_command(file: Path, bits: str, force: bool) -> None:
     """Write a new RSA key to FILE, readable by you only.  [default: key.pem]
 
-    The length decides about the algorithm: 2048 bits RS256, 3072 RS384, 4096 RS512.
+    The length determines the algorithm: 2048 bits RS256, 3072 RS384, 4096 RS512.
     """
     try:
         _write(file, int(bits), force=force)

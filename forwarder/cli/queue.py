@@ -24,7 +24,7 @@ object_option = click.option(
 
 @click.group("queue")
 def queue_group() -> None:
-    """Look into the queue of a destination, and steer it."""
+    """Inspect the queue of a destination, and control its delivery."""
 
 
 @queue_group.command()
@@ -73,7 +73,7 @@ def flush(admin: AdminClient, destination: str | None) -> None:
 @destination_option
 @with_admin
 def pause(admin: AdminClient, destination: str | None) -> None:
-    """Stop delivering. Events are still accepted and queued, also after a restart."""
+    """Stop delivering, even across restarts. Events are still accepted and queued."""
     _steer(admin, destination, "pause", "paused")
 
 
@@ -81,7 +81,7 @@ def pause(admin: AdminClient, destination: str | None) -> None:
 @destination_option
 @with_admin
 def resume(admin: AdminClient, destination: str | None) -> None:
-    """Deliver again after a pause, and at once where the destination is held."""
+    """Deliver again after a pause. A destination that is held is tried again at once."""
     _steer(admin, destination, "resume", "resumed")
 
 
@@ -110,7 +110,7 @@ def purge(
 ) -> None:
     """Drop all queued events of a destination, or some of them, for good. They are counted as dropped.
 
-    Wants --destination or --all. What is being sent at this moment is not dropped; what comes later neither.
+    Needs --destination or --all. Events that are being sent at this moment, or arrive later, are not dropped.
     """
     if everything == (destination is not None):
         raise usage("say which: --destination NAME, or --all for every destination")

@@ -10,9 +10,9 @@ from forwarder.cli.client import AdminClient, with_admin
 @click.command("reload")
 @with_admin
 def reload_command(admin: AdminClient) -> None:
-    """Let the daemon read configuration, keys and tokens again; wait for its verdict.
+    """Make the daemon read configuration, keys and tokens again; wait for the outcome.
 
-    Exits with 0 if they are in use, with 1 if they were refused: then the old ones go on.
+    Exits with 0 if they are in use, and with 1 if they were refused and the old ones stay in use.
     """
     admin.ask("POST", "/v1/reload")
     click.echo("reloaded")

@@ -18,8 +18,8 @@ from forwarder.config import config_file, load
 def run_command(config_path: Path | None) -> None:
     """Run the daemon in the foreground.
 
-    SIGTERM and Ctrl-C deliver what waits within shutdown_timeout and stop; a second one leaves at
-    once. SIGHUP reads the configuration and the keys again. Nothing that was accepted is lost.
+    SIGTERM and Ctrl-C stop it, after delivering queued events for up to shutdown_timeout; a second one ends it at
+    once. SIGHUP makes it read the configuration and the keys again. Nothing that was accepted is lost.
     """
     # Imported here, as the help of all commands loads this module and does not need the daemon.
     from forwarder.daemon import Assembly, run

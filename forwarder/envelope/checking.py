@@ -216,6 +216,7 @@ class Envelope:
             if self._quick(piece, sifted):
                 sifted.size += len(piece)
                 continue
+            # Narrow down where the trouble is. If the piece is a single part, it has just been tried.
             for part in pieces(piece, _PART_BYTES):
                 if part is not piece and self._quick(part, sifted):
                     sifted.size += len(part)
@@ -230,6 +231,7 @@ class Envelope:
         lines = whole_lines(data)
         for start in range(0, len(lines), _GROUP):
             group = lines[start : start + _GROUP]
+            # Blank lines and white space around lines are allowed, but the quick path accepts neither, so remove them.
             found = [line for line in (line.strip(b" \t\r\n") for line in group) if line]
             if found and not self._quick(b"\n".join([*found, b""]), sifted):
                 self._each(found, sifted)
@@ -339,6 +341,7 @@ class Envelope:
         if len(line) > self.max_event_bytes:
             raise RefusedError("", too_large_words(len(line), self.max_event_bytes), TooLargeError)
         text, envelope = read_envelope(line)
+        # The decoder's own error for a wrong type would not say what we want to tell the producer, so types come first.
         check_kinds(text, envelope)
         event = _fields.decode(text)
         filled = self._fill(event)
@@ -349,6 +352,7 @@ class Envelope:
         names = self._routing.of_one(event)
         if not names:
             raise RefusedError("", "matches no destination; see destinations.*.match")
+        # If the event has none of these members, not even as a null, they all go in front.
         if filled.keys().isdisjoint(envelope):
             return put_in_front(text, "".join(as_member(*member) for member in filled.items())), names
         return put_in(text, envelope, filled), names

@@ -295,6 +295,7 @@ class Connection(asyncio.Protocol):
     async def _greet(self, greeting: Greeting) -> None:
         """Wait for the token, and take the bytes after it as events."""
         while (rest := greeting.rest()) is None:
+            # There will be no token. The caller finds nothing to settle, and the connection ends without an answer.
             if self._ended or self._is_quiet:
                 return
             self._more.clear()

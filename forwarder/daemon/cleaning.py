@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from forwarder.errors import DiskFullError, ShuttingDownError, StorageError
+from forwarder.errors import ShuttingDownError, StorageError
 from forwarder.model import DeadFilter
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
@@ -45,7 +45,7 @@ class Cleaning:
             dropped = await self._queue.purge_dead(DeadFilter(died_before=died_before))
         except ShuttingDownError:
             return
-        except (DiskFullError, StorageError) as error:
+        except StorageError as error:
             self._observer.saw(Notice("dead_letters.not_dropped", {"reason": error.message}))
             return
         if dropped:

@@ -95,7 +95,7 @@ class Executor:
                 results = self.store.transact([group.operations[index].act for index in part])
             except DamagedError:
                 raise
-            except (DiskFullError, StorageError) as error:
+            except StorageError as error:
                 failure = error
                 if isinstance(error, DiskFullError) and self._give_up_reserve(db):
                     parts.appendleft(part)
@@ -122,7 +122,7 @@ class Executor:
         The commit may be complete in the log but for its sync. Whoever reads the log after a crash would then find
         events that were refused, as if they had been accepted.
         """
-        with suppress(DiskFullError, StorageError):
+        with suppress(StorageError):
             self.store.transact([Store.probe])
 
     def _give_up_reserve(self, db: sqlite3.Connection) -> bool:

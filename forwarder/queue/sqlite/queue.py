@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from forwarder.errors import DiskFullError, QueueFullError, StorageError
+from forwarder.errors import QueueFullError, StorageError
 from forwarder.model import (
     EVERY_EVENT,
     Batch,
@@ -205,7 +205,7 @@ class SqliteQueue:
                 # It comes again soon, and there is no more room by then than there is now.
                 await self._closing.pause()
                 return False
-            except (DiskFullError, StorageError):
+            except StorageError:
                 if self._closing.is_set():
                     raise
                 await self._closing.pause()

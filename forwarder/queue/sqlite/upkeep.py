@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from forwarder.errors import DiskFullError, StorageError
+from forwarder.errors import StorageError
 from forwarder.queue.sqlite.closing import Closing
 from forwarder.queue.sqlite.executor import Snapshot
 from forwarder.queue.sqlite.store import Store
@@ -45,7 +45,7 @@ class Upkeep:
             while not self._closing.is_set() and self._is_needed(self._worker.snapshot):
                 try:
                     await self._step()
-                except (DiskFullError, StorageError):
+                except StorageError:
                     await self._closing.pause()
 
     def stop(self) -> None:

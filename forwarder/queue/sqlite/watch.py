@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from forwarder.errors import DiskFullError, StorageError
+from forwarder.errors import StorageError
 from forwarder.observe.facts import Notice
 from forwarder.queue.sqlite.closing import Closing
 from forwarder.queue.sqlite.lock import InstanceLock
@@ -55,5 +55,5 @@ class Watch:
         """Write the log into the file that is open, so that one that was moved away has everything."""
         try:
             await self._worker.submit(Store.fold, is_write=False)
-        except (DiskFullError, StorageError) as error:
+        except StorageError as error:
             self._worker.observer.saw(Notice("queue.not_folded", {"reason": error.message}))

@@ -14,40 +14,21 @@ settings.register_profile("forwarder", deadline=None)
 settings.load_profile("forwarder")
 
 
-# What the fast lane (`-m "not slow"`) leaves out, by how node ids begin: tests that start processes, machines or
-# containers, wait for real time to pass, or try very many examples. `--durations=50` shows where time goes.
+# Folders of which every test is slow: they start processes, machines or containers, or wait for real time to pass.
 SLOW = (
     "tests/campaigns/",
-    "tests/cli/test_check.py",
-    "tests/cli/test_demo.py",
-    "tests/delivery/test_delivery.py::TestRejected",
-    "tests/delivery/test_pump.py::TestCancelled",
-    "tests/delivery/test_pump_model.py",
-    "tests/delivery/test_refusals.py",
     "tests/deploy/",
-    "tests/envelope/test_checking.py::TestProperties",
-    "tests/envelope/test_differential.py",
-    "tests/envelope/test_fuzz.py",
-    "tests/envelope/test_text.py::test_tiny_elements_are_not_all_read_at_once",
     "tests/faults/",
-    "tests/ingest/test_framing_fuzz.py",
-    "tests/ingest/test_http.py::TestHoldsUpNobody",
-    "tests/ingest/test_stream.py::TestAccess::test_a_flood_of_tiny_lines",
-    "tests/ingest/test_stream.py::TestClientsThatMisbehave",
     "tests/integration/",
     "tests/load/",
     "tests/queue/sqlite/recovery/",
-    "tests/queue/sqlite/test_room.py",
-    "tests/queue/sqlite/test_model.py",
-    "tests/queue/sqlite/test_queue.py::test_a_full_queue_that_dies_and_is_replayed",
-    "tests/test_style.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow."""
+    """Mark what is slow by its folder, and whatever tries random input, besides what says so itself."""
     for item in items:
-        if item.nodeid.startswith(SLOW):
+        if item.nodeid.startswith(SLOW) or item.get_closest_marker("fuzz"):
             item.add_marker(pytest.mark.slow)
 
 

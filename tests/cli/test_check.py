@@ -18,6 +18,8 @@ from tests.certificates import Authority
 from tests.cli.console import run
 from tests.integration.process import Forwarder
 
+pytestmark = pytest.mark.slow
+
 
 def lines(forwarder: Forwarder, *words: str) -> tuple[int, list[str]]:
     """Run the command; return its exit code and its lines."""

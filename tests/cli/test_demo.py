@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def demo(*words: str) -> list[str]:
     return [sys.executable, "-m", "forwarder", "demo", *words]

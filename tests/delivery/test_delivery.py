@@ -186,6 +186,7 @@ class TestTooLarge:
         assert len(line.receiver.requests) < 20
 
 
+@pytest.mark.slow
 class TestRejected:
     async def test_the_bad_ones_alone_die(self, make_line: MakeLine) -> None:
         """Three bad events among five hundred die with status and detail; the others arrive in order."""

@@ -488,6 +488,7 @@ class TestOrderAtTheSeam:
         assert line.arrived == list(range(20))
 
 
+@pytest.mark.slow
 class TestCancelled:
     @pytest.mark.parametrize("in_flight", [1, 3])
     @pytest.mark.parametrize("seed", range(3))

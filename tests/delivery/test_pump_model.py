@@ -39,6 +39,8 @@ from tests.delivery.world import (
 )
 from tests.fuzzing import examples
 
+pytestmark = pytest.mark.slow
+
 RETRY = RetryConfig(initial=0.5, max=60.0, multiplier=2.0)
 MAX_AGE = 1.0
 # What signing, a few commits and a way to the destination may add to a wait, in seconds.

@@ -12,6 +12,8 @@ from forwarder.config import RetryConfig
 from tests.delivery.cases import REFUSED, RETRY, Case, about, play, refuses_bad
 from tests.delivery.world import OK, TIMEOUT, Fault
 
+pytestmark = pytest.mark.slow
+
 
 class TestEverythingRefused:
     @pytest.mark.parametrize("status", [400, 413])

@@ -70,6 +70,7 @@ def compacted(lines: bytes) -> list[bytes]:
     return [msgspec.json.format(line, indent=-1) for line in lines.splitlines()]
 
 
+@pytest.mark.slow
 class TestProperties:
     @settings(deadline=None)
     @given(event_texts(), st.sampled_from(DEFAULTS))

@@ -112,6 +112,7 @@ def test_an_array_is_split_in_two_ways(array: bytes) -> None:
     assert found == [bytes(part) for part in split_array(array)] == list(elements(array.replace(b"\n", b" ")))
 
 
+@pytest.mark.slow
 def test_tiny_elements_are_not_all_read_at_once() -> None:
     """Of millions of tiny elements a few are in memory at a time, and what is no JSON is known before the first."""
     tiny = b"[" + b"{}," * 1_000_000 + b"{}]"

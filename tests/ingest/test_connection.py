@@ -27,6 +27,7 @@ from tests.ingest.stream_client import (
 )
 
 
+@pytest.mark.slow
 class TestClientsThatMisbehave:
     async def test_closing_without_reading(self, server: Serving) -> None:
         """The whole lines of a client that closes without reading its acks are stored all the same."""
@@ -269,6 +270,7 @@ class TestAccess:
                 await ours.send(line(0))
                 assert await ours.answer() == {"ack": 1}
 
+    @pytest.mark.slow
     async def test_a_flood_of_tiny_lines(self, server: Serving) -> None:
         """What waits behind lines that take a close look is not looked at again and again meanwhile."""
         looked_at = 0

@@ -636,6 +636,7 @@ class TestConnections:
         writer.close()
 
 
+@pytest.mark.slow
 class TestHoldsUpNobody:
     @pytest.mark.parametrize(
         ("body", "headers", "status"),

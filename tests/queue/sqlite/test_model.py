@@ -24,6 +24,8 @@ from forwarder.queue.sqlite.sizes import PAGE_BYTES, stored_bytes
 from forwarder.queue.sqlite.store import Store
 from tests.queue.sqlite.stores import Desk, lines, segment_of
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("a", "b")
 REJECTED = Burial("rejected", 400, "no")
 EXPIRED = Burial("expired")

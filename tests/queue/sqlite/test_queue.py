@@ -315,6 +315,7 @@ class TestOpenAndClose:
 
 
 @pytest.mark.parametrize(("each", "filler"), [(1, 0), (10, 300), (100, 4000)])
+@pytest.mark.slow
 async def test_a_full_queue_that_dies_and_is_replayed(tmp_path: Path, each: int, filler: int) -> None:
     """Whatever becomes of a full queue, file and log stay within its size (conftest), and nothing is lost."""
     max_bytes = 16 << 20

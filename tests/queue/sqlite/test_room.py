@@ -11,6 +11,8 @@ from forwarder.queue.sqlite import admission, burying, views
 from tests.queue.building import numbers, segment
 from tests.queue.sqlite.stores import PLENTY, Desk, fill_up
 
+pytestmark = pytest.mark.slow
+
 EXPIRED = Burial("expired", 503, "busy" * 100)
 MAX_BYTES = 4 << 20
 

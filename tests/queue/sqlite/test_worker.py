@@ -104,7 +104,7 @@ class TestFailures:
         with monkeypatch.context() as patch:
             patch.setattr(Connection, "run", fails)
             # The job before this one may still be looking for more to do.
-            while (await asyncio.gather(worker.submit(lambda _store: 1), return_exceptions=True)) == [1]:
+            while (await asyncio.gather(worker.submit(lambda _store: 1), return_exceptions=True))[0] == 1:
                 await asyncio.sleep(0)
             waiting = [worker.submit(lambda _store: 1), worker.submit(lambda _store: 2)]
             found = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), PATIENCE)

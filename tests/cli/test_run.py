@@ -21,7 +21,7 @@ Started = list[tuple[Assembly, Config, Path]]
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     """What the daemon was started with, in place of the daemon; standard error and the log stay as they are."""
     found: Started = []
-    monkeypatch.setattr("forwarder.cli.run.run", lambda assembly, load, file: found.append((assembly, load(), file)))
+    monkeypatch.setattr("forwarder.daemon.run", lambda assembly, load, file: found.append((assembly, load(), file)))
     monkeypatch.setattr(lossy, "make_stderr_lossy", lambda: None)
     monkeypatch.setattr(atexit, "register", lambda _function: None)
     monkeypatch.setattr(log, "configure", lambda _level, _format: None)

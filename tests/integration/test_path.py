@@ -5,37 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import socket
 import subprocess
-import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 from jwcrypto import jwk, jws
 
-from forwarder.model import Address
-from forwarder.receiver import Receiver
-from forwarder.signing import Signer, generate_key
 from tests.integration.process import Forwarder, events, numbers
-
-LOCAL = Address(host="127.0.0.1", port=0)
+from tests.integration.receiving import point, receiver_for
 
 
 @pytest.fixture
 def key_folder(tmp_path: Path) -> Path:
     return tmp_path / "forwarder"
-
-
-def receiver_for(folder: Path, **more: object) -> tuple[Forwarder, Receiver]:
-    """Return a forwarder and the receiver that trusts its key; the URL is set once it listens."""
-    forwarder = Forwarder(folder, "http://127.0.0.1:1/put")
-    return forwarder, Receiver(LOCAL, public_keys=[forwarder.signer.public("pem")], **more)  # type: ignore[arg-type]
-
-
-def point(forwarder: Forwarder, receiver: Receiver) -> Forwarder:
-    forwarder.config["destinations"]["main"]["url"] = receiver.url
-    return forwarder
 
 
 async def test_what_the_producer_wrote_arrives(tmp_path: Path) -> None:
@@ -225,151 +207,3 @@ async def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
     assert set(accepted) <= set(arrived)
     assert arrived == sorted(arrived)
     assert account["delivered"] == account["accepted"] - account["dead"] == account["accepted"]
-
-
-async def test_stop_delivers_what_waits(tmp_path: Path) -> None:
-    """SIGTERM delivers what waits, though no batch is full and none is old enough."""
-    forwarder, receiver = receiver_for(tmp_path / "f")
-    forwarder.config["destinations"]["main"]["batch"]["max_age"] = "1h"
-    async with receiver, point(forwarder, receiver):
-        await forwarder.post(events(0, 10))
-        assert (await forwarder.account())["queued"] == 10
-        assert await forwarder.stop() == 0
-        assert list(numbers(receiver.events)) == list(range(10))
-    assert not (tmp_path / "f/http.sock").exists()
-
-
-async def test_stop_with_a_dead_destination(tmp_path: Path) -> None:
-    """With a destination that is down, a stop does not wait for it; the events are still there afterwards."""
-    forwarder, receiver = receiver_for(tmp_path / "f")
-    forwarder.config["destinations"]["main"]["retry"] = {"initial": "1h", "max": "1h"}
-    async with forwarder:
-        await forwarder.post(events(0, 10))
-
-        async def failed() -> bool:
-            return bool((await forwarder.account())["last_error"])
-
-        await forwarder.until(failed)
-        assert await forwarder.stop() == 0
-    async with receiver, point(forwarder, receiver):
-        await forwarder.settled()
-    assert list(numbers(receiver.events)) == list(range(10))
-
-
-async def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
-    """While a stop waits for a slow destination, a second signal ends the process; nothing is lost."""
-    forwarder, receiver = receiver_for(tmp_path / "f", faults="timeout:30")
-    async with receiver, point(forwarder, receiver):
-        await forwarder.post(events(0, 10))
-        await forwarder.until(lambda: receiver.requests)
-        assert forwarder.process is not None
-        forwarder.process.terminate()
-        await forwarder.until(lambda: forwarder.logged("forwarder.stopping"))
-        assert await forwarder.stop() == 128 + 15
-        async with forwarder:
-            await forwarder.settled()
-    assert set(numbers(receiver.events)) == set(range(10))
-
-
-async def test_a_second_instance_is_refused(tmp_path: Path) -> None:
-    """Two daemons never share a queue: the second one leaves with exit code 75 and says who holds it."""
-    forwarder, receiver = receiver_for(tmp_path / "f")
-    async with receiver, point(forwarder, receiver):
-        second = forwarder.command("run")
-        assert second.returncode == 75
-        assert f"process {forwarder.process.pid}" in second.stderr.decode()  # type: ignore[union-attr]
-        assert (await forwarder.post(events(0, 1)))[0] == 202
-        await forwarder.settled()
-
-
-async def test_reload(tmp_path: Path) -> None:
-    """SIGHUP puts a new configuration in place; a bad one changes nothing and says what is wrong."""
-    forwarder, receiver = receiver_for(tmp_path / "f")
-    main = forwarder.config["destinations"]["main"]
-    async with receiver, point(forwarder, receiver):
-        assert forwarder.process is not None
-        forwarder.config["destinations"]["main"] = {**main, "timeout": "soon"}
-        forwarder.write_config()
-        forwarder.process.send_signal(1)
-        await forwarder.until(lambda: forwarder.logged("reload.refused"))
-        assert "destinations.main.timeout" in forwarder.logged("reload.refused")[0]["problem"]
-        await forwarder.post(events(0, 5))
-        await forwarder.settled()
-        forwarder.config["destinations"] = {"main": main, "second": {**main, "match": {"eventType": "other"}}}
-        forwarder.config["ingest"]["http"]["listen"].append("tcp:127.0.0.1:0")
-        forwarder.write_config()
-        forwarder.process.send_signal(1)
-        await forwarder.until(lambda: forwarder.logged("reload.done"))
-        await forwarder.post(events(5, 5, eventType="other"))
-        await receiver.wait_stored(15, 30)
-        assert (await forwarder.account("second"))["accepted"] == 5
-
-
-def is_reloaded(forwarder: Forwarder, times: int) -> bool:
-    return len(forwarder.logged("reload.done")) == times
-
-
-async def test_a_destination_that_is_removed_and_wanted_again(tmp_path: Path) -> None:
-    """What is being sent is finished before anything else is: order holds."""
-    forwarder, receiver = receiver_for(tmp_path / "f", faults="timeout:6")
-    async with receiver, point(forwarder, receiver):
-        assert forwarder.process is not None
-        with_main = dict(forwarder.config["destinations"])
-        await forwarder.post(events(0, 1))
-        await forwarder.until(lambda: receiver.requests)
-        other = {**with_main["main"], "match": {"eventSourceId": "nobody"}}
-        for reloads, destinations in enumerate(({"other": other}, with_main), start=1):
-            forwarder.config["destinations"] = destinations
-            forwarder.write_config()
-            forwarder.process.send_signal(1)
-            await forwarder.until(partial(is_reloaded, forwarder, reloads))
-        assert (await forwarder.post(events(1, 2)))[0] == 202
-        account = await forwarder.settled()
-    assert (account["delivered"], account["dead"]) == (3, 0)
-    assert list(numbers(receiver.events)) == [0, 1, 2]
-
-
-async def test_a_stop_waits_for_nobody_who_does_not_read(tmp_path: Path) -> None:
-    """Clients that stand still take no more than the seconds that README allows beside `shutdown_timeout`."""
-    forwarder, receiver = receiver_for(tmp_path / "f", faults="timeout:90")
-    forwarder.config["shutdown_timeout"] = "1s"
-    async with receiver, point(forwarder, receiver):
-        for first in range(0, 2000, 200):
-            await forwarder.post(events(first, 200, version="x" * 4000))
-        with socket.socket(socket.AF_UNIX) as reader, socket.socket(socket.AF_UNIX) as writer:
-            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            reader.connect(str(forwarder.folder / "admin.sock"))
-            reader.sendall(b"GET /v1/destinations/main/queue HTTP/1.1\r\nHost: x\r\n\r\n")
-            writer.connect(str(forwarder.folder / "http.sock"))
-            writer.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
-            assert await asyncio.to_thread(reader.recv, 12) == b"HTTP/1.1 200"
-            began = time.monotonic()
-            assert await forwarder.stop() == 0
-            took = time.monotonic() - began
-        assert took < 1 + 5 + 3
-        assert len(forwarder.logged("forwarder.stopped")) == 1
-
-
-async def test_a_key_is_rotated_by_replacing_its_file(tmp_path: Path) -> None:
-    """A new key file is picked up without a signal; nothing is lost or dead, and a broken one changes nothing."""
-    forwarder, receiver = receiver_for(tmp_path / "f")
-    new_key = tmp_path / "new.pem"
-    new_key.touch(mode=0o600)
-    new_key.write_bytes(generate_key(2048))
-    public = [forwarder.signer.public("pem"), Signer.load(new_key).public("pem")]
-    receiver = Receiver(LOCAL, public_keys=public)
-    async with receiver, point(forwarder, receiver):
-        forwarder.key_file.write_bytes(b"nonsense")
-        await forwarder.until(lambda: forwarder.logged("reload.refused"))
-        await forwarder.post(events(0, 10))
-        await forwarder.settled()
-        new_key.replace(forwarder.key_file)
-        await forwarder.until(lambda: forwarder.logged("reload.done"))
-        await forwarder.post(events(10, 10))
-        account = await forwarder.settled()
-        started = [line["key"] for line in forwarder.logged("destination.started")]
-    assert (account["delivered"], account["dead"]) == (20, 0)
-    assert len(started) == 2
-    assert len(set(started)) == 2
-    assert len(forwarder.logged("reload.refused")) == 1
-    assert list(numbers(receiver.events)) == list(range(20))

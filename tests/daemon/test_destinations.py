@@ -1,0 +1,33 @@
+"""The pumps of all destinations: replaced, removed and wanted again."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from tests.integration.process import Forwarder, events, numbers
+from tests.integration.receiving import point, receiver_for
+
+
+def is_reloaded(forwarder: Forwarder, times: int) -> bool:
+    return len(forwarder.logged("reload.done")) == times
+
+
+async def test_a_destination_that_is_removed_and_wanted_again(tmp_path: Path) -> None:
+    """What is being sent is finished before anything else is: order holds."""
+    forwarder, receiver = receiver_for(tmp_path / "f", faults="timeout:6")
+    async with receiver, point(forwarder, receiver):
+        assert forwarder.process is not None
+        with_main = dict(forwarder.config["destinations"])
+        await forwarder.post(events(0, 1))
+        await forwarder.until(lambda: receiver.requests)
+        other = {**with_main["main"], "match": {"eventSourceId": "nobody"}}
+        for reloads, destinations in enumerate(({"other": other}, with_main), start=1):
+            forwarder.config["destinations"] = destinations
+            forwarder.write_config()
+            forwarder.process.send_signal(1)
+            await forwarder.until(partial(is_reloaded, forwarder, reloads))
+        assert (await forwarder.post(events(1, 2)))[0] == 202
+        account = await forwarder.settled()
+    assert (account["delivered"], account["dead"]) == (3, 0)
+    assert list(numbers(receiver.events)) == [0, 1, 2]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.campaigns import crash, damage, disk, load, power
+from tests.campaigns import crash, damage, disk, load
+from tests.campaigns.power import campaign as power
 
 CAMPAIGNS = {"crash": crash, "damage": damage, "disk": disk, "load": load, "power": power}
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.integration.process import Forwarder, events, numbers
 from tests.integration.receiving import point, receiver_for
+
+# Each starts the real process.
+pytestmark = pytest.mark.slow
 
 
 def is_reloaded(forwarder: Forwarder, times: int) -> bool:

@@ -7,8 +7,13 @@ import socket
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.integration.process import events, numbers
 from tests.integration.receiving import point, receiver_for
+
+# Each starts the real process.
+pytestmark = pytest.mark.slow
 
 
 async def test_stop_delivers_what_waits(tmp_path: Path) -> None:

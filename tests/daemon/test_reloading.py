@@ -25,6 +25,7 @@ from tests.observe.recording import Recording
 from tests.queue.watched import WatchedQueue
 
 
+@pytest.mark.slow
 async def test_reload(tmp_path: Path) -> None:
     """SIGHUP puts a new configuration in place; a bad one changes nothing and says what is wrong."""
     forwarder, receiver = receiver_for(tmp_path / "f")
@@ -48,6 +49,7 @@ async def test_reload(tmp_path: Path) -> None:
         assert (await forwarder.account("second"))["accepted"] == 5
 
 
+@pytest.mark.slow
 async def test_a_key_is_rotated_by_replacing_its_file(tmp_path: Path) -> None:
     """A new key file is picked up without a signal; nothing is lost or dead, and a broken one changes nothing."""
     forwarder, receiver = receiver_for(tmp_path / "f")

@@ -1,4 +1,4 @@
-"""Start the forwarder with a weaker `synchronous`: `python -m tests.campaigns.power_sabotage LEVEL run …`.
+"""Start the forwarder with a weaker `synchronous`: `python -m tests.campaigns.power.sabotage LEVEL run …`.
 
 What such a queue accepts is not on disk yet; a campaign that does not find that loses nothing cannot find
 anything.

@@ -9,9 +9,9 @@ import pytest
 
 from forwarder.observe.logs import Logs
 from forwarder.queue.sqlite.database import open_database
-from tests.campaigns.power_events import UNWANTED, event, identify, runs
-from tests.campaigns.power_ledger import Ledger
-from tests.campaigns.power_sabotage import weaken
+from tests.campaigns.power.events import UNWANTED, event, identify, runs
+from tests.campaigns.power.ledger import Ledger
+from tests.campaigns.power.sabotage import weaken
 
 
 @pytest.fixture

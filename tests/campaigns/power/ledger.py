@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.campaigns.power_events import Run, identify
+from tests.campaigns.power.events import Run, identify
 
 
 @dataclass(slots=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns import power
-from tests.campaigns.power import Cut, Report, draw_plan
+from tests.campaigns.power import campaign
+from tests.campaigns.power.campaign import Cut, Report, draw_plan
 
 
 def words(*given: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    power.add_arguments(parser)
+    campaign.add_arguments(parser)
     return parser.parse_args(given)
 
 
@@ -23,7 +23,7 @@ def test_names_the_package_that_is_missing(
 ) -> None:
     """Without qemu the campaign says what to install, and exits with a code of its own."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert power.run(words("--cuts", "1")) == 69
+    assert campaign.run(words("--cuts", "1")) == 69
     assert "qemu-system-x86_64 is missing: apt-get install qemu-system-x86" in capsys.readouterr().err
 
 

@@ -30,7 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.campaigns.power_events import Run, event, runs
+from tests.campaigns.power.events import Run, event, runs
 
 PORT = Path("/dev/vport0p1")
 # More lines than this are not sent ahead of their acks, so that neither side ever waits for the other.

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.campaigns.power_drive import SECTOR, Disk, Drive
+from tests.campaigns.power.drive import SECTOR, Disk, Drive
 
 SECTORS = 6
 HEADER = struct.Struct(">IHHQQI")

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self
 
-from tests.campaigns.power_drive import SECTOR, Drive
-from tests.campaigns.power_image import Image, qemu
+from tests.campaigns.power.drive import SECTOR, Drive
+from tests.campaigns.power.image import Image, qemu
 
 
 class MachineError(Exception):

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 
-from tests.campaigns.power_drive import SECTOR
+from tests.campaigns.power.drive import SECTOR
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 SITE = "/campaign"
 """Where the image keeps the source tree and the libraries."""
 
@@ -45,7 +45,7 @@ ip link set eth0 up
 for folder in proc sys dev; do mount -o bind /$folder /root/$folder; done
 mount -t tmpfs tmp /root/tmp
 cd /root
-chroot /root /bin/env -i PYTHONPATH=SITE PATH=/bin PYTHON -m tests.campaigns.power_guest
+chroot /root /bin/env -i PYTHONPATH=SITE PATH=/bin PYTHON -m tests.campaigns.power.guest
 fail "the guest ended with $?"
 """
 _DRIVERS = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "ext4")

@@ -32,11 +32,11 @@ from rich.table import Table
 from forwarder.model import Address
 from forwarder.receiver import Receiver
 from forwarder.signing import Signer, generate_key
-from tests.campaigns.power_drive import Disk, Drive
-from tests.campaigns.power_events import UNWANTED
-from tests.campaigns.power_image import Image, MissingPackageError, build_image, make_ext4
-from tests.campaigns.power_ledger import Ledger
-from tests.campaigns.power_machine import Machine, MachineError
+from tests.campaigns.power.drive import Disk, Drive
+from tests.campaigns.power.events import UNWANTED
+from tests.campaigns.power.image import Image, MissingPackageError, build_image, make_ext4
+from tests.campaigns.power.ledger import Ledger
+from tests.campaigns.power.machine import Machine, MachineError
 
 LEVELS = {"sync-off": "OFF", "normal": "NORMAL"}
 # So many cuts a queue survives before it is drained: recovery meets what earlier recoveries left.
@@ -277,7 +277,7 @@ class Campaign:
         """Return what every machine is told: the program, its key and its configuration."""
         sabotage = self.report.sabotage
         return {
-            "module": ["tests.campaigns.power_sabotage", LEVELS[sabotage]] if sabotage else ["forwarder"],
+            "module": ["tests.campaigns.power.sabotage", LEVELS[sabotage]] if sabotage else ["forwarder"],
             "key": self._key,
             "config": {
                 "ingest": {

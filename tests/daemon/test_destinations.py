@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.process import Forwarder, events, numbers
+from tests.integration.process import Forwarder, events
 from tests.integration.receiving import point, receiver_for
+from tests.queue.building import numbers
 
 # Each starts the real process.
 pytestmark = pytest.mark.slow
@@ -35,4 +36,4 @@ async def test_a_destination_that_is_removed_and_wanted_again(tmp_path: Path) ->
         assert (await forwarder.post(events(1, 2)))[0] == 202
         account = await forwarder.settled()
     assert (account["delivered"], account["dead"]) == (3, 0)
-    assert list(numbers(receiver.events)) == [0, 1, 2]
+    assert numbers(receiver.events) == [0, 1, 2]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.process import events, numbers
+from tests.integration.process import events
 from tests.integration.receiving import point, receiver_for
+from tests.queue.building import numbers
 
 # Each starts the real process.
 pytestmark = pytest.mark.slow
@@ -24,7 +25,7 @@ async def test_stop_delivers_what_waits(tmp_path: Path) -> None:
         await forwarder.post(events(0, 10))
         assert (await forwarder.account())["queued"] == 10
         assert await forwarder.stop() == 0
-        assert list(numbers(receiver.events)) == list(range(10))
+        assert numbers(receiver.events) == list(range(10))
     assert not (tmp_path / "f/http.sock").exists()
 
 
@@ -42,7 +43,7 @@ async def test_stop_with_a_dead_destination(tmp_path: Path) -> None:
         assert await forwarder.stop() == 0
     async with receiver, point(forwarder, receiver):
         await forwarder.settled()
-    assert list(numbers(receiver.events)) == list(range(10))
+    assert numbers(receiver.events) == list(range(10))
 
 
 async def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:

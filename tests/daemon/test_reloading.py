@@ -19,9 +19,10 @@ from forwarder.observe.facts import Notice
 from forwarder.receiver import Receiver
 from forwarder.signing import Signer, generate_key
 from forwarder.systemd import Notifier
-from tests.integration.process import events, numbers
+from tests.integration.process import events
 from tests.integration.receiving import LOCAL, point, receiver_for
 from tests.observe.recording import Recording
+from tests.queue.building import numbers
 from tests.queue.watched import WatchedQueue
 
 
@@ -72,7 +73,7 @@ async def test_a_key_is_rotated_by_replacing_its_file(tmp_path: Path) -> None:
     assert len(started) == 2
     assert len(set(started)) == 2
     assert len(forwarder.logged("reload.refused")) == 1
-    assert list(numbers(receiver.events)) == list(range(20))
+    assert numbers(receiver.events) == list(range(20))
 
 
 # --- without a process -------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -18,13 +17,14 @@ from forwarder.config.schema import SigningConfig
 from forwarder.delivery.pipeline import Pipeline
 from forwarder.delivery.pump import Pump
 from forwarder.destination.http_put.put import HttpPut
-from forwarder.model import Address, Counters, DeadFilter, DeadLetter, Segment
+from forwarder.model import Address, Counters, DeadFilter, DeadLetter
 from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.memory import Account, MemoryQueue
 from forwarder.receiver import Receiver
 from forwarder.signing import Signer
 from tests.fixtures import signer
+from tests.queue.building import numbers, segment
 
 __all__ = ["signer"]
 
@@ -88,26 +88,6 @@ async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
             await asyncio.sleep(0.001)
 
 
-def event_id(number: int) -> str:
-    """Return the id of a numbered event."""
-    return f"00000000-0000-4000-8000-{number:012d}"
-
-
-def segment(first: int, count: int = 1, filler: int = 0) -> Segment:
-    """Return a segment of numbered events."""
-    envelope = {"eventSourceId": "app", "eventType": "Tested"}
-    lines = (
-        json.dumps({**envelope, "eventId": event_id(n), "data": {"x": "x" * filler}}, separators=(",", ":")) + "\n"
-        for n in range(first, first + count)
-    )
-    return Segment("main", count, "".join(lines).encode())
-
-
-def numbers(events: list[bytes]) -> list[int]:
-    """Return the numbers of events."""
-    return [int(json.loads(event)["eventId"][-12:]) for event in events]
-
-
 @dataclass
 class Line:
     """A queue, a receiver, and the pump between them."""
@@ -153,7 +133,7 @@ class Line:
 
     async def append(self, first: int, count: int = 1, filler: int = 0) -> None:
         """Queue numbered events."""
-        await self.queue.append([segment(first, count, filler)])
+        await self.queue.append([segment(first, count, filler=filler)])
 
     async def purge(self) -> int:
         """Drop what is queued and not being sent; return how many events."""

@@ -10,7 +10,8 @@ import pytest
 from forwarder.config import BatchConfig, RetryConfig
 from forwarder.errors import StorageError
 from forwarder.model import Outcome, Segment
-from tests.delivery.conftest import SLOW, Line, MakeLine, event_id, segment, until
+from tests.delivery.conftest import SLOW, Line, MakeLine, until
+from tests.queue.building import event_id, segment
 
 
 def rejects(*numbers: int) -> str:

@@ -11,8 +11,9 @@ import pytest
 from forwarder.config import BatchConfig
 from forwarder.model import Segment
 from tests.delivery.cases import Case, about, play, refuses_bad
-from tests.delivery.conftest import MakeLine, event_id, until
+from tests.delivery.conftest import MakeLine, until
 from tests.delivery.world import OK, Fault
+from tests.queue.building import event_id
 
 
 @pytest.mark.parametrize("in_flight", [1, 8])

@@ -11,7 +11,8 @@ import pytest
 from forwarder.config import BatchConfig
 from forwarder.errors import StorageError
 from forwarder.model import Batch, Limits, Outcome
-from tests.delivery.conftest import PATIENCE, SLOW, Line, MakeLine, event_id, segment, until
+from tests.delivery.conftest import PATIENCE, SLOW, Line, MakeLine, until
+from tests.queue.building import event_id, segment
 
 NEVER = BatchConfig(max_age=1000)
 

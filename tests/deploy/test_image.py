@@ -15,7 +15,8 @@ import yaml
 from forwarder import __version__
 from tests.deploy.engine import BASE, IMAGE, PROJECT, UID, Engine, needs_containers
 from tests.deploy.sidecar import Sidecar, feed, write_key
-from tests.integration.process import PATIENCE, events, numbers, request
+from tests.integration.process import PATIENCE, events, request
+from tests.queue.building import numbers
 
 pytestmark = [pytest.mark.system, needs_containers]
 
@@ -157,7 +158,7 @@ async def test_events_over_the_shared_volume(engine: Engine, tmp_path: Path) -> 
         )
         assert '{"ack": 100}' in inside
         await receiver.wait_stored(200, PATIENCE)
-        assert list(numbers(receiver.events)) == list(range(200))
+        assert numbers(receiver.events) == list(range(200))
 
 
 async def test_who_may_send_and_who_may_act(engine: Engine, tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ async def test_stop_drains(engine: Engine, tmp_path: Path) -> None:
         await asyncio.to_thread(feed, sidecar.socket_folder / "stream.sock", lines(0, 100))
         assert (await container.account(sidecar.admin_folder))["queued"] == 100
         assert await container.stop() == 0
-        assert list(numbers(receiver.events)) == list(range(100))
+        assert numbers(receiver.events) == list(range(100))
         assert len(await container.logged("forwarder.stopped")) == 1
 
 
@@ -214,7 +215,7 @@ async def test_the_queue_outlives_the_container(engine: Engine, tmp_path: Path, 
     async with receiver, sidecar.container(receiver):
         await asyncio.to_thread(feed, sidecar.socket_folder / "stream.sock", lines(100, 100))
         await receiver.wait_stored(200, PATIENCE)
-    assert list(numbers(receiver.events)) == list(range(200))
+    assert numbers(receiver.events) == list(range(200))
 
 
 async def test_reload(engine: Engine, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from forwarder.signing import Signer, generate_key
 from tests.deploy.engine import BASE, IMAGE, PROJECT, UID, Engine, needs_containers
 from tests.deploy.pod import Pod
 from tests.deploy.sidecar import LOCAL
-from tests.integration.process import PATIENCE, numbers, request
+from tests.integration.process import PATIENCE, request
+from tests.queue.building import numbers
 
 FILE = PROJECT / "config/kubernetes.yaml"
 TEXT = FILE.read_text(encoding="utf-8")
@@ -80,7 +81,7 @@ async def test_pod(engine: Engine, tmp_path: Path) -> None:
             assert await pod.probe(sidecar, "livenessProbe")
             assert await pod.stop(application, 30) == 0
             assert await pod.stop(sidecar, 30) == 0
-            assert list(numbers(receiver.events)) == list(range(11))
+            assert numbers(receiver.events) == list(range(11))
 
 
 @pytest.mark.system

@@ -13,7 +13,8 @@ import aiohttp
 from forwarder.model import Address
 from forwarder.receiver import Receiver
 from tests.faults.wrapped import Wrapped
-from tests.integration.process import PATIENCE, events, numbers
+from tests.integration.process import PATIENCE, events
+from tests.queue.building import numbers
 
 DISK_FULL = "urn:forwarder:problem:disk-full"
 STORAGE_FAILING = "urn:forwarder:problem:storage-failing"
@@ -95,7 +96,7 @@ class Trial:
     @property
     def arrived(self) -> list[int]:
         """The numbers of all events that the receiver stored, duplicates included."""
-        return list(numbers(self.receiver.events))
+        return numbers(self.receiver.events)
 
     @property
     def duplicates(self) -> int:

@@ -24,6 +24,7 @@ from forwarder.queue.base import Queue, Share
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.web.access import Access
 from forwarder.web.listening import Listener, listen
+from tests.queue import building
 from tests.queue.watched import WatchedQueue
 
 MAX_EVENT = 10_000
@@ -32,25 +33,16 @@ MAX_REQUEST = 2_000_000
 
 def event(number: int, filler: int = 0) -> dict[str, Any]:
     """Return an event that can be told from every other."""
-    return {
-        "eventSourceId": "s",
-        "eventType": "t",
-        "eventId": f"00000000-0000-4000-8000-{number:012d}",
-        "data": {"n": number, "x": "x" * filler},
-    }
+    found: dict[str, Any] = json.loads(building.event(number, filler))
+    return found
 
 
 def line(number: int, filler: int = 0) -> bytes:
-    return json.dumps(event(number, filler), separators=(",", ":")).encode() + b"\n"
+    return building.event(number, filler) + b"\n"
 
 
 def lines(first: int, end: int, filler: int = 0) -> bytes:
     return b"".join(line(number, filler) for number in range(first, end))
-
-
-def numbers(stored: Sequence[bytes]) -> list[int]:
-    """Return the numbers of stored events."""
-    return [json.loads(found)["data"]["n"] for found in stored]
 
 
 class StubbornQueue(WatchedQueue):
@@ -101,7 +93,7 @@ class Serving:
 
     async def stored(self, destination: str = "main") -> list[int]:
         """Return the numbers of the events in the queue, in order."""
-        return numbers([found async for found in self.queue.peek(destination, None)])
+        return building.numbers([found async for found in self.queue.peek(destination, None)])
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -224,9 +224,3 @@ def events(first: int, count: int, **fields: Any) -> list[dict[str, Any]]:
         {"eventSourceId": "app", "eventType": "login", "data": {"n": number}, **fields}
         for number in range(first, first + count)
     ]
-
-
-def numbers(found: list[bytes]) -> Iterator[int]:
-    """Yield the numbers of events that arrived."""
-    for event in found:
-        yield json.loads(event)["data"]["n"]

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from jwcrypto import jwk, jws
 
-from tests.integration.process import Forwarder, events, numbers
+from tests.integration.process import Forwarder, events
 from tests.integration.receiving import point, receiver_for
+from tests.queue.building import numbers
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ async def test_three_bad_events_among_many(tmp_path: Path) -> None:
         assert forwarder.command("dead", "replay", "--all").returncode == 0
         account = await forwarder.settled()
         assert (account["delivered"], account["dead"]) == (5000, 0)
-    found = list(numbers(receiver.events))
+    found = numbers(receiver.events)
     assert found[:4997] == [number for number in range(5000) if number not in {17, 2500, 4800}]
     assert sorted(found[4997:]) == [17, 2500, 4800]
 
@@ -124,7 +125,7 @@ async def test_too_large_is_learned(tmp_path: Path) -> None:
         await forwarder.post(events(0, 5000))
         account = await forwarder.settled()
     assert (account["delivered"], account["dead"]) == (5000, 0)
-    assert list(numbers(receiver.events)) == list(range(5000))
+    assert numbers(receiver.events) == list(range(5000))
     assert sum(record.status == 413 for record in receiver.requests) < 10
 
 
@@ -147,7 +148,7 @@ async def test_rejecting_everything_holds(tmp_path: Path) -> None:
         assert forwarder.command("queue", "resume").returncode == 0
         account = await forwarder.settled()
     assert account["delivered"] == 2000 - account["dead"]
-    assert list(numbers(receiver.events)) == list(range(account["dead"], 2000))
+    assert numbers(receiver.events) == list(range(account["dead"], 2000))
 
 
 async def test_held_while_the_key_is_unknown(tmp_path: Path) -> None:

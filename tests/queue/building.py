@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from forwarder.model import Batch, Counters, Limits, Segment
 from forwarder.queue.base import Queue
@@ -10,9 +11,14 @@ from forwarder.queue.base import Queue
 LIMITS = Limits(max_events=1000, max_bytes=1 << 20)
 
 
+def event_id(number: int) -> str:
+    """Return the id of a numbered event."""
+    return f"00000000-0000-4000-8000-{number:012d}"
+
+
 def event(number: int, filler: int = 0) -> bytes:
     """Return an event that can be told from every other."""
-    body = {"eventSourceId": "s", "eventType": "t", "eventId": f"00000000-0000-4000-8000-{number:012d}"}
+    body = {"eventSourceId": "s", "eventType": "t", "eventId": event_id(number)}
     return json.dumps({**body, "data": {"n": number, "x": "x" * filler}}, separators=(",", ":")).encode()
 
 
@@ -22,9 +28,9 @@ def segment(first: int, count: int = 1, *, destination: str = "main", filler: in
     return Segment(destination, count, lines)
 
 
-def numbers(data: bytes) -> list[int]:
-    """Return the numbers of the events of a batch or a segment."""
-    return [json.loads(line)["data"]["n"] for line in data.splitlines()]
+def numbers(found: bytes | Iterable[bytes]) -> list[int]:
+    """Return the numbers of events, those of a batch or a segment or one by one."""
+    return [json.loads(line)["data"]["n"] for line in (found.splitlines() if isinstance(found, bytes) else found)]
 
 
 async def account(queue: Queue, destination: str = "main") -> Counters:

@@ -15,8 +15,9 @@ from forwarder import __version__
 from forwarder.model import Address
 from forwarder.receiver import Receiver
 from forwarder.signing import Signer
-from tests.delivery.conftest import PATIENCE, destination, raw_server, read_request, segment, until
+from tests.delivery.conftest import PATIENCE, destination, raw_server, read_request, until
 from tests.destination.http_put.servers import OK, answer_to, answering, at, put_to, said, send
+from tests.queue.building import segment
 
 
 class TestRequest:

@@ -11,8 +11,8 @@ import pytest
 from forwarder.model import Address, DeadFilter
 from forwarder.queue.sqlite.schema import SCHEMA_VERSION
 from forwarder.receiver import Receiver
-from tests.integration.process import Forwarder, events, numbers
-from tests.queue.building import account, drain
+from tests.integration.process import Forwarder, events
+from tests.queue.building import account, drain, numbers
 from tests.queue.sqlite.files import opened
 
 FOLDER = Path(__file__).parent
@@ -48,7 +48,7 @@ async def test_a_queue_of_an_earlier_version(tmp_path: Path, dump: Path) -> None
         async with forwarder:
             account = await forwarder.settled()
             assert [account[name] for name in ("accepted", "delivered", "dead", "dropped")] == [40, 39, 1, 0]
-            assert list(numbers(receiver.events)) == [*range(10, 20), *range(31, 40)]
+            assert numbers(receiver.events) == [*range(10, 20), *range(31, 40)]
 
             assert forwarder.command("dead", "replay", "--all").returncode == 0
             await receiver.wait_stored(20, 30)
@@ -56,13 +56,13 @@ async def test_a_queue_of_an_earlier_version(tmp_path: Path, dump: Path) -> None
             assert (await forwarder.post(events(100, 5)))[0] == 202
             account = await forwarder.settled()
             assert [account[name] for name in ("accepted", "delivered", "dead", "dropped")] == [45, 45, 0, 0]
-            assert list(numbers(receiver.events))[19:] == [30, *range(100, 105)]
+            assert numbers(receiver.events)[19:] == [30, *range(100, 105)]
 
             audit = await forwarder.account("audit")
             assert [audit[name] for name in ("state", "accepted", "queued", "dropped")] == ["paused", 6, 5, 1]
             assert forwarder.command("queue", "resume", "-d", "audit").returncode == 0
             await receiver.wait_stored(30, 30)
-            assert list(numbers(receiver.events))[25:] == list(range(201, 206))
+            assert numbers(receiver.events)[25:] == list(range(201, 206))
         assert not forwarder.logged("queue.set_aside")
 
 

@@ -42,12 +42,12 @@ def read_public(file: Path, max_bytes: int) -> bytes:
     return _read(file, max_bytes, secret=False)
 
 
-def read_through_pipe(file: Path, max_bytes: int) -> bytes:
-    """Return the content of a regular file, or of a pipe that is being written to. Raises FileError."""
-    return _read(file, max_bytes, secret=False, pipe=True)
+def read_through_pipe(file: Path, max_bytes: int, *, seconds: float = _PIPE_SECONDS) -> bytes:
+    """Return the content of a regular file, or of a pipe that is written within `seconds`. Raises FileError."""
+    return _read(file, max_bytes, secret=False, pipe_seconds=seconds)
 
 
-def _read(file: Path, max_bytes: int, *, secret: bool, pipe: bool = False) -> bytes:
+def _read(file: Path, max_bytes: int, *, secret: bool, pipe_seconds: float = 0.0) -> bytes:
     try:
         # Without O_NONBLOCK, opening a named pipe would block until somebody opens it for writing.
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -59,8 +59,12 @@ def _read(file: Path, max_bytes: int, *, secret: bool, pipe: bool = False) -> by
         raise _failed(file, error) from None
     try:
         mode = os.fstat(descriptor).st_mode
-        _check(mode, file, secret=secret, pipe=pipe)
-        data = _from_pipe(descriptor, max_bytes) if stat.S_ISFIFO(mode) else os.read(descriptor, max_bytes + 1)
+        _check(mode, file, secret=secret, pipe=pipe_seconds > 0)
+        data = (
+            _from_pipe(descriptor, max_bytes, pipe_seconds)
+            if stat.S_ISFIFO(mode)
+            else os.read(descriptor, max_bytes + 1)
+        )
     except OSError as error:
         raise _failed(file, error) from None
     finally:
@@ -84,11 +88,11 @@ def _check(mode: int, file: Path, *, secret: bool, pipe: bool) -> None:
         )
 
 
-def _from_pipe(descriptor: int, max_bytes: int) -> bytes:
+def _from_pipe(descriptor: int, max_bytes: int, seconds: float) -> bytes:
     """Read to the end of a pipe. Raises OSError, also if that takes too long."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    deadline = time.monotonic() + _PIPE_SECONDS
+    deadline = time.monotonic() + seconds
     data = b""
     while len(data) <= max_bytes:
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):

@@ -19,7 +19,7 @@ _FIRST_DESCRIPTOR = 3
 log = structlog.get_logger(__name__)
 
 
-def listening_sockets(environ: Mapping[str, str]) -> list[tuple[str, socket.socket]]:
+def listening_sockets(environ: Mapping[str, str], *, first: int = _FIRST_DESCRIPTOR) -> list[tuple[str, socket.socket]]:
     """Return the sockets that were passed to this process, each with its FileDescriptorName.
 
     Raises ListenError if a descriptor is not a socket.
@@ -30,7 +30,7 @@ def listening_sockets(environ: Mapping[str, str]) -> list[tuple[str, socket.sock
     names = environ.get("LISTEN_FDNAMES", "").split(":")
     names += [""] * (count - len(names))
     sockets = []
-    for number, name in zip(range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + count), names, strict=False):
+    for number, name in zip(range(first, first + count), names, strict=False):
         try:
             os.set_inheritable(number, False)
             passed = socket.socket(fileno=number)

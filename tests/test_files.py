@@ -71,7 +71,7 @@ def test_nothing_is_waited_for(tmp_path: Path) -> None:
             read(tmp_path, LIMIT)
 
 
-def test_a_pipe_is_read_where_one_may_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_is_read_where_one_may_stand() -> None:
     """A configuration may come through a pipe, slowly; one into which nobody writes is given up."""
     reader, writer = os.pipe()
     pipe = Path(f"/dev/fd/{reader}")
@@ -88,10 +88,9 @@ def test_a_pipe_is_read_where_one_may_stand(monkeypatch: pytest.MonkeyPatch) -> 
     assert read_through_pipe(pipe, LIMIT) == content
     writing.join()
     os.close(reader)
-    monkeypatch.setattr("forwarder.files._PIPE_SECONDS", 0.05)
     reader, writer = os.pipe()
     with refused("a pipe into which nobody writes"):
-        read_through_pipe(Path(f"/dev/fd/{reader}"), LIMIT)
+        read_through_pipe(Path(f"/dev/fd/{reader}"), LIMIT, seconds=0.05)
     os.close(reader)
     os.close(writer)
 

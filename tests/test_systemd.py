@@ -94,11 +94,10 @@ def test_no_sockets(environ: dict[str, str]) -> None:
     assert listening_sockets(environ) == []
 
 
-def test_a_descriptor_that_is_not_open(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_descriptor_that_is_not_open() -> None:
     """A promise of descriptors that are not there is an error, too."""
-    monkeypatch.setattr("forwarder.systemd._FIRST_DESCRIPTOR", 9999)
     with pytest.raises(ListenError, match=r"descriptor 9999 \(without a name\), .*Bad file descriptor") as caught:
-        listening_sockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
+        listening_sockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}, first=9999)
     assert "Sockets=" in caught.value.hint
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from forwarder.cli.client import why_it_waits
+from forwarder.cli.client import AdminClient, why_it_waits
+from forwarder.errors import NotReachableError
+from forwarder.model import Address
 from tests.admin.serving import served_in_thread
 from tests.cli.console import run
 from tests.cli.settings import config_file, secret_file
@@ -197,15 +199,15 @@ def test_broken_answer(tmp_path: Path, answer: bytes) -> None:
     assert "the connection broke before the answer was complete" in ended.err
 
 
-def test_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence(tmp_path: Path) -> None:
     """A daemon that accepts the connection and says nothing is given up in the end."""
-    monkeypatch.setattr("forwarder.cli.client._PATIENCE", 0.1)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "a.sock"))
         server.listen()
-        ended = run("status", "--admin", f"unix:{tmp_path}/a.sock")
-    assert ended.code == 69
-    assert "does not answer in time" in ended.err
+        client = AdminClient(Address(path=str(tmp_path / "a.sock")), patience=0.1)
+        with pytest.raises(NotReachableError, match="does not answer in time") as found:
+            client.ask("GET", "/v1/status")
+    assert found.value.exit_code == 69
 
 
 def test_bad_address() -> None:

@@ -50,8 +50,9 @@ class Desk:
         wal_bytes: int = 0,
         shares: dict[str, Share] | None = None,
     ) -> None:
-        self.db = sqlite3.connect(path or ":memory:", isolation_level=None)
-        # Few tests close their desk, and Python warns of a connection that nobody closes.
+        # Few tests close their desk, and Python warns of a connection that nobody closes. A desk may be
+        # collected in whichever thread is running then.
+        self.db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
         weakref.finalize(self, self.db.close)
         # What these tests kill are transactions, not machines.
         for pragma in (f"page_size = {PAGE_BYTES}", "auto_vacuum = INCREMENTAL", "synchronous = OFF"):

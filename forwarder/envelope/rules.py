@@ -7,7 +7,6 @@ another; a single event is a list of one. `refuse` names the first rule that an 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from operator import attrgetter
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - it is a class
 from typing import Final, NamedTuple, cast
@@ -21,8 +20,6 @@ from forwarder.envelope.text import MAX_DEPTH, are_shallow
 _BODIES: Final = frozenset({(ord("{"),), (ord("n"),)})
 _first_byte = Struct("B").unpack_from
 _HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
-_source = attrgetter("eventSourceId")
-_type = attrgetter("eventType")
 _REQUIRED: Final = "is required: a string that is not empty"
 
 
@@ -33,6 +30,19 @@ class Rule(NamedTuple):
     holds: Callable[[list[Fields]], bool]
     """Returns whether all of these events keep the rule."""
     message: str
+
+
+# A comprehension over one field is the fastest way through many events.
+
+
+def _have_sources(events: list[Fields]) -> bool:
+    sources = [event.eventSourceId for event in events]
+    return all(sources)
+
+
+def _have_types(events: list[Fields]) -> bool:
+    types = [event.eventType for event in events]
+    return all(types)
 
 
 def _are_uuids(events: list[Fields]) -> bool:
@@ -56,8 +66,8 @@ def _have_no_lone_id(events: list[Fields]) -> bool:
 
 
 NAMES: Final = (
-    Rule("eventSourceId", lambda events: all(map(_source, events)), _REQUIRED),
-    Rule("eventType", lambda events: all(map(_type, events)), _REQUIRED),
+    Rule("eventSourceId", _have_sources, _REQUIRED),
+    Rule("eventType", _have_types, _REQUIRED),
 )
 # These concern fields that may be filled in first: the id, and defaults.
 REST: Final = (

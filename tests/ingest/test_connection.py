@@ -153,9 +153,10 @@ class TestClientsThatMisbehave:
             ours.setblocking(False)
             ours.connect(str(served.address["stream"].path))
             clients.append(ours)
+        await until(lambda: served.stream.connections == 400)
         for ours in clients:
             ours.close()
-        await asyncio.sleep(0.05)
+        await until(lambda: served.stream.connections == 0)
 
 
 class TestAccess:

@@ -16,11 +16,6 @@ from tests.integration.receiving import point, receiver_for
 from tests.queue.building import numbers
 
 
-@pytest.fixture
-def key_folder(tmp_path: Path) -> Path:
-    return tmp_path / "forwarder"
-
-
 async def test_what_the_producer_wrote_arrives(tmp_path: Path) -> None:
     """Posted with curl, events arrive token for token; an eventId is put in only where it was missing."""
     bodies: list[bytes] = []

@@ -341,12 +341,21 @@ async def answered(reader: asyncio.StreamReader) -> int:
     return int(head[0].split()[1])
 
 
-async def stand_still(trial: Trial, seconds: float, act: Callable[[], None]) -> None:
-    """Stop the process for so long while producers send and wait; then all is as if it had not been."""
+async def stand_still(trial: Trial, seconds: float, act: Callable[[], None], state: str = "") -> None:
+    """Stop the process for so long while producers send and wait; then all is as if it had not been.
+
+    With a state, the destination is in it when the process is stopped: a Retry-After that the process has not
+    read by then would count from the moment it goes on.
+    """
+
+    async def arrived_there() -> bool:
+        return not state or (await sane(trial))["state"] == state
+
     assert trial.forwarder.process is not None
     producers = Producers(trial.forwarder.folder)
     await producers.begin()
     await trial.forwarder.until(lambda: trial.receiver.stats.requests >= 1)
+    await trial.forwarder.until(arrived_there)
     trial.forwarder.process.send_signal(signal.SIGSTOP)
     await producers.send()
     asked = asyncio.create_task(trial.forwarder.ready())
@@ -377,11 +386,11 @@ async def test_stopped_for_longer_than_its_timeouts(tmp_path: Path, faults: str)
         await stand_still(trial, 1.0, lambda: None)
 
 
-@pytest.mark.parametrize("faults", ["slow:60", f"503:{LONGEST_WAIT:.0f}"])
-async def test_stopped_for_hours(tmp_path: Path, faults: str) -> None:
+@pytest.mark.parametrize(("faults", "state"), [("slow:60", "delivering"), (f"503:{LONGEST_WAIT:.0f}", "backing_off")])
+async def test_stopped_for_hours(tmp_path: Path, faults: str, state: str) -> None:
     """Stopped for longer than anything waits for, it takes what producers sent meanwhile for as good as in time."""
     trial = tried(tmp_path / "f", faults, retry={"max": LONGEST_WAIT})
     clocks = Clocks(trial.forwarder, monotonic=True)
     async with trial, trial.forwarder:
-        await stand_still(trial, 0.0, lambda: clocks.shift(2 * HOUR))
+        await stand_still(trial, 0.0, lambda: clocks.shift(2 * HOUR), state)
         assert (await trial.forwarder.status())["uptime_seconds"] > 2 * HOUR

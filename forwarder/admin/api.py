@@ -39,6 +39,7 @@ from forwarder.admin.stream import stream_lines
 from forwarder.errors import ForbiddenError, MalformedError, NotConfiguredError, UnknownDestinationError
 from forwarder.model import INVALID, DeadFilter, State
 from forwarder.observe.base import Observer
+from forwarder.observe.conditions import Conditions
 from forwarder.observe.facts import Notice
 from forwarder.problems import TOLD
 from forwarder.queue.base import Inspection
@@ -67,6 +68,7 @@ class AdminApi:
         readmit: Callable[[DeadFilter], Awaitable[int]],
         *,
         observer: Observer,
+        conditions: Conditions,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
@@ -74,6 +76,7 @@ class AdminApi:
         self._reloads = reloads
         self._readmit = readmit
         self._observer = observer
+        self._conditions = conditions
         self._now = now
         self._started = time.monotonic()
 
@@ -133,6 +136,7 @@ class AdminApi:
             ready=self._steering.ready() is None,
             now=self._now(),
             refused=self._reloads.refused,
+            conditions=self._conditions.active(),
         )
 
     # --- inspecting ----------------------------------------------------------------------------

@@ -6,13 +6,15 @@ All counters come from one reading of the queue, so that in every answer and for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
 
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import INVALID, Counters, LastError, QueueStats, State
+from forwarder.observe.catalogue import LINES
+from forwarder.observe.conditions import Condition
 
 # The last second that RFC 3339 can express, in seconds since the epoch.
 _LAST = 253_402_300_799.0
@@ -60,6 +62,18 @@ class ReloadState(msgspec.Struct):
     problems: list[str]
 
 
+class Warned(msgspec.Struct):
+    """Something that an operator should look at, as long as it is so."""
+
+    key: str
+    """The key of its line in the log."""
+    destination: str | None
+    since: datetime
+    detail: str
+    hint: str
+    """The next step; empty where there is none."""
+
+
 class Status(msgspec.Struct):
     """The whole answer. Times are RFC 3339 in UTC, durations are in seconds."""
 
@@ -69,6 +83,7 @@ class Status(msgspec.Struct):
     queue: QueueState
     destinations: dict[str, DestinationState]
     reload_refused: ReloadState | None = None
+    warnings: list[Warned] = []
 
 
 def build_status(
@@ -80,6 +95,7 @@ def build_status(
     ready: bool,
     now: float,
     refused: Refusal | None = None,
+    conditions: Iterable[Condition] = (),
 ) -> Status:
     """Combine what the queue and the pumps know; `uptime` is in seconds, `now` in seconds since the epoch.
 
@@ -99,6 +115,7 @@ def build_status(
             for name in names
         },
         reload_refused=None if refused is None else ReloadState(utc(refused.at), list(refused.problems)),
+        warnings=[_warned(condition) for condition in conditions],
     )
 
 
@@ -124,6 +141,11 @@ def _destination(counters: Counters, pump: DestinationStatus, now: float) -> Des
         set_aside=pump.set_aside,
         reason=pump.reason,
     )
+
+
+def _warned(condition: Condition) -> Warned:
+    key, destination, since, detail = condition
+    return Warned(key, destination, utc(since), detail, LINES[key].hint)
 
 
 def _error(error: LastError) -> ErrorState:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from forwarder.ingest.intake import Intake
 from forwarder.ingest.readmission import readmit
 from forwarder.lossy import drain_stderr
 from forwarder.observe.base import Observer, Observers
+from forwarder.observe.conditions import Conditions
 from forwarder.observe.facts import Notice
 from forwarder.observe.logs import Logs
 from forwarder.queue.backends import BACKENDS, changed_for_good
@@ -111,13 +113,14 @@ class Daemon:
     def __init__(self, assembly: Assembly, queue: Queue, load: Load, note: Note, observer: Observer) -> None:
         self.assembly = assembly
         self._observer = observer
+        self.conditions = Conditions(observer, time.time)
         self._note = note
         self._queue = queue
         self._intake = Intake(queue, assembly.envelope, observer, keeps_invalid=assembly.keeps_invalid)
         self.destinations = Destinations(queue, observer)
         self.reloading = Reloading(assembly, load, self._put_in_place, observer)
         again = partial(readmit, queue, self._intake)
-        admin = AdminApi(queue, self.destinations, self.reloading, again, observer=observer)
+        admin = AdminApi(queue, self.destinations, self.reloading, again, observer=observer, conditions=self.conditions)
         self._listeners = Listeners(assembly, self._intake, admin, listening_sockets(os.environ))
 
     async def start(self) -> None:

@@ -166,6 +166,8 @@ LINES = {
     "dead_letters.not_dropped": Line(
         "warning", "The storage fails: dead letters that are too old are still there.", "they are dropped once it works"
     ),
+    # --- conditions: each begins with a line of its own key ---------------------------------------
+    "condition.ended": Line("info", "What the line `condition` told of is over, after so many `seconds`."),
     # --- operators -------------------------------------------------------------------------------
     "admin.act": Line("warning", "Somebody did something to the daemon: who, what, and what came of it."),
     "admin.act_failed": Line("warning", "The same, and it failed; a part of it may be done."),

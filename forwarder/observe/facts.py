@@ -89,6 +89,21 @@ class StateChanged(NamedTuple):
     """Seconds until the next attempt."""
 
 
+class ConditionChanged(NamedTuple):
+    """Something that an operator should look at has begun, or has ended (see `forwarder.observe.conditions`)."""
+
+    key: str
+    """One of the keys of `forwarder.observe.catalogue`, such as `certificate.expires`."""
+    destination: str | None
+    """The destination that it is about; None where it is about the forwarder as a whole."""
+    active: bool
+    """Whether it has begun."""
+    detail: str
+    """What exactly is so, or was, in words for people."""
+    seconds: float = 0.0
+    """How long it lasted, where it has ended."""
+
+
 class Acted(NamedTuple):
     """Somebody steered the daemon, or changed what is stored."""
 
@@ -115,4 +130,4 @@ class Notice(NamedTuple):
     """A bug that came to light: its traceback tells where."""
 
 
-Fact = Accepted | Refused | Committed | Attempted | Settled | StateChanged | Acted | Notice
+Fact = Accepted | Refused | Committed | Attempted | Settled | StateChanged | ConditionChanged | Acted | Notice

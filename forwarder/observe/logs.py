@@ -8,7 +8,18 @@ import structlog
 
 from forwarder.model import Outcome, State
 from forwarder.observe.catalogue import LINES
-from forwarder.observe.facts import Accepted, Acted, Attempted, Committed, Fact, Notice, Refused, Settled, StateChanged
+from forwarder.observe.facts import (
+    Accepted,
+    Acted,
+    Attempted,
+    Committed,
+    ConditionChanged,
+    Fact,
+    Notice,
+    Refused,
+    Settled,
+    StateChanged,
+)
 
 # What comes most often has no line, and is not looked at any closer.
 _COUNTED = frozenset({Accepted, Refused, Committed})
@@ -42,6 +53,8 @@ def line_of(fact: Fact) -> tuple[str, dict[str, Any]] | None:
             return _died(fact)
         case StateChanged():
             return _changed(fact)
+        case ConditionChanged():
+            return _condition(fact)
         case Acted(act, who, what, result, None):
             return "admin.act", {"act": act, **who, **what, **result}
         case Acted(act, who, what, result, failure):
@@ -70,3 +83,10 @@ def _changed(fact: StateChanged) -> tuple[str, dict[str, Any]]:
         "reason": "everything that waits is refused, and nothing is given up",
         "hint": "mend the destination, then: forwarder queue resume",
     }
+
+
+def _condition(fact: ConditionChanged) -> tuple[str, dict[str, Any]]:
+    about = {} if fact.destination is None else {"destination": fact.destination}
+    if fact.active:
+        return fact.key, {**about, "detail": fact.detail}
+    return "condition.ended", {"condition": fact.key, **about, "detail": fact.detail, "seconds": round(fact.seconds, 3)}

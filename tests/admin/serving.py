@@ -15,6 +15,7 @@ from aiohttp import web
 from forwarder.admin.api import AdminApi
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import EVERY_EVENT, Address, EventFilter, State
+from forwarder.observe.conditions import Conditions
 from forwarder.observe.logs import Logs
 from forwarder.web.access import Access
 from forwarder.web.reach import Reach
@@ -74,6 +75,20 @@ class Served:
     daemon: FakeDaemon
     address: Address
     reloads: FakeReloads
+    conditions: Conditions
+
+
+def api_of(queue: WatchedQueue) -> AdminApi:
+    """Return the API of a daemon of which nothing is asked but what its queue knows."""
+    observer = Logs()
+    return AdminApi(
+        queue,
+        FakeDaemon(queue),
+        FakeReloads(),
+        queue.readmitted,
+        observer=observer,
+        conditions=Conditions(observer, lambda: NOW),
+    )
 
 
 @contextlib.asynccontextmanager
@@ -82,7 +97,8 @@ async def serving(
 ) -> AsyncIterator[Served]:
     """Serve the admin API at an address; a TCP port of 0 is replaced by the real one."""
     reloads = reloads or FakeReloads()
-    api = AdminApi(queue, daemon, reloads, queue.readmitted, observer=Logs(), now=lambda: NOW)
+    conditions = Conditions(Logs(), lambda: NOW)
+    api = AdminApi(queue, daemon, reloads, queue.readmitted, observer=Logs(), conditions=conditions, now=lambda: NOW)
     reach = Reach.FILE if address.is_unix else Reach.MACHINE
     runner = Runner(api.application(Access(address, reach, token=token, allow_uids=frozenset(), section="admin")))
     await runner.setup()
@@ -92,7 +108,7 @@ async def serving(
         await web.TCPSite(runner, address.host, address.port).start()
         address = replace(address, port=runner.addresses[0][1])
     try:
-        yield Served(queue, daemon, address, reloads)
+        yield Served(queue, daemon, address, reloads, conditions)
     finally:
         await runner.cleanup()
 

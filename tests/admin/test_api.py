@@ -11,14 +11,12 @@ import aiohttp
 import pytest
 import structlog.testing
 
-from forwarder.admin.api import AdminApi
 from forwarder.admin.steering import DestinationStatus
 from forwarder.errors import StorageError
 from forwarder.model import Address, Segment, State
-from forwarder.observe.logs import Logs
 from forwarder.web.access import Access
 from forwarder.web.reach import Reach
-from tests.admin.serving import FakeDaemon, FakeReloads, Served, serving
+from tests.admin.serving import FakeDaemon, Served, api_of, serving
 from tests.queue.watched import WatchedQueue
 
 
@@ -335,7 +333,7 @@ async def test_every_route_that_is_not_a_look_is_an_act() -> None:
     """A route is open to everybody because it is named as one, not because nobody thought of it."""
     queue = WatchedQueue()
     access = Access(Address(path="/none"), Reach.FILE, token=None, allow_uids=frozenset())
-    api = AdminApi(queue, FakeDaemon(queue), FakeReloads(), queue.readmitted, observer=Logs())
+    api = api_of(queue)
     routes = api.application(access).router.routes()
     found = {(route.method, route.resource.canonical) for route in routes if route.resource is not None}
     verbs = {("POST", path.replace("flush", "{verb}")) for _, path in ACTS[:1]}

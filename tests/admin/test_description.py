@@ -15,7 +15,6 @@ from openapi_spec_validator import validate
 
 from forwarder import __version__
 from forwarder.admin import status as statuses
-from forwarder.admin.api import AdminApi
 from forwarder.admin.dead import DeadLine, Wanted, encode_letter
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.errors import (
@@ -29,10 +28,9 @@ from forwarder.errors import (
     UnsupportedError,
 )
 from forwarder.model import Address, LastError, Segment, State
-from forwarder.observe.logs import Logs
 from forwarder.web.access import Access
 from forwarder.web.reach import Reach
-from tests.admin.serving import FakeDaemon, FakeReloads, serving
+from tests.admin.serving import FakeDaemon, FakeReloads, api_of, serving
 from tests.openapi import PLAIN_PROBLEMS, Body, Described, Place, problem_names, read
 from tests.queue.watched import NOW, WatchedQueue
 
@@ -88,7 +86,7 @@ def test_every_route_is_described() -> None:
     """The description has each route of the application, and no other."""
     queue = WatchedQueue()
     access = Access(Address(path="/none"), Reach.FILE, token=None, allow_uids=frozenset())
-    api = AdminApi(queue, FakeDaemon(queue), FakeReloads(), queue.readmitted, observer=Logs())
+    api = api_of(queue)
     routes = api.application(access).router.routes()
     found: set[tuple[str, str]] = set()
     for route in routes:

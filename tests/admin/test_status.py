@@ -48,6 +48,7 @@ def test_exact_shape() -> None:
             }
         },
         "reload_refused": None,
+        "warnings": [],
     }
 
 

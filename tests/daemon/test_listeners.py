@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from forwarder.admin.api import AdminApi
 from forwarder.config import AdminConfig, Config, IngestConfig
 from forwarder.config.schema import HttpConfig, StreamConfig
 from forwarder.daemon.assembly import Assembly
@@ -19,7 +18,7 @@ from forwarder.errors import ExposedError, ListenError
 from forwarder.ingest.intake import Intake
 from forwarder.model import Address
 from forwarder.observe.facts import Notice
-from tests.admin.serving import FakeDaemon, FakeReloads
+from tests.admin.serving import api_of
 from tests.observe.recording import Recording
 from tests.queue.watched import WatchedQueue
 
@@ -46,7 +45,7 @@ async def make(assembly: Assembly, observer: Recording) -> AsyncIterator[Make]:
 
     def make(*passed: tuple[str, socket.socket]) -> Listeners:
         queue = WatchedQueue()
-        api = AdminApi(queue, FakeDaemon(queue), FakeReloads(), queue.readmitted, observer=observer)
+        api = api_of(queue)
         intake = Intake(queue, assembly.envelope, observer)
         made.append(Listeners(assembly, intake, api, list(passed)))
         return made[-1]

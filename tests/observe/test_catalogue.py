@@ -33,9 +33,17 @@ def first_word(call: ast.Call) -> str:
     raise AssertionError(ast.unparse(call))
 
 
+def is_condition(name: str, call: ast.Call) -> bool:
+    """Say whether a call tells that a condition holds, or not."""
+    if name != "set" or not isinstance(call.func, ast.Attribute):
+        return False
+    return ast.unparse(call.func.value).endswith("conditions")
+
+
 def noticed() -> set[str]:
-    """Return the keys of all notices, and of the lines that the log makes of other facts."""
+    """Return the keys of all notices and conditions, and of the lines that the log makes of other facts."""
     found = {first_word(call) for file in _SOURCES for name, call in calls(file) if name == "Notice"}
+    found |= {first_word(call) for file in _SOURCES for name, call in calls(file) if is_condition(name, call)}
     logs = (ROOT / "forwarder/observe/logs.py").read_text(encoding="utf-8")
     return found | set(re.findall(r'"([a-z_]+\.[a-z_]+)"', logs))
 

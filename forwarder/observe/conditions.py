@@ -1,0 +1,60 @@
+"""What an operator should look at just now: each condition from the moment it begins until it ends.
+
+The log, the metrics, the status and the dashboard all tell of the same conditions, so that none of them can say
+something else than the others. Whoever finds out that a certificate ends soon, or that the queue is full, says so here
+as often as it looks; only a beginning and an end become facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from forwarder.observe.base import Observer
+from forwarder.observe.facts import ConditionChanged
+
+
+class Condition(NamedTuple):
+    """Something that is so just now, and should not stay so."""
+
+    key: str
+    """One of the keys of `forwarder.observe.catalogue`, which has its level, its meaning and the next step."""
+    destination: str | None
+    """The destination that it is about; None where it is about the forwarder as a whole."""
+    since: float
+    """When it began, in seconds since the epoch."""
+    detail: str
+    """What exactly is so, in words for people: numbers and names that the key does not tell."""
+
+
+class Conditions:
+    """The conditions that hold now; to be used on the event loop. `now` returns seconds since the epoch."""
+
+    def __init__(self, observer: Observer, now: Callable[[], float]) -> None:
+        self._observer = observer
+        self._now = now
+        self._active: dict[tuple[str, str | None], Condition] = {}
+
+    def set(self, key: str, detail: str | None, destination: str | None = None) -> None:
+        """Say that a condition holds, with its `detail` of this moment, or with None that it does not."""
+        before = self._active.get((key, destination))
+        if detail is None:
+            if before is not None:
+                del self._active[key, destination]
+                seconds = max(0.0, self._now() - before.since)
+                self._observer.saw(ConditionChanged(key, destination, False, before.detail, seconds))
+            return
+        since = self._now() if before is None else before.since
+        self._active[key, destination] = Condition(key, destination, since, detail)
+        if before is None:
+            self._observer.saw(ConditionChanged(key, destination, True, detail))
+
+    def forget(self, destination: str) -> None:
+        """End all that is about a destination, which is no longer configured."""
+        for key, about in list(self._active):
+            if about == destination:
+                self.set(key, None, about)
+
+    def active(self) -> list[Condition]:
+        """Return what holds now, the oldest first."""
+        return sorted(self._active.values(), key=lambda condition: condition.since)

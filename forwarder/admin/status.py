@@ -14,7 +14,7 @@ import msgspec
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import INVALID, Counters, LastError, QueueStats, State
 from forwarder.observe.catalogue import LINES
-from forwarder.observe.conditions import Condition
+from forwarder.observe.facts import Condition
 
 # The last second that RFC 3339 can express, in seconds since the epoch.
 _LAST = 253_402_300_799.0

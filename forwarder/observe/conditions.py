@@ -8,23 +8,9 @@ as often as it looks; only a beginning and an end become facts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from forwarder.observe.base import Observer
-from forwarder.observe.facts import ConditionChanged
-
-
-class Condition(NamedTuple):
-    """Something that is so just now, and should not stay so."""
-
-    key: str
-    """One of the keys of `forwarder.observe.catalogue`, which has its level, its meaning and the next step."""
-    destination: str | None
-    """The destination that it is about; None where it is about the forwarder as a whole."""
-    since: float
-    """When it began, in seconds since the epoch."""
-    detail: str
-    """What exactly is so, in words for people: numbers and names that the key does not tell."""
+from forwarder.observe.facts import Condition, ConditionChanged
 
 
 class Conditions:

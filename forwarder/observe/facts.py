@@ -104,6 +104,19 @@ class ConditionChanged(NamedTuple):
     """How long it lasted, where it has ended."""
 
 
+class Condition(NamedTuple):
+    """Something that is so just now, and should not stay so."""
+
+    key: str
+    """One of the keys of `forwarder.observe.catalogue`, which has its level, its meaning and the next step."""
+    destination: str | None
+    """The destination that it is about; None where it is about the forwarder as a whole."""
+    since: float
+    """When it began, in seconds since the epoch."""
+    detail: str
+    """What exactly is so, in words for people: numbers and names that the key does not tell."""
+
+
 class Acted(NamedTuple):
     """Somebody steered the daemon, or changed what is stored."""
 

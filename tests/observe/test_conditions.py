@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from forwarder.observe.conditions import Condition, Conditions
-from forwarder.observe.facts import ConditionChanged
+from forwarder.observe.conditions import Conditions
+from forwarder.observe.facts import Condition, ConditionChanged
 from forwarder.observe.logs import line_of
 from tests.observe.recording import Recording
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from forwarder.receiver.payload import Envelope
@@ -57,9 +57,6 @@ class Stats:
     """Requests to which a step other than `ok` was applied."""
     redirects_followed: int = 0
 
-    def as_dict(self) -> dict[str, int | None]:
-        return asdict(self)
-
 
 class Account:
     """Counters and, unless `keep` is `counts`, the ids of all stored events (about 150 bytes of memory each)."""
@@ -67,8 +64,7 @@ class Account:
     def __init__(self, keep: Keep) -> None:
         self.stats = Stats()
         self.ids: set[str] = set()
-        self._with_ids = keep != "counts"
-        if not self._with_ids:
+        if keep == "counts":
             self.stats.distinct = self.stats.duplicates = None
 
     def add(self, envelopes: Sequence[Envelope]) -> int | None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import enum
 import random
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from math import inf
+from typing import Final, TypeVar
 
 from forwarder.errors import FaultScriptError
+
+N = TypeVar("N", int, float)
 
 GRAMMAR: Final = """\
 steps, one a request (each may be repeated: 503*3):
@@ -130,32 +132,22 @@ class Faults:
 
     def _add(self, entry: str) -> None:
         name, _, argument = entry.partition(":")
-        rules: dict[str, Callable[[str], None]] = {
-            "max-events": self._set_max_events,
-            "reject": self._add_reject,
-            "random": self._set_random,
-        }
         try:
-            if name in rules:
-                rules[name](argument)
-            elif entry == "loop":
-                self._loop = True
-            else:
-                repeated = _repeated(entry)
-                count = int(repeated[2]) if repeated else 1
-                self._steps.append((_step(repeated[1] if repeated else entry), count))
+            match name:
+                case "max-events":
+                    self.max_events = _between(1, int(argument), inf)
+                case "reject" if argument:
+                    self.rejects.append(argument)
+                case "random":
+                    self._set_random(argument)
+                case "loop" if entry == name:
+                    self._loop = True
+                case _:
+                    repeated = _repeated(entry)
+                    count = int(repeated[2]) if repeated else 1
+                    self._steps.append((_step(repeated[1] if repeated else entry), count))
         except ValueError:
             raise FaultScriptError(f"faults: {entry!r} is not known", hint=GRAMMAR) from None
-
-    def _set_max_events(self, argument: str) -> None:
-        self.max_events = int(argument)
-        if self.max_events < 1:
-            raise ValueError
-
-    def _add_reject(self, argument: str) -> None:
-        if not argument:
-            raise ValueError
-        self.rejects.append(argument)
 
     def _set_random(self, argument: str) -> None:
         rate, _, seed = argument.partition(":")
@@ -171,14 +163,15 @@ def _step(entry: str) -> Fault:
         return _PLAIN[entry]
     name, colon, argument = entry.partition(":")
     if name in {"timeout", "slow"}:
-        seconds = float(argument)
-        # A day is longer than any test; the comparison also refuses nan.
-        if not 0 <= seconds <= 86400:
-            raise ValueError
-        return Fault(Action(name), seconds=seconds)
-    status = int(name)
-    if not 200 <= status <= 599:
-        raise ValueError
+        # A day is longer than any test.
+        return Fault(Action(name), seconds=_between(0, float(argument), 86400))
     # Retry-After has whole seconds (RFC 9110 §10.2.3). Any number is allowed, because a client must cope even with a
     # year.
-    return Fault(Action.STATUS, status, int(argument) if colon else None)
+    return Fault(Action.STATUS, _between(200, int(name), 599), int(argument) if colon else None)
+
+
+def _between(least: float, value: N, most: float) -> N:
+    """Return a number that is within its bounds; raises ValueError for any other, and for nan."""
+    if not least <= value <= most:
+        raise ValueError
+    return value

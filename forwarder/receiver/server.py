@@ -14,6 +14,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from io import FileIO
 from pathlib import Path
 from typing import Self
@@ -29,7 +30,7 @@ from forwarder.receiver.faults import Action, Fault, Faults
 from forwarder.receiver.feeds import DEFAULT_PAGE, Feeds, Window
 from forwarder.receiver.payload import Envelope, PayloadError, one_line, read, split
 from forwarder.signing import Verifier
-from forwarder.web.listening import BACKLOG, Listener, listen
+from forwarder.web.listening import BACKLOG, listen
 
 MAX_BYTES = 64 * 1024 * 1024
 # The records kept of past requests: enough to see what happened, and no burden for a test that runs for days.
@@ -86,8 +87,8 @@ class Receiver:
         self._feeds = Feeds()
         self._stored = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._runner: web.AppRunner | None = None
-        self._listener: Listener | None = None
+        # Everything that `stop` closes.
+        self._running = AsyncExitStack()
 
     # --- state ---------------------------------------------------------------------------------
 
@@ -143,35 +144,25 @@ class Receiver:
 
     async def start(self) -> None:
         """Listen, for port 0 at a free port. Raises ListenError or InputOutputError."""
-        if self._store_file is not None:
-            self._stream = _open_store(self._store_file)
         self._stopping.clear()
         # A handler that is waiting must end when its client goes away, and at once when the receiver stops.
-        self._runner = web.AppRunner(
-            self._application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.5
-        )
-        try:
+        runner = web.AppRunner(self._application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
+        async with AsyncExitStack() as stack:
+            if self._store_file is not None:
+                self._stream = stack.enter_context(_open_store(self._store_file))
             # Any address will do, because readers need a token, and senders are known by their signatures.
-            self._listener = listen(self.address, has_token=True)
-            self.address = self._listener.address
-            await self._runner.setup()
-            await web.SockSite(self._runner, self._listener.socket, backlog=BACKLOG).start()
-        except BaseException:
-            await self.stop()
-            raise
+            listener = listen(self.address, has_token=True)
+            stack.callback(listener.close)
+            self.address = listener.address
+            stack.push_async_callback(runner.cleanup)
+            await runner.setup()
+            await web.SockSite(runner, listener.socket, backlog=BACKLOG).start()
+            self._running = stack.pop_all()
 
     async def stop(self) -> None:
         """Close every connection; requests that a fault keeps waiting get no answer."""
         self._stopping.set()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        await self._running.aclose()
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=self._max_bytes)
@@ -325,7 +316,7 @@ class Receiver:
         return web.Response(status=204)
 
     async def _get_stats(self, _request: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(self.stats.as_dict()), content_type="application/json")
+        return web.Response(body=msgspec.json.encode(self.stats), content_type="application/json")
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")

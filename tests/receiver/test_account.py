@@ -35,5 +35,5 @@ def test_counting_alone_keeps_no_ids() -> None:
     account = Account("counts")
     assert account.add(envelopes(["a", "a"])) is None
     assert account.ids == set()
-    assert account.stats.as_dict()["stored"] == 2
+    assert account.stats.stored == 2
     assert (account.stats.distinct, account.stats.duplicates) == (None, None)

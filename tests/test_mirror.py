@@ -13,7 +13,7 @@ PACKAGE = TESTS.parent / "forwarder"
 UNTESTED = {
     "admin/steering.py": "what the admin API asks of the daemon: protocols and records; daemon/test_destinations.py "
     "and daemon/test_reloading.py test what implements them",
-    "cli/options.py": "one option, which every command's tests give",
+    "cli/options.py": "what the options of several commands share, which the tests of these commands give",
     "delivery/policy.py": "a protocol, checked by types alone",
     "destination/base.py": "a protocol and a record; destination/test_kinds.py implements it",
     "queue/base.py": "the contract of a queue; queue/test_conformance.py tests every backend against it",

@@ -20,6 +20,7 @@ import click
 
 from forwarder import running
 from forwarder.cli.options import config_option
+from forwarder.cli.text import counted
 from forwarder.cli.trial import Occupant, try_address
 from forwarder.cli.whereabouts import CREDENTIALS
 from forwarder.config import Config, config_file, load, token, warnings
@@ -90,7 +91,7 @@ def _checks(
     config: Config, note: running.Running | None, kinds: Kinds, backend: Backend, *, remote: bool
 ) -> Iterator[Line]:
     yield _speaks_for()
-    yield "ok", f"configuration: {_count(len(config.destinations), 'destination')}"
+    yield "ok", f"configuration: {counted(len(config.destinations), 'destination')}"
     for words in warnings(config):
         yield "note", words
     for name, destination in config.destinations.items():
@@ -171,7 +172,3 @@ def _note(subject: str, act: Callable[[], str | None]) -> Iterator[Line]:
 def _token(file: Path) -> str:
     token(file)
     return str(file)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

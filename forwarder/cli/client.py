@@ -19,10 +19,10 @@ import msgspec
 
 from forwarder.admin.status import Status
 from forwarder.cli import whereabouts
-from forwarder.cli.connection import HttpConnection, unreachable
-from forwarder.cli.options import config_option
+from forwarder.cli.connection import HttpConnection, request_headers, unreachable
+from forwarder.cli.options import config_option, parsed
 from forwarder.cli.text import printable
-from forwarder.config import SettingError, parse_address
+from forwarder.config import parse_address
 from forwarder.config import token as read_token
 from forwarder.errors import EventError, ForwarderError, NegativeAnswerError, NotReachableError
 from forwarder.model import Address, State
@@ -61,9 +61,7 @@ class AdminClient:
     def __init__(self, address: Address, token: str | None = None, *, patience: float | None = None) -> None:
         self.address = address
         self._patience = patience or _PATIENCE
-        self._headers = {"Host": "localhost", "User-Agent": "forwarder"}
-        if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
+        self._headers = request_headers(token)
 
     def ask(self, method: str, path: str, body: Any = None) -> bytes:
         """Return the body of the answer."""
@@ -159,21 +157,13 @@ def destination_path(name: str, rest: str) -> str:
     return f"/v1/destinations/{quote(name, safe='')}/{rest}"
 
 
-def read_address(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Address | None:
-    """Read `unix:PATH` or `tcp:HOST:PORT` on the command line, as the callback of an option."""
-    try:
-        return None if value is None else parse_address(value)
-    except SettingError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 def with_admin(command: Command) -> Command:
     """Add the options for finding the daemon; the command gets an `AdminClient` as its first argument."""
 
     @config_option
     @click.option(
         "--admin",
-        callback=read_address,
+        callback=parsed(parse_address),
         metavar="ADDRESS",
         help="The daemon's admin address, unix:PATH or tcp:HOST:PORT.",
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import grp
 import http.client
 import os
 import pwd
 import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from forwarder.errors import ForwarderError, NotReachableError
@@ -26,12 +26,17 @@ class HttpConnection(http.client.HTTPConnection):
     def __init__(self, address: Address, *, timeout: float) -> None:
         super().__init__(address.host or "localhost", address.port, timeout=timeout)
         self._address = address
-        self._patience = timeout
 
     def connect(self) -> None:
         """Connect; raises OSError."""
         self.sock = dial(self._address)
-        self.sock.settimeout(self._patience)
+        self.sock.settimeout(self.timeout)
+
+
+def request_headers(token: str | None) -> dict[str, str]:
+    """Return the fields that every request to the daemon has."""
+    fields = {"Host": "localhost", "User-Agent": "forwarder"}
+    return fields if token is None else {**fields, "Authorization": f"Bearer {token}"}
 
 
 def dial(address: Address) -> socket.socket:
@@ -55,10 +60,8 @@ def is_answered(address: Address) -> bool:
     """Return whether somebody listens at an address, even if this user may not connect to it."""
     try:
         dial(address).close()
-    except PermissionError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return True
 
 
@@ -73,12 +76,11 @@ def unreachable(address: Address, error: OSError | http.client.HTTPException) ->
     """Return an error that says why an address does not answer, and what to do."""
     if isinstance(error, TimeoutError):
         return NotReachableError(f"{address} does not answer in time", hint=_down())
-    code = error.errno if isinstance(error, OSError) else None
-    if code in {errno.EACCES, errno.EPERM} and address.path is not None:
+    if isinstance(error, PermissionError) and address.path is not None:
         return NotReachableError(f"{address}: permission denied", hint=_who_may(Path(address.path)))
-    if code == errno.ENOENT:
+    if isinstance(error, FileNotFoundError):
         return NotReachableError(f"{address}: there is no such socket", hint=_down())
-    if code == errno.ECONNREFUSED:
+    if isinstance(error, ConnectionRefusedError):
         return NotReachableError(f"{address}: nobody listens there", hint=_down())
     if isinstance(error, socket.gaierror):
         return NotReachableError(f"{address}: the host name cannot be resolved: {error.strerror}")
@@ -97,20 +99,14 @@ def _who_may(path: Path) -> str:
             status = part.stat()
         except OSError:
             break
-        user, group = _name_of_user(status.st_uid), _name_of_group(status.st_gid)
+        user, group = _name(pwd.getpwuid, status.st_uid), _name(grp.getgrgid, status.st_gid)
         return f"{part} belongs to user {user} and group {group}: run the command as {user}, or use sudo"
     return "run the command as a user that may open the socket, or use sudo"
 
 
-def _name_of_user(uid: int) -> str:
+def _name(look_up: Callable[[int], Sequence[object]], number: int) -> str:
+    """Return the name of a user or a group, with which its entry begins; a number that has none stands for itself."""
     try:
-        return pwd.getpwuid(uid).pw_name
+        return str(look_up(number)[0])
     except KeyError:
-        return str(uid)
-
-
-def _name_of_group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
+        return str(number)

@@ -14,10 +14,11 @@ import msgspec
 
 from forwarder.admin.dead import DeadLine
 from forwarder.cli.client import AdminClient, usage, with_admin
+from forwarder.cli.options import parsed
 from forwarder.cli.output import open_output
 from forwarder.cli.queue import agreed, object_option, source_option
-from forwarder.cli.text import clock, dead_letters, events, on_terminal, print_table, printable
-from forwarder.config import SettingError, parse_duration
+from forwarder.cli.text import clock, counted, on_terminal, print_table, printable
+from forwarder.config import parse_duration
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -27,14 +28,6 @@ _DETAIL = 60
 _COLUMNS = ("ID", "DIED", "DESTINATION", "REASON", "STATUS", "EVENT ID", "DETAIL")
 _RIGHT = frozenset({"ID", "STATUS"})
 _REASONS = ("rejected", "too_large", "failing", "expired", "damaged", "invalid")
-
-
-def _read_duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
-    """Read a duration such as `36h` on the command line, as the callback of an option; returns seconds."""
-    try:
-        return None if value is None else parse_duration(value)
-    except SettingError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +92,7 @@ def with_filters(command: Command) -> Command:
     @click.option("--reason", type=click.Choice(_REASONS), help="Why they are there.")
     @click.option(
         "--older-than",
-        callback=_read_duration,
+        callback=parsed(parse_duration),
         metavar="DURATION",
         help="Those given up longer ago than this, such as 36h or 7d.",
     )
@@ -183,7 +176,7 @@ def replay(admin: AdminClient, filters: Filters, everything: bool) -> None:
     replayed = admin.count("POST", "/v1/dead/replay", "replayed", filters.body(everything))
     stays = next(admin.lines("/v1/dead", filters.query(1)), None) is not None
     if replayed:
-        click.echo(f"{dead_letters(replayed)} put back into the queue")
+        click.echo(f"{counted(replayed, 'dead letter')} put back into the queue")
     elif not stays:
         click.echo(_nothing(filters))
     if stays:
@@ -207,9 +200,11 @@ def export(admin: AdminClient, filters: Filters, output: Path | None, full: bool
                 continue
             stream.write((line if full else bytes(letter.event)) + b"\n")
             written += 1
-    click.echo(f"{events(written)} exported" if written or damaged else _nothing(filters), err=True)
+    click.echo(f"{counted(written, 'event')} exported" if written or damaged else _nothing(filters), err=True)
     if damaged:
-        click.echo(f"{events(damaged)} left out: not JSON any more; --full exports what is left of them", err=True)
+        click.echo(
+            f"{counted(damaged, 'event')} left out: not JSON any more; --full exports what is left of them", err=True
+        )
 
 
 @dead_group.command()
@@ -224,7 +219,7 @@ def purge(ctx: click.Context, admin: AdminClient, filters: Filters, everything: 
     if not agreed(f"Drop {filters}, for good?", yes):
         ctx.exit(1)
     dropped = admin.count("POST", "/v1/dead/purge", "dropped", body)
-    click.echo(f"{dead_letters(dropped)} dropped" if dropped else _nothing(filters))
+    click.echo(f"{counted(dropped, 'dead letter')} dropped" if dropped else _nothing(filters))
 
 
 def _nothing(filters: Filters) -> str:

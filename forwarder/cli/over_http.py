@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
 
 from forwarder.cli.client import Problem, read_problem
-from forwarder.cli.connection import HttpConnection, unreachable
+from forwarder.cli.connection import HttpConnection, request_headers, unreachable
 from forwarder.cli.reader import Reader
 from forwarder.cli.report import Report
 from forwarder.cli.splitter import Chunk, Splitter
 from forwarder.cli.text import printable
 from forwarder.errors import ForwarderError, NegativeAnswerError
-from forwarder.model import Address
+from forwarder.model import Address, whole_lines
 
 _MAX_EVENTS = 1000
 _MAX_BYTES = 4 * 1024 * 1024
@@ -31,25 +31,15 @@ _MAX_IDLE = 5.0
 _MAX_RETRY_AFTER = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Lot:
-    """The events of one request: their numbers and their lines, in order."""
+class Line(NamedTuple):
+    """An event: its number in the input, and its text with the newline."""
 
-    numbers: list[int]
-    lines: list[bytes]
+    number: int
+    text: bytes
 
-    def halves(self) -> tuple[Lot, Lot]:
-        """Return the first and the second half."""
-        middle = len(self.numbers) // 2
-        return (
-            Lot(self.numbers[:middle], self.lines[:middle]),
-            Lot(self.numbers[middle:], self.lines[middle:]),
-        )
 
-    def without(self, indexes: Set[int]) -> Lot:
-        """Return the lot without the events at these indexes, which count from 0."""
-        kept = [index for index in range(len(self.numbers)) if index not in indexes]
-        return Lot([self.numbers[index] for index in kept], [self.lines[index] for index in kept])
+Lot: TypeAlias = list[Line]
+"""The events of one request, in order."""
 
 
 class HttpSender:
@@ -61,9 +51,7 @@ class HttpSender:
         self._report = report
         self._connection = HttpConnection(address, timeout=_PATIENCE)
         self._used = time.monotonic()
-        self._headers = {"Host": "localhost", "User-Agent": "forwarder", "Content-Type": "application/x-ndjson"}
-        if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
+        self._headers = {**request_headers(token), "Content-Type": "application/x-ndjson"}
 
     def send(self, chunks: Reader) -> None:
         """Send all of the input; return when every event is stored or refused.
@@ -74,26 +62,25 @@ class HttpSender:
             while (chunk := chunks.next_chunk()) is not None:
                 for lot in lots(chunk):
                     self._settle(lot)
-                last = chunk.first + chunk.events - 1
-                self._splitter.forget(last + 1)
+                self._splitter.forget(chunk.first + chunk.events)
         finally:
             self._connection.close()
 
     def _settle(self, lot: Lot) -> None:
         """Send a lot until each of its events is stored or refused."""
-        last = lot.numbers[-1]
+        last = lot[-1].number
         left = [lot]
         while left:
             lot = left.pop()
-            self._report.settle(lot.numbers[0] - 1)
-            left.extend(part for part in self._try(lot) if part.numbers)
+            self._report.settle(lot[0].number - 1)
+            left.extend(filter(None, self._try(lot)))
         self._report.settle(last)
 
     def _try(self, lot: Lot) -> list[Lot]:
         """Send a lot; return the parts of it that have to be sent again, the later part first."""
         status, problem = self._post(lot)
         if status == 202:
-            self._report.store(len(lot.numbers))
+            self._report.store(len(lot))
             return []
         if status not in {400, 413, 422}:
             raise NegativeAnswerError(
@@ -101,21 +88,21 @@ class HttpSender:
                 status=status,
                 hint="give the token: --token-file FILE" if status == 401 else printable(problem.hint),
             )
-        named = {error.index: error for error in problem.errors if 0 <= error.index < len(lot.numbers)}
+        named = {error.index: error for error in problem.errors if 0 <= error.index < len(lot)}
         if named:
             for index, error in sorted(named.items()):
                 words = f"{error.field}: {error.message}" if error.field else error.message
-                self._report.refuse(self._splitter.place(lot.numbers[index]), status, words)
-            return [lot.without(named.keys())]
-        if len(lot.numbers) == 1:
-            self._report.refuse(self._splitter.place(lot.numbers[0]), status, problem.detail)
+                self._report.refuse(self._splitter.place(lot[index].number), status, words)
+            return [[line for index, line in enumerate(lot) if index not in named]]
+        if len(lot) == 1:
+            self._report.refuse(self._splitter.place(lot[0].number), status, problem.detail)
             return []
-        first, second = lot.halves()
-        return [second, first]
+        middle = len(lot) // 2
+        return [lot[middle:], lot[:middle]]
 
     def _post(self, lot: Lot) -> tuple[int, Problem]:
         """Send one request, repeating it while the daemon asks us to wait; return the status and the problem."""
-        body = b"".join(lot.lines)
+        body = b"".join(line.text for line in lot)
         while True:
             status, retry_after, answer = self._request(body)
             problem = read_problem(answer)
@@ -146,17 +133,15 @@ class HttpSender:
 
 def lots(chunk: Chunk) -> Iterator[Lot]:
     """Yield the events of a chunk in lots that fit into a request; an event over the limit is a lot of its own."""
-    numbers: list[int] = []
-    lines: list[bytes] = []
+    lot: Lot = []
     held = 0
-    for number, line in enumerate(chunk.data.split(b"\n")[:-1], chunk.first):
-        if lines and (len(lines) == _MAX_EVENTS or held + len(line) >= _MAX_BYTES):
-            yield Lot(numbers, lines)
-            numbers, lines, held = [], [], 0
-        numbers.append(number)
-        lines.append(line + b"\n")
-        held += len(line) + 1
-    yield Lot(numbers, lines)
+    for number, text in enumerate(whole_lines(chunk.data), chunk.first):
+        if lot and (len(lot) == _MAX_EVENTS or held + len(text) > _MAX_BYTES):
+            yield lot
+            lot, held = [], 0
+        lot.append(Line(number, text))
+        held += len(text)
+    yield lot
 
 
 def seconds_of(retry_after: str | None) -> float:

@@ -10,7 +10,7 @@ import click
 
 from forwarder.cli.client import AdminClient, destination_path, usage, with_admin
 from forwarder.cli.output import open_output
-from forwarder.cli.text import events, on_terminal, printable
+from forwarder.cli.text import counted, on_terminal, printable
 
 destination_option = click.option(
     "--destination", "-d", metavar="NAME", help="Which destination; may be left out where there is only one."
@@ -58,7 +58,7 @@ def export(admin: AdminClient, destination: str | None, output: Path | None) -> 
         for line in admin.lines(destination_path(name, "queue")):
             stream.write(line + b"\n")
             written += 1
-    click.echo(f"{name}: {events(written)} exported", err=True)
+    click.echo(f"{name}: {counted(written, 'event')} exported", err=True)
 
 
 @queue_group.command()
@@ -118,7 +118,7 @@ def purge(
     names = sorted(found) if destination is None else [destination]
     # For an unknown name no number can be shown; the daemon will refuse it.
     number = sum(found[name].queued for name in names if name in found)
-    queued = f"the {events(number)} queued" if found.keys() >= set(names) else "everything queued"
+    queued = f"the {counted(number, 'event')} queued" if found.keys() >= set(names) else "everything queued"
     query = [(name, value) for name, value in (("source", source), ("object", about)) if value is not None]
     if query:
         queued = printable(f"what is queued with {', '.join(f'{name} {value}' for name, value in query)}")
@@ -127,7 +127,7 @@ def purge(
     for name in names:
         path = destination_path(name, "queue") + (f"?{urlencode(query)}" if query else "")
         dropped = admin.count("DELETE", path, "dropped")
-        click.echo(f"{name}: {events(dropped)} dropped")
+        click.echo(f"{name}: {counted(dropped, 'event')} dropped")
 
 
 def agreed(question: str, yes: bool) -> bool:

@@ -5,39 +5,23 @@ from __future__ import annotations
 import asyncio
 import shlex
 import signal
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import get_args
 
 import click
 import uvloop
 
 from forwarder import keys
-from forwarder.cli.text import events, printable, size
-from forwarder.config import SettingError, format_size, parse_address, parse_size
-from forwarder.errors import FaultScriptError, SigningKeyError
+from forwarder.cli.options import parsed
+from forwarder.cli.text import counted, printable, size
+from forwarder.config import format_size, parse_address, parse_size
+from forwarder.errors import SigningKeyError
 from forwarder.model import Address
 from forwarder.receiver import MAX_BYTES, Faults, Keep, Receiver, Record
 from forwarder.receiver.faults import GRAMMAR
 from forwarder.receiver.payload import one_line
 from forwarder.signing import PublicKey, Signer, holds_private_key
-
-T = TypeVar("T")
-
-
-def _parsed(parse: Callable[[str], T]) -> Callable[[click.Context, click.Parameter, str], T]:
-    """Return a callback that reads the value of an option."""
-
-    def read(_context: click.Context, _option: click.Parameter, value: str) -> T:
-        try:
-            return parse(value)
-        except SettingError as error:
-            raise click.BadParameter(str(error)) from None
-        except FaultScriptError as error:
-            raise click.BadParameter(f"{error.message}\n{error.hint}") from None
-
-    return read
 
 
 @click.command(
@@ -45,7 +29,7 @@ def _parsed(parse: Callable[[str], T]) -> Callable[[click.Context, click.Paramet
     epilog="\b\nFaults are a list of entries, separated by commas.\n" + GRAMMAR,
 )
 @click.option(
-    "--listen", callback=_parsed(parse_address), default="tcp:127.0.0.1:7780", show_default=True, metavar="ADDRESS"
+    "--listen", callback=parsed(parse_address), default="tcp:127.0.0.1:7780", show_default=True, metavar="ADDRESS"
 )
 @click.option(
     "--public-key",
@@ -56,12 +40,12 @@ def _parsed(parse: Callable[[str], T]) -> Callable[[click.Context, click.Paramet
     help="A key that may sign: PEM, JWK or JWKS. Of a private key, the public half is used. May be repeated.",
 )
 @click.option(
-    "--faults", callback=_parsed(Faults.parse), default="", metavar="SCRIPT", help="What to do to requests; see below."
+    "--faults", callback=parsed(Faults.parse), default="", metavar="SCRIPT", help="What to do to requests; see below."
 )
 @click.option("--max-events", type=click.IntRange(min=1), metavar="N", help="Answer 413 for more events.")
 @click.option(
     "--max-bytes",
-    callback=_parsed(parse_size),
+    callback=parsed(parse_size),
     default=str(format_size(MAX_BYTES)),
     show_default=True,
     metavar="SIZE",
@@ -172,9 +156,9 @@ def _public_half(file: Path) -> str:
 def _line(record: Record) -> str:
     """Return the line for a request: time, status, events, duplicates, algorithm, feeds."""
     moment = datetime.fromtimestamp(record.at).astimezone().strftime("%H:%M:%S.%f")[:-3]
-    parts = [moment, str(record.status or "---"), events(record.events), size(record.size)]
+    parts = [moment, str(record.status or "---"), counted(record.events, "event"), size(record.size)]
     if record.duplicates:
-        parts.append(_counted(record.duplicates, "duplicate"))
+        parts.append(counted(record.duplicates, "duplicate"))
     parts += [part for part in (record.alg, " ".join(record.feeds), record.detail) if part]
     if record.fault != "ok":
         parts.append(f"[{record.fault}]")
@@ -183,12 +167,8 @@ def _line(record: Record) -> str:
 
 def _summary(receiver: Receiver) -> str:
     stats = receiver.stats
-    parts = [_counted(stats.requests, "request"), f"{events(stats.stored)} stored"]
+    parts = [counted(stats.requests, "request"), f"{counted(stats.stored, 'event')} stored"]
     if stats.distinct is not None and stats.duplicates is not None:
-        parts += [_counted(stats.distinct, "distinct id"), _counted(stats.duplicates, "duplicate")]
-    parts += [f"{_counted(stats.refused, 'request')} refused", f"{stats.faults:,} met a fault"]
+        parts += [counted(stats.distinct, "distinct id"), counted(stats.duplicates, "duplicate")]
+    parts += [f"{counted(stats.refused, 'request')} refused", f"{stats.faults:,} met a fault"]
     return ", ".join(parts)
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"

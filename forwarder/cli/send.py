@@ -24,7 +24,7 @@ from forwarder.cli.progress import show_progress
 from forwarder.cli.reader import Reader
 from forwarder.cli.report import Report
 from forwarder.cli.splitter import MAX_LINE, Splitter
-from forwarder.cli.text import events, printable
+from forwarder.cli.text import counted, printable
 from forwarder.cli.whereabouts import Whereabouts
 from forwarder.config import SettingError, parse_address
 from forwarder.errors import ForwarderError, InputOutputError
@@ -40,10 +40,6 @@ class Target:
     token: str | None
     admin: Address | None = None
     """The admin address of the daemon; None if the target is not known to be the daemon's."""
-
-    def why(self) -> str:
-        """Return why the daemon takes no events."""
-        return why_it_waits(self.admin)
 
 
 @click.command("send", short_help="Send events, and wait until they are stored.")
@@ -85,11 +81,11 @@ def send_command(
         _report_refusals(report)
         if report.settled:
             following = splitter.place(report.settled + 1)
-            click.echo(f"{events(report.stored)} stored durably, {following} comes next", err=True)
+            click.echo(f"{counted(report.stored, 'event')} stored durably, {following} comes next", err=True)
         raise
     _report_refusals(report)
     refused = f", {report.refused:,} refused" if report.refused else ""
-    click.echo(f"{events(report.stored)} accepted{refused}" if report.stored or refused else "0 events")
+    click.echo(f"{counted(report.stored, 'event')} accepted{refused}" if report.stored or refused else "0 events")
     if report.refused:
         ctx.exit(1)
 
@@ -157,7 +153,8 @@ def _send(target: Target, chunks: Reader, splitter: Splitter, report: Report) ->
     chunks.put_back(first)
     if not target.http:
         try:
-            asyncio.run(StreamSender(target.address, target.token, splitter, report, target.why).send(chunks))
+            sender = StreamSender(target.address, target.token, splitter, report, lambda: why_it_waits(target.admin))
+            asyncio.run(sender.send(chunks))
             return
         except SpeaksHttpError:
             # Nothing was stored, and the input is back at its start, so send it over HTTP, below.

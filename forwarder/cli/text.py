@@ -62,14 +62,9 @@ def clock(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def events(count: int) -> str:
-    """Return `1 event` or `1,204 events`."""
-    return f"{count:,} event" if count == 1 else f"{count:,} events"
-
-
-def dead_letters(count: int) -> str:
-    """Return `1 dead letter` or `1,204 dead letters`."""
-    return f"{count:,} dead letter" if count == 1 else f"{count:,} dead letters"
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words: `1 event`, `1,204 events`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def on_terminal() -> bool:

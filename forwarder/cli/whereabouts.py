@@ -7,7 +7,8 @@ has since put a typo into the file. The mistake is reported on standard error, s
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ import click
 from forwarder import running
 from forwarder.cli.connection import is_answered
 from forwarder.cli.text import printable
-from forwarder.config import AdminConfig, Config, IngestConfig, SettingError, config_file, load, parse_address
+from forwarder.config import AdminConfig, IngestConfig, SettingError, config_file, load, parse_address
 from forwarder.errors import ConfigError
 from forwarder.model import Address
 
@@ -48,59 +49,52 @@ def find(config_path: Path | None) -> Whereabouts:
     try:
         config = load(config_path, {**CREDENTIALS, **os.environ})
     except ConfigError as error:
-        found = noted or _usual()
+        found = noted or _answering(_configured(AdminConfig(), IngestConfig()))
         if found is None:
             raise
         _warn(error)
         return found
-    if noted is None:
-        return _configured(config)
-    return Whereabouts(noted.admin, noted.http, noted.stream, config.ingest.max_event_bytes)
+    configured = _configured(config.admin, config.ingest)
+    return configured if noted is None else replace(noted, max_event_bytes=configured.max_event_bytes)
 
 
 def find_if_possible(config_path: Path | None) -> Whereabouts:
     """Return what the configuration says, without complaining about mistakes: only its tokens are needed."""
     try:
-        return _configured(load(config_path, {**CREDENTIALS, **os.environ}))
+        config = load(config_path, {**CREDENTIALS, **os.environ})
     except ConfigError:
         return Whereabouts()
+    return _configured(config.admin, config.ingest)
 
 
 def _noted(said: running.Running) -> Whereabouts | None:
     """Return what a daemon's note says, or None if that daemon no longer answers."""
     admin = _way(said.admin, said.admin_token_file)
-    if not any(map(is_answered, admin.addresses)):
-        return None
-    return Whereabouts(admin, _way(said.http, said.ingest_token_file), _way(said.stream, said.ingest_token_file))
+    http, stream = _way(said.http, said.ingest_token_file), _way(said.stream, said.ingest_token_file)
+    return _answering(Whereabouts(admin, http, stream))
 
 
 def _way(texts: list[str], token_file: str | None) -> Way:
     addresses = []
     for text in texts:
-        try:
+        # A socket in the abstract namespace, passed by systemd, is none that the commands can use.
+        with suppress(SettingError):
             addresses.append(parse_address(text))
-        except SettingError:
-            # A socket in the abstract namespace, passed by systemd, which the commands cannot use.
-            continue
     return Way(tuple(addresses), None if token_file is None else Path(token_file))
 
 
-def _configured(config: Config) -> Whereabouts:
-    ingest = config.ingest
+def _configured(admin: AdminConfig, ingest: IngestConfig) -> Whereabouts:
     return Whereabouts(
-        Way(config.admin.listen, config.admin.token_file),
+        Way(admin.listen, admin.token_file),
         Way(ingest.http.listen, ingest.token_file),
         Way(ingest.stream.listen, ingest.token_file),
         ingest.max_event_bytes,
     )
 
 
-def _usual() -> Whereabouts | None:
-    """Return the default addresses of a daemon, if one answers there."""
-    admin, ingest = AdminConfig(), IngestConfig()
-    if not any(map(is_answered, admin.listen)):
-        return None
-    return Whereabouts(Way(admin.listen), Way(ingest.http.listen), Way(ingest.stream.listen))
+def _answering(daemon: Whereabouts) -> Whereabouts | None:
+    """Return these whereabouts if a daemon answers there."""
+    return daemon if any(map(is_answered, daemon.admin.addresses)) else None
 
 
 def _warn(error: ConfigError) -> None:

@@ -77,6 +77,6 @@ def test_refused_by_http(tmp_path: Path) -> None:
 def test_lots() -> None:
     """A request holds at most a thousand events and four megabytes; a larger event goes alone."""
     chunk = Chunk(b"{}\n" * 2500, 2500, 1)
-    assert [(lot.numbers[0], len(lot.numbers)) for lot in lots(chunk)] == [(1, 1000), (1001, 1000), (2001, 500)]
+    assert [(lot[0].number, len(lot)) for lot in lots(chunk)] == [(1, 1000), (1001, 1000), (2001, 500)]
     large = b"x" * 3_000_000 + b"\n"
-    assert [lot.numbers for lot in lots(Chunk(large * 2 + b"{}\n", 3, 5))] == [[5], [6, 7]]
+    assert [[line.number for line in lot] for lot in lots(Chunk(large * 2 + b"{}\n", 3, 5))] == [[5], [6, 7]]

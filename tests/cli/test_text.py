@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.cli.text import ago, clock, dead_letters, duration, events, printable, size
+from forwarder.cli.text import ago, clock, counted, duration, printable, size
 
 
 @given(st.text())
@@ -49,5 +49,5 @@ def test_times() -> None:
 
 def test_plurals() -> None:
     """One is one, and thousands are grouped."""
-    assert (events(1), events(1204)) == ("1 event", "1,204 events")
-    assert (dead_letters(1), dead_letters(0)) == ("1 dead letter", "0 dead letters")
+    assert (counted(1, "event"), counted(1204, "event")) == ("1 event", "1,204 events")
+    assert counted(0, "dead letter") == "0 dead letters"

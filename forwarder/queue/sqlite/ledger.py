@@ -11,11 +11,16 @@ fails leaves no trace.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Any
 
 from forwarder.queue.sqlite.ranges import Ranges
 
+# No destination has so many events: their positions are a part of the row numbers.
+_MOST = 1 << 48
 # More bytes than any disk has: a damaged account must not run out of SQLite's numbers.
 _MOST_BYTES = 1 << 60
 
@@ -55,10 +60,10 @@ class Ledger:
 
     @property
     def adds_up(self) -> bool:
-        """Whether this can be an account at all."""
+        """Whether this can be an account at all: every event that was accepted is counted once."""
         parts = (self.queued, self.delivered, self.dead, self.dropped)
-        is_counted = min(*parts, self.purged) >= 0 and self.accepted == sum(parts)
-        is_sum = 0 <= self.head <= self.tail < 1 << 48 and is_counted
+        is_counted = all(0 <= part < _MOST for part in (*parts, self.purged)) and self.accepted == sum(parts)
+        is_sum = 0 <= self.head <= self.tail < _MOST and is_counted
         return is_sum and all(0 <= size < _MOST_BYTES for size in (self.bytes, self.dead_bytes))
 
     def takes(self, runs: Sequence[tuple[int, int]]) -> bool:
@@ -70,18 +75,24 @@ class Ledger:
             self.settled.add(first, until)
         return True
 
-    def row(self) -> tuple[int | str, ...]:
+    def row(self) -> tuple[Any, ...]:
         """Return its row in the table `destination`."""
-        return (
-            *(self.id, self.name, self.head, self.tail, self.accepted, self.delivered, self.dead, self.dropped),
-            *(self.bytes, self.dead_bytes, int(self.paused), self.purged),
-        )
+        return _row(self)
 
     def copy(self) -> Ledger:
         # Not `dataclasses.replace`: this is done for each commit.
-        parts = (self.head, self.tail, self.accepted, self.delivered, self.dead, self.dropped)
-        sizes = (self.bytes, self.dead_bytes)
-        return Ledger(self.id, self.name, *parts, *sizes, self.paused, self.purged, self.settled.copy())
+        copy = Ledger(*self.row())
+        copy.settled = self.settled.copy()
+        return copy
+
+    def save(self, db: sqlite3.Connection) -> None:
+        """Write its row; what is settled beyond the head is written by `save_settled`."""
+        db.execute(_UPDATE, (*self.row()[2:], self.id))
+
+    def save_settled(self, db: sqlite3.Connection) -> None:
+        """Write what is settled beyond the head."""
+        db.execute("DELETE FROM settled WHERE destination = ?", (self.id,))
+        db.executemany("INSERT INTO settled VALUES (?, ?, ?)", [(self.id, *run) for run in self.settled])
 
     def settle(self, first: int, until: int) -> tuple[int, int]:
         """Mark positions as settled; return the run of settled positions around them (0 for the start)."""
@@ -95,3 +106,11 @@ class Ledger:
             self.settled.remove(0, self.head)
             return 0, self.head
         return self.settled.add(first, until)
+
+
+# The columns of the table `destination`, in the order of the fields.
+_NAMES = [part.name for part in fields(Ledger) if part.name != "settled"]
+_row: Callable[[Ledger], tuple[Any, ...]] = attrgetter(*_NAMES)
+COLUMNS = ", ".join(_NAMES)
+# All but its number and its name.
+_UPDATE = f"UPDATE destination SET {', '.join(f'{name} = ?' for name in _NAMES[2:])} WHERE id = ?"  # noqa: S608

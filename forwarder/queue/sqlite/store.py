@@ -23,7 +23,7 @@ from forwarder.observe.base import Observer
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite.checksum import checksum
 from forwarder.queue.sqlite.database import map_error
-from forwarder.queue.sqlite.ledger import Ledger
+from forwarder.queue.sqlite.ledger import COLUMNS, Ledger
 from forwarder.queue.sqlite.sizes import PAGE_BYTES, stored_bytes
 from forwarder.queue.sqlite.state import DestinationState, Entry, SegmentRow
 
@@ -127,19 +127,9 @@ class Store:
 
     def _write_ledgers(self) -> None:
         for ledger in self._changed.values():
-            self._db.execute(
-                "UPDATE destination SET head = ?, tail = ?, accepted = ?, delivered = ?, dead = ?, dropped = ?,"
-                " bytes = ?, dead_bytes = ?, paused = ?, purged = ? WHERE id = ?",
-                (
-                    *(ledger.head, ledger.tail, ledger.accepted, ledger.delivered, ledger.dead, ledger.dropped),
-                    *(ledger.bytes, ledger.dead_bytes, ledger.paused, ledger.purged, ledger.id),
-                ),
-            )
+            ledger.save(self._db)
             if ledger.settled or self.destinations[ledger.name].ledger.settled:
-                self._db.execute("DELETE FROM settled WHERE destination = ?", (ledger.id,))
-                self._db.executemany(
-                    "INSERT INTO settled VALUES (?, ?, ?)", [(ledger.id, *run) for run in ledger.settled]
-                )
+                ledger.save_settled(self._db)
 
     @property
     def is_full(self) -> bool:
@@ -209,8 +199,7 @@ class Store:
     # --- destinations --------------------------------------------------------------------------
 
     def _load(self) -> None:
-        columns = "id, name, head, tail, accepted, delivered, dead, dropped, bytes, dead_bytes, paused, purged"
-        for row in self._db.execute(f"SELECT {columns} FROM destination"):  # noqa: S608 - a constant
+        for row in self._db.execute(f"SELECT {COLUMNS} FROM destination"):  # noqa: S608 - a constant
             ledger = Ledger(*row)
             runs = self.query("SELECT first, until FROM settled WHERE destination = ?", (ledger.id,))
             if not ledger.is_typed or not ledger.takes(runs) or not ledger.adds_up:

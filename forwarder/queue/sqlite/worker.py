@@ -190,9 +190,7 @@ class Worker:
 
     def _accounts(self) -> Accounts:
         """Return the accounts as the last commit left them: they are in memory, so damage cannot have reached them."""
-        ledgers = [state.ledger for state in self._executor.store.destinations.values()]
-        settled = [(ledger.id, *run) for ledger in ledgers for run in ledger.settled]
-        return Accounts([ledger.row() for ledger in ledgers], settled)
+        return Accounts([state.ledger for state in self._executor.store.destinations.values()])
 
     def _go_on_with(self, connection: Connection, store: Store) -> None:
         """Use another connection; what is leased stays leased."""

@@ -17,17 +17,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forwarder.queue.sqlite import letters
 from forwarder.queue.sqlite.checksum import is_whole
 from forwarder.queue.sqlite.database import as_text
-from forwarder.queue.sqlite.letters import COLUMNS, DeadRow, read_row
+from forwarder.queue.sqlite.ledger import COLUMNS, Ledger
+from forwarder.queue.sqlite.letters import DeadRow, read_row
 from forwarder.queue.sqlite.migration import OLD_COLUMNS, as_rows
 from forwarder.queue.sqlite.ranges import Ranges
 from forwarder.queue.sqlite.recovery.pages import segments
 from forwarder.queue.sqlite.sizes import stored_bytes
 
 _SEGMENT = "id, events, size, accepted_at, checksum, data"
-_OLD_DESTINATION = "id, name, head, tail, accepted, delivered, dead, dropped, bytes, dead_bytes, paused"
-_DESTINATION = f"{_OLD_DESTINATION}, purged"
+# Those of version 1 have a column less.
+_OLD_COLUMNS = COLUMNS.removesuffix(", purged")
 
 # The part of a row's number that is its position.
 _POSITION = (1 << 48) - 1
@@ -49,10 +51,9 @@ class Salvage:
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """What is known beside the file: rows of `destination` and `settled` as the last commit left them, and names."""
+    """What is known beside the file: the ledgers as the last commit left them, and names."""
 
-    destinations: Sequence[Row] = ()
-    settled: Sequence[Row] = ()
+    ledgers: Sequence[Ledger] = ()
     names: Sequence[str] = ()
     """The destinations that are configured."""
 
@@ -88,15 +89,10 @@ def salvage(damaged: Path, into: sqlite3.Connection, known: Accounts = Accounts(
 
 @dataclass(slots=True)
 class _Account:
-    """What the accounts say of a destination's positions, and which of them are saved."""
+    """What the accounts say of a destination, and which of its positions and letters are saved."""
 
-    head: int
-    tail: int
-    settled: Ranges
+    ledger: Ledger
     is_believed: bool
-    dead: int = 0
-    """How many dead letters there were, as far as that is known."""
-    purged: int = 0
     saved_letters: int = 0
     letter_bytes: int = 0
     saved: Ranges = field(default_factory=Ranges)
@@ -105,8 +101,13 @@ class _Account:
         """Say whether any of these positions was queued, as far as the accounts tell, and is not saved."""
         if not self.is_believed:
             return any(self.saved.gaps(first, until))
-        first, until = max(first, self.head), min(until, self.tail)
-        return any(True for start, end in self.saved.gaps(first, until) for _ in self.settled.gaps(start, end))
+        first, until = max(first, self.ledger.head), min(until, self.ledger.tail)
+        return any(True for _ in self.missed(first, until))
+
+    def missed(self, first: int, until: int) -> Iterator[tuple[int, int]]:
+        """Yield the runs of these positions that are neither settled nor saved."""
+        for start, end in self.ledger.settled.gaps(first, until):
+            yield from self.saved.gaps(start, end)
 
 
 class _Rescue:
@@ -125,14 +126,14 @@ class _Rescue:
 
     def copy(self, source: sqlite3.Connection) -> None:
         """Take what the tables lead to."""
-        known = self._known
-        in_memory = {row[0] for row in known.destinations}
-        # Those of version 1 have a column less.
-        rows = [*_rows(source, "destination", _DESTINATION)] or [*_rows(source, "destination", _OLD_DESTINATION)]
-        for row in [*known.destinations, *(row for row in rows if row[0] not in in_memory)]:
-            self._insert("destination", _DESTINATION if len(row) > 11 else _OLD_DESTINATION, row)
-        runs = _all(source, "SELECT destination, first, until FROM settled")
-        for run in [*known.settled, *(run for run in runs if run[0] not in in_memory)]:
+        for ledger in self._known.ledgers:
+            self._insert("destination", COLUMNS, ledger.row())
+            self._accounts[ledger.id] = _Account(ledger.copy(), is_believed=True)
+        # What is there already is not replaced.
+        for columns in (COLUMNS, _OLD_COLUMNS):
+            for row in _rows(source, "destination", columns):
+                self._insert("destination", columns, row)
+        for run in _all(source, "SELECT destination, first, until FROM settled"):
             self._insert("settled", "destination, first, until", run)
         for number, events, size, accepted_at, expected, data in _rows(source, "segment", _SEGMENT):
             if not isinstance(data, bytes):
@@ -142,7 +143,7 @@ class _Rescue:
                 self._keep(row)
             else:
                 self._spoiled.append(row)
-        for row in _rows(source, "dead_segment", COLUMNS):
+        for row in _rows(source, "dead_segment", letters.COLUMNS):
             self._keep_letters(read_row(row))
         self._count_on(_last_number(source))
         # Of version 1, or not moved yet.
@@ -165,7 +166,7 @@ class _Rescue:
             if isinstance(row, DeadRow):
                 account = self._account_of(row)
                 # What goes beyond the number of letters in the account was purged, or replayed, before the damage.
-                if account and (not account.is_believed or account.saved_letters + row.events <= account.dead):
+                if account and (not account.is_believed or account.saved_letters + row.events <= account.ledger.dead):
                     self._keep_letters(row)
             else:
                 self._keep(row)
@@ -205,7 +206,7 @@ class _Rescue:
             return
         first, until = row.parts[0].first, row.id + 1
         is_free = next(iter(self._letters.gaps(first, until)), None) == (first, until)
-        if is_free and self._insert("dead_segment", COLUMNS, row.values()):
+        if is_free and self._insert("dead_segment", letters.COLUMNS, row.values()):
             self._letters.add(first, until)
             account.saved_letters += row.events
             account.letter_bytes += row.disk_bytes
@@ -239,73 +240,58 @@ class _Rescue:
         self._insert("destination", "id, name", (destination, name))
 
     def _read_account(self, destination: int) -> _Account:
-        head, tail, purged, accepted, *settled = self._into.execute(
-            "SELECT head, tail, purged, accepted, delivered, dead, dropped FROM destination WHERE id = ?",
-            (destination,),
-        ).fetchone()
-        runs = self._into.execute("SELECT first, until FROM settled WHERE destination = ?", (destination,)).fetchall()
-        beyond = Ranges((first, until) for first, until in runs if 0 <= first < until <= 1 << 48)
-        is_believed = 0 <= head < tail < 1 << 48 or head == tail > 0
-        queued = tail - head - len(beyond) - purged
-        if is_believed and queued == accepted - sum(settled) and min(*settled, purged, queued) >= 0:
-            return _Account(head, tail, beyond, True, dead=settled[1], purged=purged)
+        into, values = self._into, (destination,)
+        ledger = Ledger(*into.execute(f"SELECT {COLUMNS} FROM destination WHERE id = ?", values).fetchone())  # noqa: S608
+        runs = into.execute("SELECT first, until FROM settled WHERE destination = ?", values)
+        ledger.settled = Ranges((first, until) for first, until in runs if 0 <= first < until <= 1 << 48)
+        # What the rows take on the disk is summed up anew, so it decides nothing here.
+        ledger.bytes = ledger.dead_bytes = 0
+        if ledger.adds_up and ledger.tail > 0:
+            return _Account(ledger, is_believed=True)
         # Lost, or damaged: what is queued is what will be saved.
-        return _Account(0, 0, beyond, False)
+        ledger.head = ledger.tail = ledger.purged = 0
+        # No number of events is as large as this: an account that is damaged must add up, too.
+        counts = (ledger.delivered, ledger.dead, ledger.dropped)
+        ledger.delivered, ledger.dead, ledger.dropped = (count if 0 <= count <= _POSITION else 0 for count in counts)
+        return _Account(ledger, is_believed=False)
 
     def reconcile(self) -> None:
         """Make the accounts add up with the rows that were saved."""
         for (destination,) in self._into.execute("SELECT id FROM destination").fetchall():
-            self._reconcile(destination, self._account(destination))
+            self._reconcile(self._account(destination))
 
-    def _reconcile(self, destination: int, account: _Account) -> None:
-        into, found = self._into, self.found
+    def _reconcile(self, account: _Account) -> None:
+        ledger = account.ledger
         if not account.is_believed:
-            self._believe_rows(destination, account)
-        head, tail = account.head, account.tail
-        lost = sum(
-            until - first
-            for start, end in account.settled.gaps(head, tail)
-            for first, until in account.saved.gaps(start, end)
-        )
+            self._believe_rows(account)
+        lost = sum(until - first for first, until in account.missed(ledger.head, ledger.tail))
         # Where something was purged there is a gap, too.
-        found.lost_events += max(0, lost - account.purged)
-        delivered, dead, dropped = (
-            # No number of events is as large as this: an account that is damaged must add up, too.
-            value if 0 <= value <= _POSITION else 0
-            for value in into.execute(
-                "SELECT delivered, dead, dropped FROM destination WHERE id = ?", (destination,)
-            ).fetchone()
-        )
-        lost_letters = max(0, dead - account.saved_letters)
-        found.lost_dead_letters += lost_letters
-        dropped += lost_letters
-        queued = tail - head - len(account.settled) - account.purged
-        accepted = queued + delivered + account.saved_letters + dropped
-        into.execute("DELETE FROM settled WHERE destination = ?", (destination,))
-        into.executemany("INSERT INTO settled VALUES (?, ?, ?)", [(destination, *run) for run in account.settled])
-        base = destination << 48
-        sizes = into.execute("SELECT size FROM segment WHERE id BETWEEN ? AND ?", (base, base + _POSITION))
-        into.execute(
-            "UPDATE destination SET head = ?, tail = ?, accepted = ?, delivered = ?, dead = ?, dropped = ?, bytes = ?,"
-            " dead_bytes = ?, purged = ? WHERE id = ?",
-            (
-                *(head, tail, accepted, delivered, account.saved_letters, dropped),
-                *(sum(stored_bytes(size) for (size,) in sizes), account.letter_bytes, account.purged, destination),
-            ),
-        )
+        self.found.lost_events += max(0, lost - ledger.purged)
+        lost_letters = max(0, ledger.dead - account.saved_letters)
+        self.found.lost_dead_letters += lost_letters
+        ledger.dropped += lost_letters
+        ledger.dead, ledger.dead_bytes = account.saved_letters, account.letter_bytes
+        ledger.accepted = ledger.queued + ledger.delivered + ledger.dead + ledger.dropped
+        rows = (ledger.base, ledger.base + _POSITION)
+        sizes = self._into.execute("SELECT size FROM segment WHERE id BETWEEN ? AND ?", rows)
+        ledger.bytes = sum(stored_bytes(size) for (size,) in sizes)
+        ledger.save(self._into)
+        ledger.save_settled(self._into)
 
-    def _believe_rows(self, destination: int, account: _Account) -> None:
+    def _believe_rows(self, account: _Account) -> None:
         """Let an account that is lost, or damaged, be that of the rows that were saved."""
-        runs, base = list(account.saved), destination << 48
-        account.head, account.tail = (runs[0][0], runs[-1][1]) if runs else (0, 0)
+        ledger, runs = account.ledger, list(account.saved)
+        ledger.head, ledger.tail = (runs[0][0], runs[-1][1]) if runs else (0, 0)
         covers = "SELECT 1 FROM segment WHERE id >= ? AND id + events <= ? AND id < ? LIMIT 1"
         # A row of which all is settled is deleted with its settlement: a run around one is damaged.
         settled = [
-            (max(first, account.head), min(until, account.tail))
-            for first, until in account.settled
-            if not self._into.execute(covers, (base + first, base + until, base + until)).fetchone()
+            (max(first, ledger.head), min(until, ledger.tail))
+            for first, until in ledger.settled
+            if not self._into.execute(
+                covers, (ledger.base + first, ledger.base + until, ledger.base + until)
+            ).fetchone()
         ]
-        account.settled = Ranges(run for run in settled if run[0] < run[1])
+        ledger.settled = Ranges(run for run in settled if run[0] < run[1])
 
 
 def _rows(source: sqlite3.Connection, table: str, columns: str) -> Iterator[Row]:

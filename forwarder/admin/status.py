@@ -53,6 +53,7 @@ class DestinationState(msgspec.Struct):
     last_error: ErrorState | None
     set_aside: int
     reason: str | None
+    waiting_for: str | None
 
 
 class ReloadState(msgspec.Struct):
@@ -140,6 +141,7 @@ def _destination(counters: Counters, pump: DestinationStatus, now: float) -> Des
         last_error=None if pump.last_error is None else _error(pump.last_error),
         set_aside=pump.set_aside,
         reason=pump.reason,
+        waiting_for=pump.waiting_for,
     )
 
 

@@ -28,6 +28,8 @@ class DestinationStatus:
     """Events that were refused or failed even alone, and will be tried again on their own; they count as queued."""
     reason: str | None = None
     """Why not everything is being delivered, in words for people."""
+    waiting_for: str | None = None
+    """What is being waited for before the next attempt, in words for people."""
 
 
 @dataclass(frozen=True, slots=True)

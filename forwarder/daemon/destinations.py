@@ -161,4 +161,5 @@ def _status_of(pump: Pump) -> DestinationStatus:
         last_error=health.last_error,
         set_aside=len(health.suspects),
         reason=health.reason,
+        waiting_for=health.gate.waiting_for,
     )

@@ -14,6 +14,13 @@ from forwarder.delivery.pipeline import Pipeline, Place, Stage
 from forwarder.delivery.rate import Rate
 from forwarder.model import State
 
+# What is being waited for, in words for people.
+BACKOFF = "the end of the back-off"
+RETRY_AFTER = "the end of the time that the destination asked for"
+MENDING = "somebody to mend it; a changed key, certificate or configuration is tried at once"
+ANY_TAKEN = "any event that is taken; what comes in meanwhile is tried, and so is a changed key or configuration"
+STORAGE = "the storage of the queue, which could not be read"
+
 
 class Gate:
     """Opens and closes for one destination, and rings for everybody who waits."""
@@ -23,6 +30,7 @@ class Gate:
         self._rate = rate
         self._not_before = 0.0
         self._is_held = False
+        self._waits_for = ""
         self._is_paused = paused
         self._is_retired = False
         self._recalls = 0
@@ -46,13 +54,23 @@ class Gate:
         left = self._not_before - monotonic()
         return left if left > 0 and not self._is_paused else None
 
+    @property
+    def waiting_for(self) -> str | None:
+        """What is being waited for before the next attempt, in words for people; None where nothing is."""
+        if self._is_paused:
+            return "an operator, who paused it: forwarder queue resume"
+        return self._waits_for if self._not_before > monotonic() else None
+
     # --- told by deliveries --------------------------------------------------------------------
 
-    def close_for(self, seconds: float, *, held: bool) -> None:
-        """Let nobody send for so many seconds, or for longer if another delivery has said so before; end a drain."""
+    def close_for(self, seconds: float, *, held: bool, waiting_for: str = BACKOFF) -> None:
+        """Let nobody send for so many seconds, or for longer if another delivery has said so before; end a drain.
+
+        `waiting_for` says in words for people what is hoped for meanwhile.
+        """
         until = monotonic() + seconds
         if until >= self._not_before:
-            self._not_before, self._is_held = until, held
+            self._not_before, self._is_held, self._waits_for = until, held, waiting_for
         self.wants_all = self.is_draining
         self._is_retired = self._is_retired or self.is_draining
         self.pipeline.ring()

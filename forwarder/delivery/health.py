@@ -13,7 +13,7 @@ import time
 from forwarder.delivery.backoff import Backoff
 from forwarder.delivery.batch_size import BatchSize
 from forwarder.delivery.clock import Clock
-from forwarder.delivery.gate import Gate
+from forwarder.delivery.gate import ANY_TAKEN, BACKOFF, MENDING, RETRY_AFTER, Gate
 from forwarder.delivery.pipeline import Pipeline
 from forwarder.delivery.policy import Policy
 from forwarder.delivery.rate import Rate
@@ -92,7 +92,8 @@ class Health:
             retry_after=answer.retry_after,
             random=random.random(),  # noqa: S311 - jitter is no secret
         )
-        self.gate.close_for(seconds, held=False)
+        asked = answer.retry_after is not None and seconds <= answer.retry_after and seconds > 0.0
+        self.gate.close_for(seconds, held=False, waiting_for=RETRY_AFTER if asked else BACKOFF)
         return seconds
 
     def hold(self, failures_before: int) -> float:
@@ -100,7 +101,7 @@ class Health:
         if self.count(failures_before):
             self._holds += 1
         seconds = self.backoff.hold(max(0, self._holds - 1))
-        self.gate.close_for(seconds, held=True)
+        self.gate.close_for(seconds, held=True, waiting_for=ANY_TAKEN if self.triage.is_held else MENDING)
         return seconds
 
     def resume(self) -> None:

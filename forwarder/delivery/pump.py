@@ -26,6 +26,7 @@ from forwarder.delivery.clock import Clock
 from forwarder.delivery.delivery import Delivery
 from forwarder.delivery.examination import Examination
 from forwarder.delivery.expiry import release
+from forwarder.delivery.gate import STORAGE
 from forwarder.delivery.health import Health
 from forwarder.delivery.leases import renewed
 from forwarder.delivery.pipeline import Pipeline, Place, Stage
@@ -153,7 +154,7 @@ class Pump:
         except StorageError as error:
             details = {"destination": self._name, "reason": error.message, "hint": error.hint}
             self.health.observer.saw(Notice("batch.not_taken", details))
-            self.health.gate.close_for(self._storage_seconds, held=False)
+            self.health.gate.close_for(self._storage_seconds, held=False, waiting_for=STORAGE)
         finally:
             self._pipeline.leased(leasing, deliveries)
         return deliveries

@@ -45,6 +45,7 @@ def test_exact_shape() -> None:
                 "last_error": {"at": "2023-11-14T22:13:18.500000Z", "status": 503, "detail": "busy"},
                 "set_aside": 0,
                 "reason": None,
+                "waiting_for": None,
             }
         },
         "reload_refused": None,

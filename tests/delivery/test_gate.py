@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from forwarder.delivery.gate import Gate
+from forwarder.delivery.gate import MENDING, Gate
 from forwarder.delivery.pipeline import Pipeline, Place, Stage
 from forwarder.delivery.rate import Rate
 from forwarder.model import State
@@ -82,6 +82,20 @@ class TestState:
         assert gate.state is State.HOLDING
         assert gate.next_attempt_in == pytest.approx(LONG, abs=5)
 
+    def test_what_is_waited_for(self) -> None:
+        """What is being waited for is told while something is: of two waits, that of the longer one; first of all an
+        operator's `resume`.
+        """
+        gate = new_gate()
+        assert gate.waiting_for is None
+        gate.close_for(LONG, held=True, waiting_for=MENDING)
+        gate.close_for(0.001, held=False)
+        assert gate.waiting_for == MENDING
+        gate.pause()
+        assert "forwarder queue resume" in (gate.waiting_for or "")
+        gate.resume()
+        assert gate.waiting_for is None
+
     def test_whoever_takes_is_woken(self) -> None:
         """Each change wakes the taker."""
         woken: list[int] = []
@@ -114,10 +128,10 @@ class TestClosed:
     async def test_waits_again_when_closed_again(self) -> None:
         """A wait that was made longer meanwhile is waited for."""
         gate = new_gate()
-        gate.close_for(0.01, held=False)
+        gate.close_for(0.2, held=False)
         question = await waits(gate.may_send())
         gate.close_for(LONG, held=False)
-        await asyncio.wait([question], timeout=0.05)
+        await asyncio.wait([question], timeout=0.3)
         assert not question.done()
         question.cancel()
 

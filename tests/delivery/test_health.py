@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from forwarder.config import BatchConfig, RetryConfig
 from forwarder.config.schema import RateConfig
 from forwarder.delivery.clock import Clock
+from forwarder.delivery.gate import ANY_TAKEN, BACKOFF, MENDING, RETRY_AFTER
 from forwarder.delivery.health import Health
 from forwarder.delivery.suspects import Suspect
 from forwarder.destination.base import Answer
@@ -90,6 +92,27 @@ class TestRetryAfter:
     def test_a_hold_is_never_longer_than_configured(self) -> None:
         """`retry.max` bounds the first waits, too."""
         assert new_health(retry=RetryConfig(initial=1.0, max=2.0)).hold(0) == 2.0
+
+
+class TestWaitingFor:
+    @pytest.mark.parametrize(
+        ("asked", "expected"), [(20.0, RETRY_AFTER), (1e9, RETRY_AFTER), (0.0, BACKOFF), (None, BACKOFF)]
+    )
+    def test_a_back_off(self, monkeypatch: pytest.MonkeyPatch, asked: float | None, expected: str) -> None:
+        """What is waited for is the back-off, or the Retry-After where that is longer."""
+        monkeypatch.setattr(random, "random", lambda: 0.5)
+        health = new_health(retry=RetryConfig(initial=1.0, max=60.0))
+        health.defer(Answer(Outcome.DEFERRED, retry_after=asked), 0)
+        assert health.gate.waiting_for == expected
+
+    def test_a_hold(self) -> None:
+        """A destination that is held waits to be mended; one that refuses everything, for anything that it takes."""
+        health = new_health()
+        health.hold(0)
+        assert health.gate.waiting_for == MENDING
+        health.triage.hold()
+        health.hold(1)
+        assert health.gate.waiting_for == ANY_TAKEN
 
 
 class TestSizes:

@@ -2,6 +2,7 @@
 
     GET    /healthz                             the process lives
     GET    /readyz                              200 while events can be accepted, else 503 with the reason
+    GET    /metrics                             for Prometheus
     GET    /v1/status                           everything at a glance (see `status`)
     POST   /v1/destinations/NAME/flush          attempt a delivery now
     POST   /v1/destinations/NAME/pause, resume
@@ -36,7 +37,13 @@ from forwarder.admin.dead import encode_letter, parse_body, parse_events, parse_
 from forwarder.admin.status import Status, build_status
 from forwarder.admin.steering import Reloads, Steering
 from forwarder.admin.stream import stream_lines
-from forwarder.errors import ForbiddenError, MalformedError, NotConfiguredError, UnknownDestinationError
+from forwarder.errors import (
+    ForbiddenError,
+    MalformedError,
+    NotConfiguredError,
+    UnavailableError,
+    UnknownDestinationError,
+)
 from forwarder.model import INVALID, DeadFilter, State
 from forwarder.observe.base import Observer
 from forwarder.observe.conditions import Conditions
@@ -50,14 +57,15 @@ from forwarder.web.server import first_line
 
 _PROBES = frozenset({"/healthz", "/readyz"})
 # Paths that reveal nothing about the events themselves. All other paths are refused where anybody can connect.
-_LOOKS = _PROBES | {"/v1/status", "/openapi.json"}
+_LOOKS = _PROBES | {"/metrics", "/v1/status", "/openapi.json"}
 
 
 class AdminApi:
     """The admin API of one daemon.
 
-    `readmit` accepts dead letters that were invalid when they were received and are valid now; `now` returns seconds
-    since the epoch.
+    `readmit` accepts dead letters that were invalid when they were received and are valid now; `metrics` returns the
+    metrics that belong to a status, which the queue may be unable to give, in the format of an `Accept` header, and
+    their media type; `now` returns seconds since the epoch.
     """
 
     def __init__(
@@ -69,6 +77,7 @@ class AdminApi:
         *,
         observer: Observer,
         conditions: Conditions,
+        metrics: Callable[[Status | None, str], Awaitable[tuple[bytes, str]]],
         now: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
@@ -77,6 +86,7 @@ class AdminApi:
         self._readmit = readmit
         self._observer = observer
         self._conditions = conditions
+        self._metrics = metrics
         self._now = now
         self._started = time.monotonic()
 
@@ -85,6 +95,7 @@ class AdminApi:
         app = web.Application(middlewares=[self._answer_problems, _guard(access)])
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics_of_now)
         app.router.add_get("/v1/status", self._status)
         app.router.add_post("/v1/reload", self._reload)
         app.router.add_post("/v1/destinations/{name}/{verb:flush|pause|resume}", self._steer)
@@ -152,6 +163,16 @@ class AdminApi:
 
     async def _status(self, _request: web.Request) -> web.Response:
         return _json(await self.status())
+
+    async def _metrics_of_now(self, request: web.Request) -> web.Response:
+        accept = ", ".join(request.headers.getall(hdrs.ACCEPT, []))
+        try:
+            status = await self.status()
+        except UnavailableError:
+            # What was counted is still told, above all that nothing can be accepted.
+            status = None
+        body, media_type = await self._metrics(status, accept)
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: media_type})
 
     async def _reload(self, request: web.Request) -> web.Response:
         with acting(self._observer, request, "reload") as outcome:

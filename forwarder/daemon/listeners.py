@@ -29,7 +29,7 @@ from forwarder.web.access import Access
 from forwarder.web.headroom import Headroom, kept_back
 from forwarder.web.listening import BACKLOG, Listener, adopt, listen
 from forwarder.web.reach import refuse_exposed
-from forwarder.web.server import Runner
+from forwarder.web.server import Runner, Server
 
 Key = tuple[str, Address]
 _KINDS = ("http", "stream", "admin")
@@ -48,6 +48,8 @@ class _Open:
     rule: _Rule
     access: Access
     close: Callable[[], Coroutine[None, None, None]]
+    runner: web.BaseRunner | None = None
+    """What serves its clients over HTTP; None for a stream."""
 
     def change(self, rule: _Rule) -> None:
         """Apply another rule from the next request on."""
@@ -136,6 +138,15 @@ class Listeners:
         rooms = (("http", self.http.headroom), ("stream", self.stream.headroom), ("admin", self._headroom))
         return {kind: room.refused for kind, room in rooms}
 
+    @property
+    def connections(self) -> dict[str, int]:
+        """How many connections of clients are open, by kind of listener."""
+        found = {"http": 0, "stream": self.stream.connections, "admin": 0}
+        for (kind, _address), opened in self._open.items():
+            if opened.runner is not None and isinstance(opened.runner.server, Server):
+                found[kind] += opened.runner.server.open_connections
+        return found
+
     def _wanted(self, assembly: Assembly) -> dict[Key, _Rule]:
         config, gids = assembly.config, assembly.socket_gids
         ingest, admin = (
@@ -218,7 +229,7 @@ class Listeners:
             await runner.cleanup()
             listener.close()
 
-        return _Open(listener, rule, access, cleanup)
+        return _Open(listener, rule, access, cleanup, runner)
 
     def addresses(self, kind: str) -> list[Address]:
         """Return the real addresses of a kind of listeners, with the ports that the system chose for port 0."""

@@ -26,8 +26,10 @@ from forwarder.daemon.assembly import Assembly
 from forwarder.daemon.cleaning import Cleaning
 from forwarder.daemon.descriptors import raise_limit
 from forwarder.daemon.destinations import Destinations
+from forwarder.daemon.lag import LoopLag
 from forwarder.daemon.listeners import Listeners
 from forwarder.daemon.memory import keep_freed_blocks, spare_what_stays
+from forwarder.daemon.readings import Readings
 from forwarder.daemon.reloading import Load, Reloading
 from forwarder.daemon.report import Report
 from forwarder.errors import ConfigError, Problem
@@ -38,6 +40,7 @@ from forwarder.observe.base import Observer, Observers
 from forwarder.observe.conditions import Conditions
 from forwarder.observe.facts import Notice
 from forwarder.observe.logs import Logs
+from forwarder.observe.metrics import Metrics
 from forwarder.queue.backends import BACKENDS, changed_for_good
 from forwarder.queue.base import Queue
 from forwarder.running import Note, Running
@@ -60,13 +63,14 @@ def run(assembly: Assembly, load: Load, config_file: Path) -> None:
 async def _live(assembly: Assembly, load: Load, note: Note) -> None:
     config = assembly.config
     notifier = Notifier(os.environ)
-    observer = Observers(Logs())
+    metrics = Metrics()
+    observer = Observers(Logs(), metrics)
     stop, reload = _signals(observer)
     backend = BACKENDS[type(config.queue)]
     description = backend.describe(config.queue)
     notifier.send(f"STATUS=Opening the queue {description['queue']}")
     async with await backend.open(config.queue, list(config.destinations), observer) as queue:
-        daemon = Daemon(assembly, queue, load, note, observer)
+        daemon = Daemon(assembly, queue, load, note, observer, metrics)
         await daemon.start()
         spare_what_stays()
         report = Report(notifier, queue, daemon.listening)
@@ -74,15 +78,17 @@ async def _live(assembly: Assembly, load: Load, note: Note) -> None:
         watching = asyncio.create_task(report.run(), name="report")
         cleaning = Cleaning(queue, lambda: daemon.assembly.config.dead_letters.max_age, observer)
         dropping = asyncio.create_task(cleaning.run(), name="cleaning")
+        measuring = asyncio.create_task(daemon.lag.run(), name="lag")
         report.ready()
         details = {"version": __version__, **description, "listening": daemon.listening()}
         observer.saw(Notice("forwarder.started", details))
         await stop.wait()
         report.stopping()
         observer.saw(Notice("forwarder.stopping", {"timeout": config.shutdown_timeout}))
-        for task in (reloading, watching, dropping):
+        beside = (reloading, watching, dropping, measuring)
+        for task in beside:
             task.cancel()
-        await asyncio.gather(reloading, watching, dropping, return_exceptions=True)
+        await asyncio.gather(*beside, return_exceptions=True)
         await daemon.stop()
     observer.saw(Notice("forwarder.stopped", {}))
 
@@ -110,7 +116,9 @@ def _signals(observer: Observer) -> tuple[asyncio.Event, asyncio.Event]:
 class Daemon:
     """Everything that runs for one queue."""
 
-    def __init__(self, assembly: Assembly, queue: Queue, load: Load, note: Note, observer: Observer) -> None:
+    def __init__(
+        self, assembly: Assembly, queue: Queue, load: Load, note: Note, observer: Observer, metrics: Metrics
+    ) -> None:
         self.assembly = assembly
         self._observer = observer
         self.conditions = Conditions(observer, time.time)
@@ -120,7 +128,17 @@ class Daemon:
         self.destinations = Destinations(queue, observer)
         self.reloading = Reloading(assembly, load, self._put_in_place, observer)
         again = partial(readmit, queue, self._intake)
-        admin = AdminApi(queue, self.destinations, self.reloading, again, observer=observer, conditions=self.conditions)
+        self.lag = LoopLag()
+        readings = Readings(metrics, self.lag, lambda: self._listeners)
+        admin = AdminApi(
+            queue,
+            self.destinations,
+            self.reloading,
+            again,
+            observer=observer,
+            conditions=self.conditions,
+            metrics=readings.metrics,
+        )
         self._listeners = Listeners(assembly, self._intake, admin, listening_sockets(os.environ))
 
     async def start(self) -> None:

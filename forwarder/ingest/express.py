@@ -269,6 +269,10 @@ class ExpressServer(Server):
     def __call__(self) -> Connection:  # type: ignore[override]
         return Connection(self, self._coalescer, self._access)
 
+    @property
+    def open_connections(self) -> int:
+        return len(self.fresh) + super().open_connections
+
     def handler(self) -> web.RequestHandler:
         """Return a new protocol of aiohttp's, to take over a connection."""
         return super().__call__()

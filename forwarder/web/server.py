@@ -171,6 +171,11 @@ class Server(web.Server):
     def __call__(self) -> web.RequestHandler:
         return Protocol(self, **self.how)
 
+    @property
+    def open_connections(self) -> int:
+        """How many connections of clients are open."""
+        return len(self.connections)
+
 
 class Runner(web.ServerRunner):
     """Runs an application on connections of this kind."""

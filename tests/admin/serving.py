@@ -13,6 +13,7 @@ import structlog.testing
 from aiohttp import web
 
 from forwarder.admin.api import AdminApi
+from forwarder.admin.status import Status
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import EVERY_EVENT, Address, EventFilter, State
 from forwarder.observe.conditions import Conditions
@@ -67,6 +68,11 @@ class FakeReloads:
         return self.refused
 
 
+async def metrics(status: Status | None, accept: str) -> tuple[bytes, str]:
+    """Return what no scraper understands: whether there is a status, and what was asked for."""
+    return f"{'nothing' if status is None else status.version} as {accept}".encode(), "text/plain; charset=utf-8"
+
+
 @dataclass
 class Served:
     """An admin API that listens."""
@@ -88,6 +94,7 @@ def api_of(queue: WatchedQueue) -> AdminApi:
         queue.readmitted,
         observer=observer,
         conditions=Conditions(observer, lambda: NOW),
+        metrics=metrics,
     )
 
 
@@ -98,7 +105,16 @@ async def serving(
     """Serve the admin API at an address; a TCP port of 0 is replaced by the real one."""
     reloads = reloads or FakeReloads()
     conditions = Conditions(Logs(), lambda: NOW)
-    api = AdminApi(queue, daemon, reloads, queue.readmitted, observer=Logs(), conditions=conditions, now=lambda: NOW)
+    api = AdminApi(
+        queue,
+        daemon,
+        reloads,
+        queue.readmitted,
+        observer=Logs(),
+        conditions=conditions,
+        metrics=metrics,
+        now=lambda: NOW,
+    )
     reach = Reach.FILE if address.is_unix else Reach.MACHINE
     runner = Runner(api.application(Access(address, reach, token=token, allow_uids=frozenset(), section="admin")))
     await runner.setup()

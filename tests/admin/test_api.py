@@ -288,7 +288,7 @@ async def test_token(tmp_path: Path) -> None:
                 assert ok.status == 204
 
 
-LOOKS = ["/healthz", "/readyz", "/v1/status", "/openapi.json"]
+LOOKS = ["/healthz", "/readyz", "/metrics", "/v1/status", "/openapi.json"]
 ACTS = [
     ("POST", "/v1/destinations/main/flush"),
     ("POST", "/v1/destinations/main/pause"),

@@ -40,10 +40,11 @@ STEERING = [("POST", f"/v1/destinations/{{name}}/{verb}") for verb in ("flush", 
 QUEUE = [("GET", "/v1/destinations/{name}/queue"), ("DELETE", "/v1/destinations/{name}/queue")]
 DEAD = ("GET", "/v1/dead")
 MOVING = [("POST", "/v1/dead/replay"), ("POST", "/v1/dead/purge")]
-LOOKING = [(method, path) for method in ("GET", "HEAD") for path in ("/v1/status", "/openapi.json")]
+LOOKING = [(method, path) for method in ("GET", "HEAD") for path in ("/metrics", "/v1/status", "/openapi.json")]
 RELOAD = ("POST", "/v1/reload")
 PROBES = [(method, path) for method in ("GET", "HEAD") for path in ("/healthz", "/readyz")]
 STATUS = [("GET", "/v1/status"), ("HEAD", "/v1/status")]
+METRICS = [("GET", "/metrics"), ("HEAD", "/metrics")]
 TOUCHING = [*STATUS, *STEERING, *QUEUE, DEAD, *MOVING, RELOAD]
 """What asks the queue, which may fail."""
 MAIN = {"json": {"destination": "main"}}
@@ -71,6 +72,7 @@ PROVOKED: dict[Place, dict[str, Any]] = {
         for place in TOUCHING
         for status in (500, 503)
     },
+    **{(*place, 500): {} for place in METRICS},
     ("GET", "/readyz", 503): {},
     ("HEAD", "/readyz", 503): {},
 }

@@ -1,0 +1,50 @@
+"""The metrics that the status knows, purely from the status: the two cannot contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from forwarder.admin.status import DestinationState, Status
+from forwarder.model import State
+from forwarder.observe.measures import Family
+
+_OF_EACH: dict[str, Callable[[DestinationState], float | None]] = {
+    "forwarder_events_accepted_total": lambda found: found.accepted,
+    "forwarder_events_delivered_total": lambda found: found.delivered,
+    "forwarder_events_dropped_total": lambda found: found.dropped,
+    "forwarder_events_queued": lambda found: found.queued,
+    "forwarder_events_dead": lambda found: found.dead,
+    "forwarder_events_set_aside": lambda found: found.set_aside,
+    "forwarder_queue_oldest_age_seconds": lambda found: found.oldest_age_seconds or 0.0,
+    "forwarder_last_success_timestamp_seconds": lambda found: (
+        None if found.last_success is None else found.last_success.timestamp()
+    ),
+}
+
+
+def families(status: Status) -> list[Family]:
+    """Return the metrics that can be read off a status."""
+    queue = status.queue
+    found = [Family(name, _each(status, read)) for name, read in _OF_EACH.items()]
+    states = [
+        ((name, state.value), float(destination.state is state))
+        for name, destination in status.destinations.items()
+        for state in State
+    ]
+    conditions = [((warned.key, warned.destination or ""), 1.0) for warned in status.warnings]
+    return [
+        *found,
+        Family("forwarder_destination_state", states),
+        Family("forwarder_queue_bytes", [((), queue.bytes)]),
+        Family("forwarder_queue_max_bytes", [((), queue.max_bytes)]),
+        Family("forwarder_queue_full", [((), float(queue.full))]),
+        Family("forwarder_ready", [((), float(status.ready))]),
+        Family("forwarder_condition", conditions),
+        Family("forwarder_reload_refused", [((), float(status.reload_refused is not None))]),
+        Family("forwarder_build_info", [((status.version, queue.backend), 1.0)]),
+    ]
+
+
+def _each(status: Status, read: Callable[[DestinationState], float | None]) -> list[tuple[tuple[str, ...], float]]:
+    found = [(name, read(destination)) for name, destination in status.destinations.items()]
+    return [((name,), value) for name, value in found if value is not None]

@@ -21,6 +21,7 @@ from forwarder.cli.splitter import Chunk, Splitter
 from forwarder.cli.text import printable
 from forwarder.errors import NegativeAnswerError, NotReachableError
 from forwarder.model import Address
+from forwarder.waiting import wait_at_most
 
 # The first event is sent alone, so that it can be sent again if it turns out that an HTTP server listens
 # there. Such a server answers at once. After so many seconds without an answer it is a stream socket, of
@@ -119,9 +120,7 @@ class StreamSender:
             self._sent += chunk.events
             await writer.drain()
             if alone:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_FIRST_ANSWER):
-                        await self._answered.wait()
+                await wait_at_most(_FIRST_ANSWER, self._answered)
                 alone = False
         writer.write_eof()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from forwarder.model import EVERY_EVENT, EventFilter, State
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
 from forwarder.queue.base import Queue
+from forwarder.waiting import wait_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,9 +94,7 @@ class Destinations:
                     await pump.run()
                 except Exception as error:
                     self._observer.saw(Notice("pump.failed", {"destination": name}, error))
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(_RESTART_SECONDS):
-                            await self._is_stopping.wait()
+                    await wait_at_most(_RESTART_SECONDS, self._is_stopping)
                     if self._is_stopping.is_set():
                         return
                 else:

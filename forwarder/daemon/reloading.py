@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from forwarder.admin.steering import Refusal
 from forwarder.config import Config
@@ -19,6 +18,7 @@ from forwarder.daemon.report import Report
 from forwarder.errors import ConfigError, ForwarderError, ShuttingDownError
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
+from forwarder.waiting import wait_at_most
 
 # Seconds between two checks of the files of keys, tokens and certificates.
 _LOOK_AT_FILES_SECONDS = 2.0
@@ -59,9 +59,7 @@ class Reloading:
         self._report = report
         try:
             while True:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_AT_FILES_SECONDS):
-                        await wanted.wait()
+                await wait_at_most(_LOOK_AT_FILES_SECONDS, wanted)
                 if wanted.is_set():
                     wanted.clear()
                     await self.reload()

@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from forwarder.model import Batch
+from forwarder.waiting import wait_at_most
 
 
 class Stage(enum.IntEnum):
@@ -150,10 +151,7 @@ class Pipeline:
 
     async def wait(self, seconds: float | None = None) -> None:
         """Return at the next ring, or after so many seconds."""
-        # Not `wait_for`: up to Python 3.11 it loses a cancellation that comes with the wake-up.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.look_again if seconds is None else min(seconds, self.look_again)):
-                await self._rung.wait()
+        await wait_at_most(self.look_again if seconds is None else min(seconds, self.look_again), self._rung)
 
     def ring(self) -> None:
         """Make everybody look whether what they wait for has come."""

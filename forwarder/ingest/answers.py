@@ -8,9 +8,10 @@ wrong ack would lose an event.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 import msgspec
+
+from forwarder.waiting import wait_at_most
 
 # Bytes of answers that the transport may hold before it asks us to pause.
 _MAX_WAITING = 64 * 1024
@@ -68,6 +69,4 @@ class Answers:
             return
         # With this limit the transport counts as writable only when it holds nothing at all.
         self._transport.set_write_buffer_limits(high=0)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._writable.wait()
+        await wait_at_most(timeout, self._writable)

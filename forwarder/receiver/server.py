@@ -30,6 +30,7 @@ from forwarder.receiver.faults import Action, Fault, Faults
 from forwarder.receiver.feeds import DEFAULT_PAGE, Feeds, Window
 from forwarder.receiver.payload import Envelope, PayloadError, one_line, read, split
 from forwarder.signing import Verifier
+from forwarder.waiting import wait_at_most
 from forwarder.web.listening import BACKLOG, listen
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -281,11 +282,7 @@ class Receiver:
 
     async def _pause(self, seconds: float | None) -> None:
         """Wait for so many seconds, or for ever if None; end early when the receiver stops or the client goes away."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
+        await wait_at_most(seconds, self._stopping)
 
     async def _elsewhere(self, request: web.Request) -> web.Response:
         self.stats.redirects_followed += 1

@@ -95,7 +95,7 @@ class Client:
             except NoAnswerError as error:
                 if not error.unanswered:
                     raise
-        progress.reached, progress.reply = False, None
+        progress.reply = None
         return await self._exchange(await self._connect(progress), body, progress)
 
     async def _connect(self, progress: Progress) -> Connection:
@@ -106,7 +106,7 @@ class Client:
         return connection
 
     async def _exchange(self, connection: Connection, body: bytes, progress: Progress) -> Reply:
-        progress.lacks, progress.reached = "no answer", True
+        progress.lacks = "no answer"
         progress.reply = reply = Reply()
         await connection.exchange(self._head % len(body), body, reply)
         if reply.may_keep:
@@ -115,7 +115,7 @@ class Client:
 
     def _late(self, progress: Progress) -> NoAnswerError:
         words, hint = f"{progress.lacks} within {self._timeout:g} s", "Look at the network, a firewall, the proxy"
-        return NoAnswerError(words, hint=hint, reached=progress.reached, timed_out=True)
+        return NoAnswerError(words, hint=hint, reached=progress.reply is not None, timed_out=True)
 
 
 def _head(destination: Endpoint, proxy: Endpoint | None, headers: dict[str, str]) -> bytes:

@@ -23,6 +23,7 @@ from typing import cast
 from forwarder.destination.http_put.failure import NoAnswerError, cause, not_secured
 from forwarder.destination.http_put.reply import Reply
 from forwarder.destination.http_put.tls import Tls
+from forwarder.waiting import wait_at_most
 
 # How much of a body is handed to the transport at once, in bytes, before others have their turn.
 _AT_ONCE_BYTES = 1024 * 1024
@@ -147,9 +148,7 @@ class Connection(asyncio.Protocol):
 
     async def wait_refused(self, seconds: float) -> None:
         """Give the other side so many seconds to end it, or to speak unasked. Raises NoAnswerError if that happens."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._ended.wait()
+        await wait_at_most(seconds, self._ended)
         await self.require_silent()
 
     async def exchange(self, head: bytes, body: bytes, reply: Reply) -> None:

@@ -95,14 +95,9 @@ def _check(code: int) -> None:
 async def _writable(sock: socket.socket) -> None:
     """Wait until a socket is connected, or has failed to be."""
     loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_writer(sock.fileno(), wake)
+    ready = asyncio.Event()
+    loop.add_writer(sock.fileno(), ready.set)
     try:
-        await ready
+        await ready.wait()
     finally:
         loop.remove_writer(sock.fileno())

@@ -11,6 +11,7 @@ import asyncio
 from typing import NamedTuple
 
 from forwarder.destination.http_put.connection import Connection
+from forwarder.waiting import wait_at_most
 
 # Seconds for which an idle connection is kept: less than common servers and proxies keep theirs
 # (nginx: 75), so that we close it before a request finds it closed.
@@ -89,12 +90,9 @@ class Pool:
             connection.close()
         while self._open:
             self._all_lost.clear()
-            try:
-                async with asyncio.timeout(_CLOSING_SECONDS):
-                    await self._all_lost.wait()
-            except TimeoutError:
-                for connection in tuple(self._open):
-                    connection.abort()
+            await wait_at_most(_CLOSING_SECONDS, self._all_lost)
+            for connection in tuple(self._open):
+                connection.abort()
 
     def _close_old(self) -> None:
         loop, self._timer = asyncio.get_running_loop(), None

@@ -23,10 +23,8 @@ class Progress:
 
     lacks: str = "no connection"
     """What is being waited for, as a sentence to which "within … s" can be added."""
-    reached: bool = False
-    """Whether any of the request was sent."""
     reply: Reply | None = None
-    """What has arrived of an answer."""
+    """What has arrived of an answer; None as long as the request was not begun."""
 
 
 class Route:

@@ -211,8 +211,7 @@ class Examination:
         if self._sending.is_too_large_alone(result, part):
             self._part = None
             self._triage.explained()
-            burial = Burial("too_large", result.answer.status, result.answer.detail)
-            await self._sending.settle(self._queue, part, burial)
+            await self._sending.settle(self._queue, part, self._sending.burial(result))
         elif not self._sending.is_believed():
             await self._deferred(part, result)
         else:
@@ -245,8 +244,8 @@ class Examination:
     def _doubt(self, part: Batch, result: Result) -> None:
         """Keep the place of a single event that was refused or failed."""
         self._part = None
-        suspect = Suspect(part.slices[0], self._sending.reason(result), result.answer.status, result.answer.detail)
         is_failure = result.outcome is Outcome.DEFERRED or not self._sending.is_believed()
+        suspect = Suspect(part.slices[0], self._sending.burial(result))
         self._suspects.doubt(suspect, time.monotonic(), failed=is_failure)
 
     async def _bury_damaged(self, part: Batch) -> bool:

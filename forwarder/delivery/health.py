@@ -136,7 +136,7 @@ class Health:
             return "everything that waits is refused: nothing is given up, and it is tried again"
         if suspect is not None:
             how = "failed" if suspect.failures else "refused"
-            return f"{len(self.suspects)} set aside, {how} alone and asked about again: {suspect.detail}"
+            return f"{len(self.suspects)} set aside, {how} alone and asked about again: {suspect.burial.detail}"
         if self.rate.ready_at - now > 1.0:
             return f"max_rate: the next request in {self.rate.ready_at - now:.0f} s"
         return None

@@ -108,7 +108,7 @@ class Questions:
     async def _attempt(self, suspect: Suspect, batch: Batch, body: bytes, *, is_insisting: bool) -> bool:
         """Ask about an event once; return whether to do so again at once."""
         result = await self._sending.attempt(batch, body, fresh=True)
-        now, answer, is_refused = time.monotonic(), result.answer, suspect.reason != "failing"
+        now, answer, is_refused = time.monotonic(), result.answer, suspect.burial.reason != "failing"
         before = self._health.expires_before()
         if result.outcome is not Outcome.DELIVERED and before is not None and batch.oldest < before:
             self._forget(suspect)
@@ -122,17 +122,13 @@ class Questions:
                 await self._sending.settle(self._queue, batch)
             case Outcome.TOO_LARGE if self._sending.is_too_large_alone(result, batch):
                 self._forget(suspect)
-                await self._sending.settle(self._queue, batch, Burial("too_large", answer.status, answer.detail))
+                await self._sending.settle(self._queue, batch, self._sending.burial(result))
             case Outcome.HELD:
                 self._suspects.later(suspect, now)
             case Outcome.DEFERRED if not self._sending.may_be_cut(result):
                 self._suspects.later(suspect, now)
             case _:
-                suspect.reason, suspect.status, suspect.detail = (
-                    self._sending.reason(result),
-                    answer.status,
-                    answer.detail,
-                )
+                suspect.burial = self._sending.burial(result)
                 if result.outcome is not Outcome.DEFERRED and self._sending.is_believed():
                     return self._suspects.refused(suspect, now, insisting=is_insisting)
                 self._suspects.failed(suspect, now, random.random())  # noqa: S311 - jitter is no secret

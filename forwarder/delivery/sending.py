@@ -12,6 +12,8 @@ from forwarder.model import Batch, Burial, Outcome, State
 from forwarder.observe.facts import Attempted, Notice, Settled, StateChanged
 from forwarder.queue.base import Outbox
 
+_REASONS = {Outcome.DEFERRED: "failing", Outcome.TOO_LARGE: "too_large", Outcome.REJECTED: "rejected"}
+
 
 class Result(NamedTuple):
     """The answer to one attempt, and the number of failures in a row when it began."""
@@ -109,11 +111,9 @@ class Sending:
         """Whether a batch that was made larger on trial got no answer in time."""
         return result.answer.timed_out and batch.events > 1 and self.health.batch_size.is_trial
 
-    def reason(self, result: Result) -> str:
-        """Return the reason that a dead letter would have after such an answer."""
-        if result.outcome is Outcome.DEFERRED:
-            return "failing"
-        return "too_large" if result.outcome is Outcome.TOO_LARGE else "rejected"
+    def burial(self, result: Result) -> Burial:
+        """Return why events would become dead letters after such an answer."""
+        return Burial(_REASONS[result.outcome], result.answer.status, result.answer.detail)
 
     async def settle(self, queue: Outbox, batch: Batch, burial: Burial | None = None) -> None:
         """Settle events as delivered, or as dead; where there is no room for dead letters they are queued again."""

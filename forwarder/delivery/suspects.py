@@ -55,10 +55,8 @@ class Suspect:
     """One event that was refused or failed alone, and what the destination said last."""
 
     place: Slice
-    reason: str
-    """`rejected`, `too_large` or `failing`."""
-    status: int | None
-    detail: str
+    burial: Burial
+    """Why it would become a dead letter: `rejected`, `too_large` or `failing`."""
     refusals: int = 0
     failures: int = 0
     takes: int = 0
@@ -67,10 +65,6 @@ class Suspect:
     """When it failed first."""
     is_out: bool = False
     """Whether a question about it is under way; then it is in none of the lines."""
-
-    @property
-    def burial(self) -> Burial:
-        return Burial(self.reason, self.status, self.detail)
 
 
 class Suspects:
@@ -129,7 +123,7 @@ class Suspects:
         set_aside = len(self.doubted)
         for suspect in self.doubted:
             self._add(suspect)
-            self._wait(suspect, now, 1.0)
+            self.put_back(suspect, now)
         self.doubted.clear()
         self._turn_until = now + _TURN_SECONDS
         self._idle_asked = 0
@@ -235,11 +229,16 @@ class Suspects:
             suspect.failures += 1
             suspect.takes = self.takes
         suspect.refusals = 0
-        self._wait(suspect, now, random)
+        self.put_back(suspect, now, random)
 
-    def put_back(self, suspect: Suspect, now: float) -> None:
-        """Return one to its line, to be asked about another time."""
-        self._wait(suspect, now, 1.0)
+    def put_back(self, suspect: Suspect, now: float, random: float = 1.0) -> None:
+        """Put one in line for its next question: behind other refused ones, or at a time of its own after a failure."""
+        suspect.is_out = False
+        if suspect.refusals:
+            self._refused.append(suspect)
+            return
+        seconds = self._backoff.delay(max(1, suspect.failures), retry_after=None, random=random)
+        self._push(suspect, now + max(_LEAST_SECONDS, seconds))
 
     def later(self, suspect: Suspect, now: float) -> None:
         """Leave one for the longest wait: the answer said nothing about the event."""
@@ -279,15 +278,6 @@ class Suspects:
         position = suspect.place.position
         self._runs += 1 - (position - 1 in self._all) - (position + 1 in self._all)
         self._all[position] = suspect
-
-    def _wait(self, suspect: Suspect, now: float, random: float) -> None:
-        """Put one in line for its next question: behind other refused ones, or at a time of its own after a failure."""
-        suspect.is_out = False
-        if suspect.refusals:
-            self._refused.append(suspect)
-            return
-        seconds = self._backoff.delay(max(1, suspect.failures), retry_after=None, random=random)
-        self._push(suspect, now + max(_LEAST_SECONDS, seconds))
 
     def _push(self, suspect: Suspect, at: float) -> None:
         self._pushed += 1

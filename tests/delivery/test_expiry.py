@@ -7,7 +7,7 @@ import asyncio
 from forwarder.config import RetryConfig
 from forwarder.delivery.expiry import expire, release
 from forwarder.delivery.suspects import Suspect
-from forwarder.model import Limits
+from forwarder.model import Burial, Limits
 from tests.delivery.conftest import MakeLine
 
 
@@ -38,7 +38,7 @@ async def test_what_is_set_aside_expires_too(make_line: MakeLine) -> None:
     pump = line.build()
     await line.append(0, 3)
     [batch] = await line.queue.take("main", Limits(1, 1 << 20))
-    pump.health.suspects.doubt(Suspect(batch.slices[0], "rejected", 400, "no"), 0.0, failed=False)
+    pump.health.suspects.doubt(Suspect(batch.slices[0], Burial("rejected", 400, "no")), 0.0, failed=False)
     pump.health.suspects.taken(0.0)
     await asyncio.sleep(0.2)
     await expire("main", line.queue, pump.health)
@@ -52,6 +52,8 @@ async def test_places_are_given_back(make_line: MakeLine) -> None:
     line = await make_line()
     await line.append(0, 3)
     batches = await line.queue.take("main", Limits(1, 1 << 20), 2)
-    release("main", line.queue, [Suspect(batch.slices[0], "rejected", 400, "no") for batch in reversed(batches)])
+    release(
+        "main", line.queue, [Suspect(batch.slices[0], Burial("rejected", 400, "no")) for batch in reversed(batches)]
+    )
     [found] = await line.queue.take("main", Limits(10, 1 << 20))
     assert found.events == 3

@@ -15,7 +15,7 @@ from forwarder.delivery.gate import ANY_TAKEN, BACKOFF, MENDING, RETRY_AFTER
 from forwarder.delivery.health import Health
 from forwarder.delivery.suspects import Suspect
 from forwarder.destination.base import Answer
-from forwarder.model import Limits, Outcome, Slice, State
+from forwarder.model import Burial, Limits, Outcome, Slice, State
 from forwarder.observe.logs import Logs
 from tests.delivery.conftest import destination, idle_pipeline
 
@@ -124,7 +124,7 @@ class TestSizes:
     def test_parts_while_something_is_set_aside(self) -> None:
         """While something is set aside, little that waits is sent in several parts: each says something about it."""
         health = new_health(batch=BatchConfig(max_events=100, max_bytes=1000))
-        health.suspects.doubt(Suspect(Slice(5, 1, 0.0), "rejected", 400, "no"), 0.0, failed=False)
+        health.suspects.doubt(Suspect(Slice(5, 1, 0.0), Burial("rejected", 400, "no")), 0.0, failed=False)
         assert [health.limits(waiting).max_events for waiting in (0, 1, 8, 40, 400, 10_000)] == [1, 1, 2, 10, 100, 100]
 
     def test_no_more_than_the_rate_allows(self) -> None:

@@ -124,7 +124,8 @@ async def test_reasons() -> None:
     """A dead letter says whether an event was refused, too large, or made the destination fail."""
     found = sending()
     outcomes = [Outcome.DEFERRED, Outcome.TOO_LARGE, Outcome.REJECTED]
-    assert [found.reason(Result(Answer(outcome), 0)) for outcome in outcomes] == ["failing", "too_large", "rejected"]
+    burials = [found.burial(Result(Answer(outcome, "no", status=400), 0)) for outcome in outcomes]
+    assert burials == [Burial(reason, 400, "no") for reason in ("failing", "too_large", "rejected")]
 
 
 class Full:

@@ -6,7 +6,7 @@ import pytest
 
 from forwarder.delivery.backoff import Backoff
 from forwarder.delivery.suspects import Suspect, Suspects
-from forwarder.model import Slice
+from forwarder.model import Burial, Slice
 
 LONGEST = 60.0
 
@@ -16,7 +16,7 @@ def new() -> Suspects:
 
 
 def suspect(position: int = 0, reason: str = "rejected", accepted_at: float = 0.0) -> Suspect:
-    return Suspect(Slice(position, 1, accepted_at), reason, 400, "no")
+    return Suspect(Slice(position, 1, accepted_at), Burial(reason, 400, "no"))
 
 
 def set_aside(suspects: Suspects, *positions: int, failed: bool = False) -> list[Suspect]:
@@ -143,7 +143,7 @@ class TestProof:
             for _ in found:
                 refuse(suspects)
             suspects.taken(0.0)
-        found[2].detail = "another one"
+        found[2].burial = Burial("rejected", 400, "another one")
         first = suspects.next(0.0)
         assert first is found[0]
         assert suspects.also_proven(first, 0.0) == [found[1]]

@@ -9,7 +9,7 @@ import pytest
 from forwarder.delivery.backoff import Backoff
 from forwarder.delivery.suspects import Suspect, Suspects
 from forwarder.delivery.triage import InTurn, Nothing, Probe, Triage
-from forwarder.model import Batch, Slice
+from forwarder.model import Batch, Burial, Slice
 
 MOST = 1000
 
@@ -55,7 +55,7 @@ class Trouble:
             self.triage.taken(batch, is_probe=is_probe)
             self.taken += sent
         elif self.triage.refused(batch, is_probe=is_probe):
-            self.suspects.doubt(Suspect(batch.slices[0], "rejected", 400, ""), 0.0, failed=False)
+            self.suspects.doubt(Suspect(batch.slices[0], Burial("rejected", 400)), 0.0, failed=False)
         else:
             return
         self.waiting = [number for number in self.waiting if number not in sent]
@@ -164,7 +164,7 @@ class TestRefused:
         """With too many suspects the next one goes back to the queue, and only probes go out."""
         trouble = Trouble(10, lambda _number: True)
         for position in range(10_000, 10_000 + 2 * 1024, 2):
-            trouble.suspects.doubt(Suspect(Slice(position, 1, 0.0), "rejected", 400, ""), 0.0, failed=False)
+            trouble.suspects.doubt(Suspect(Slice(position, 1, 0.0), Burial("rejected", 400)), 0.0, failed=False)
         trouble.suspects.taken(0.0)
         assert trouble.suspects.is_full
         assert not trouble.triage.refused(part(0), is_probe=False)
@@ -245,7 +245,7 @@ def test_without_trouble_it_is_over() -> None:
     suspects = Suspects(Backoff(1.0, 60.0, 2.0))
     triage = Triage(suspects)
     triage.begin(1, failed=False)
-    suspects.doubt(Suspect(Slice(0, 1, 0.0), "rejected", 400, ""), 0.0, failed=False)
+    suspects.doubt(Suspect(Slice(0, 1, 0.0), Burial("rejected", 400)), 0.0, failed=False)
     assert triage.next(0, MOST, 0.5) is Nothing.HOLD
     suspects.forgive()
     assert triage.next(0, MOST, 0.5) is Nothing.DONE

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from forwarder.config import Config, DestinationConfig, token
+from forwarder.config import AdminConfig, Config, DestinationConfig, IngestConfig, token
 from forwarder.destination.base import Destination
 from forwarder.destination.kinds import KINDS, Kinds
 from forwarder.envelope import Envelope
@@ -46,8 +46,8 @@ class Assembly:
     envelope: Envelope
     shares: dict[str, Share]
     destinations: dict[str, BuiltDestination]
-    ingest_token: str | None
-    admin_token: str | None
+    tokens: dict[str, str | None]
+    """The bearer tokens of `ingest` and `admin`; None where none is needed."""
     token_files: Files
     socket_gids: dict[str, int | None]
     """The groups of the unix sockets of `ingest` and `admin`; None leaves the group that a new file gets."""
@@ -77,21 +77,19 @@ class Assembly:
                 # Look before reading: a file that changes while it is being read then counts as changed.
                 files = look_at(kind.files(destination))
                 destinations[name] = BuiltDestination(destination, kind.build(name, destination), files)
-        tokens: dict[str, str | None] = {"ingest": None, "admin": None}
         token_files = look_at([config.ingest.token_file, config.admin.token_file])
-        for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
-            if file is not None:
-                with _collecting(problems, f"{section}.token_file"):
-                    tokens[section] = token(file)
-        gids: dict[str, int | None] = {"ingest": None, "admin": None}
-        for section, group in (("ingest", config.ingest.socket_group), ("admin", config.admin.socket_group)):
-            if group is not None:
-                with _collecting(problems, f"{section}.socket_group"):
-                    gids[section] = group_id(group)
+        tokens: dict[str, str | None] = {}
+        gids: dict[str, int | None] = {}
+        sections: dict[str, AdminConfig | IngestConfig] = {"ingest": config.ingest, "admin": config.admin}
+        for name, section in sections.items():
+            with _collecting(problems, f"{name}.token_file"):
+                tokens[name] = None if section.token_file is None else token(section.token_file)
+        for name, section in sections.items():
+            with _collecting(problems, f"{name}.socket_group"):
+                gids[name] = None if section.socket_group is None else group_id(section.socket_group)
         if problems:
             raise ConfigError(problems)
-        envelope, shares = envelope_of(config), shares_of(config)
-        return cls(config, envelope, shares, destinations, tokens["ingest"], tokens["admin"], token_files, gids)
+        return cls(config, envelope_of(config), shares_of(config), destinations, tokens, token_files, gids)
 
 
 @contextmanager
@@ -107,17 +105,15 @@ def _collecting(problems: list[Problem], path: str) -> Iterator[None]:
 
 def look_at(paths: Iterable[Path | None]) -> Files:
     """Return the attributes of these files as they are now; a file that was replaced has another inode or time."""
-    found: list[tuple[Path, tuple[int, ...] | None]] = []
-    for path in paths:
-        if path is None:
-            continue
-        try:
-            status = path.stat()
-        except OSError:
-            found.append((path, None))
-        else:
-            found.append((path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode)))
-    return tuple(found)
+    return tuple((path, _attributes(path)) for path in paths if path is not None)
+
+
+def _attributes(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode
 
 
 def envelope_of(config: Config) -> Envelope:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -99,12 +100,10 @@ class Listeners:
         """Listen at exactly the addresses of a configuration. If ListenError is raised, nothing has changed."""
         wanted = self._wanted(assembly)
         self._refuse_exposed(wanted)
-        opened = self._listen({key: rule for key, rule in wanted.items() if key not in self._open})
-        try:
+        with ExitStack() as opening:
+            opened = self._listen({key: rule for key, rule in wanted.items() if key not in self._open}, opening)
             self._open_files_to(wanted)
-        except BaseException:
-            _close(opened)
-            raise
+            opening.pop_all()
         self._keep_back(assembly)
         self.http.limit(assembly.config.ingest.max_request_bytes)
         self.stream.max_event_bytes = assembly.config.ingest.max_event_bytes
@@ -148,13 +147,10 @@ class Listeners:
         return found
 
     def _wanted(self, assembly: Assembly) -> dict[Key, _Rule]:
-        config, gids = assembly.config, assembly.socket_gids
+        config, tokens, gids = assembly.config, assembly.tokens, assembly.socket_gids
         ingest, admin = (
-            _Rule(name, token, frozenset(section.allow_uids), section.socket_mode, gids[name])
-            for name, token, section in (
-                ("ingest", assembly.ingest_token, config.ingest),
-                ("admin", assembly.admin_token, config.admin),
-            )
+            _Rule(name, tokens[name], frozenset(section.allow_uids), section.socket_mode, gids[name])
+            for name, section in (("ingest", config.ingest), ("admin", config.admin))
         )
         wanted: dict[Key, _Rule] = {}
         wanted |= {("http", address): ingest for address in config.ingest.http.listen}
@@ -170,16 +166,14 @@ class Listeners:
             if rule is not None and rule.token is None:
                 refuse_exposed(listener.address, listener.reach, rule.section)
 
-    def _listen(self, wanted: dict[Key, _Rule]) -> dict[Key, Listener]:
+    def _listen(self, wanted: dict[Key, _Rule], opening: ExitStack) -> dict[Key, Listener]:
+        """Open listeners; `opening` closes them should this or anything after it fail."""
         opened: dict[Key, Listener] = {}
-        try:
-            for key, rule in wanted.items():
-                opened[key] = self._passed.get(key) or listen(
-                    key[1], mode=rule.mode, gid=rule.gid, has_token=rule.token is not None, section=rule.section
-                )
-        except BaseException:
-            _close(opened)
-            raise
+        for key, rule in wanted.items():
+            opened[key] = self._passed.get(key) or listen(
+                key[1], mode=rule.mode, gid=rule.gid, has_token=rule.token is not None, section=rule.section
+            )
+            opening.callback(opened[key].close)
         return opened
 
     def _open_files_to(self, wanted: dict[Key, _Rule]) -> None:
@@ -210,7 +204,6 @@ class Listeners:
         access = _access(listener, rule)
         if kind == "stream":
             server = await self.stream.serve(listener, access)
-
             return _Open(listener, rule, access, partial(self.stream.close, server, listener, access))
         runner: web.BaseRunner
         if kind == "http":
@@ -249,8 +242,3 @@ class Listeners:
 
 def _access(listener: Listener, rule: _Rule) -> Access:
     return Access(listener.address, listener.reach, token=rule.token, allow_uids=rule.uids, section=rule.section)
-
-
-def _close(opened: dict[Key, Listener]) -> None:
-    for listener in opened.values():
-        listener.close()

@@ -74,21 +74,22 @@ async def _live(assembly: Assembly, load: Load, note: Note) -> None:
         await daemon.start()
         spare_what_stays()
         report = Report(notifier, queue, daemon.listening)
-        reloading = asyncio.create_task(daemon.reloading.run(reload, report), name="reloading")
-        watching = asyncio.create_task(report.run(), name="report")
         cleaning = Cleaning(queue, lambda: daemon.assembly.config.dead_letters.max_age, observer)
-        dropping = asyncio.create_task(cleaning.run(), name="cleaning")
-        measuring = asyncio.create_task(daemon.lag.run(), name="lag")
+        tasks = [
+            asyncio.create_task(daemon.reloading.run(reload, report), name="reloading"),
+            asyncio.create_task(report.run(), name="report"),
+            asyncio.create_task(cleaning.run(), name="cleaning"),
+            asyncio.create_task(daemon.lag.run(), name="lag"),
+        ]
         report.ready()
         details = {"version": __version__, **description, "listening": daemon.listening()}
         observer.saw(Notice("forwarder.started", details))
         await stop.wait()
         report.stopping()
         observer.saw(Notice("forwarder.stopping", {"timeout": config.shutdown_timeout}))
-        beside = (reloading, watching, dropping, measuring)
-        for task in beside:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await daemon.stop()
     observer.saw(Notice("forwarder.stopped", {}))
 

@@ -53,7 +53,7 @@ def config(tmp_path: Path, key: bytes) -> Config:
 def test_what_is_named_is_read(config: Config, tmp_path: Path) -> None:
     """Keys and tokens are read, and every file that was read is known as it was then."""
     assembly = Assembly.build(config)
-    assert (assembly.ingest_token, assembly.admin_token) == ("in", "out")
+    assert assembly.tokens == {"ingest": "in", "admin": "out"}
     assert list(assembly.destinations) == ["main"]
     assert assembly.socket_gids == {"ingest": None, "admin": None}
     assert {path.name for path, _ in assembly.files} == {"key.pem", "ingest", "admin"}

@@ -119,7 +119,7 @@ async def test_a_passed_socket_of_the_network_is_not_served_without_a_token(make
     with pytest.raises(ExposedError):
         await listeners.apply(assembly)
     assert listeners.addresses("http") == []
-    await listeners.apply(replace(assembly, ingest_token="s3cret"))
+    await listeners.apply(replace(assembly, tokens={**assembly.tokens, "ingest": "s3cret"}))
     assert port in [address.port for address in listeners.addresses("http")]
 
 

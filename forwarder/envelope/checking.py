@@ -83,8 +83,6 @@ class _Sifted:
     pieces: list[bytes] = field(default_factory=list)
     routes: list[tuple[str, ...]] = field(default_factory=list)
     refused: list[_Refusal] = field(default_factory=list)
-    lines: int = 0
-    """How many lines were checked."""
     size: int = 0
     """How many bytes were checked."""
     close: int = 0
@@ -98,8 +96,7 @@ class _Sifted:
         return len(self.refused) >= self.max_refused or self.close >= self.max_close
 
     def checked(self) -> Checked:
-        data = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
-        return Checked.of(data, self.routes)
+        return Checked.of(b"".join(self.pieces), self.routes)
 
     def refusals(self) -> list[Refused]:
         return [refusal.as_refused() for refusal in self.refused]
@@ -283,7 +280,6 @@ class Envelope:
             return False
         sifted.pieces.append(data)
         sifted.routes += routes
-        sifted.lines += len(plain.events)
         return True
 
     def _stamp(self, plain: Plain) -> bytes | None:
@@ -329,12 +325,12 @@ class Envelope:
             try:
                 data, names = self._examine(line)
             except RefusedError as refusal:
-                found = _Refusal(sifted.lines, line, refusal.field, refusal.message, refusal.error)
-                sifted.refused.append(found)
+                # Each line before it is either stored or refused.
+                index = len(sifted.routes) + len(sifted.refused)
+                sifted.refused.append(_Refusal(index, line, refusal.field, refusal.message, refusal.error))
             else:
                 sifted.pieces.append(data + b"\n")
                 sifted.routes.append(names)
-            sifted.lines += 1
 
     def _examine(self, line: bytes) -> tuple[bytes, tuple[str, ...]]:
         """Return the line as it is to be stored, and its destinations. Raises RefusedError."""

@@ -9,7 +9,8 @@ a wrapper is itself wrapped, so that the original can always be restored without
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+import codecs
+from collections.abc import Sequence
 from hashlib import sha256
 from itertools import groupby
 
@@ -25,8 +26,6 @@ from forwarder.problems import problem_type
 HEAD_BYTES = 4 * 1024
 # How a wrapped text begins; JSON that was sent with this beginning is wrapped, too.
 _MARK = b'{"invalid":'
-# A character takes up to four bytes in UTF-8, so a cut through one leaves up to three bytes of it.
-_CUT = 3
 
 
 class _Sent(msgspec.Struct, omit_defaults=True):
@@ -42,6 +41,7 @@ class _Wrapped(msgspec.Struct):
     invalid: _Sent
 
 
+_utf8 = codecs.getincrementaldecoder("utf-8")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Wrapped).decode
 
@@ -104,14 +104,8 @@ def _wrapped(excerpt: Excerpt) -> bytes:
 
 
 def _sent(text: bytes, *, is_cut: bool = False) -> _Sent:
-    for end in _ends(text, is_cut=is_cut):
-        try:
-            return _Sent(text=text[:end].decode())
-        except UnicodeDecodeError:
-            continue
-    return _Sent(base64=base64.b64encode(text).decode())
-
-
-def _ends(text: bytes, *, is_cut: bool) -> Iterable[int]:
-    """Return the lengths at which a text may end, longest first; a cut text may end within a character."""
-    return range(len(text), max(-1, len(text) - _CUT - 1), -1) if is_cut else (len(text),)
+    try:
+        # A cut text may end within a character, which is left out.
+        return _Sent(text=_utf8().decode(text, final=not is_cut))
+    except UnicodeDecodeError:
+        return _Sent(base64=base64.b64encode(text).decode())

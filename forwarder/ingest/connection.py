@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol, cast
 
-from forwarder.envelope import MAX_SEGMENT_BYTES, Checked, Refused, too_large_words
+from forwarder.envelope import MAX_SEGMENT_BYTES, Checked, Excerpt, Refused, too_large_words
 from forwarder.errors import ForbiddenError, RequestError, SilentClientError, TooLargeError, UnavailableError
 from forwarder.ingest.answers import Answers
-from forwarder.ingest.framing import Framer, Overlong
+from forwarder.ingest.framing import Framer
 from forwarder.ingest.greeting import Greeting
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.peer import has_ended, has_more, is_hung_up, keep_alive, take_no_more
@@ -91,7 +91,6 @@ class Connection(asyncio.Protocol):
         # A web page can make a browser post to any TCP port, and the lines of the body could be valid events. So where
         # no token protects us, a client that speaks HTTP is refused.
         self._may_be_http = self._greeting is None and not access.is_unix
-        self._is_http = False
         self._more = asyncio.Event()
         # The client will send nothing more.
         self._ended = False
@@ -134,19 +133,11 @@ class Connection(asyncio.Protocol):
 
     def _take(self, data: bytes) -> None:
         """Take bytes that are events, not a token."""
-        if self._may_be_http:
-            self._look_for_http(data)
         self._framer.limit = self._server.max_line_bytes
         self._framer.feed(data)
         self._more.set()
         if self._framer.size > _MAX_WAITING:
             self._pause()
-
-    def _look_for_http(self, data: bytes) -> None:
-        """Find out if a client begins with an HTTP method (RFC 9112 §3): a capital letter, as JSON never does."""
-        if begun := data.lstrip():
-            self._may_be_http = False
-            self._is_http = begun[:1].isupper()
 
     def eof_received(self) -> bool:
         if self._greeting is not None:
@@ -178,8 +169,6 @@ class Connection(asyncio.Protocol):
         """
         with suppress(OSError):
             while data := os.read(self._socket.fileno(), 64 * 1024):
-                if self._may_be_http:
-                    self._look_for_http(data)
                 self._framer.feed(data)
             if not self._is_cut:
                 self._framer.finish()
@@ -322,32 +311,39 @@ class Connection(asyncio.Protocol):
                 storing.cancel()
                 await asyncio.gather(storing, return_exceptions=True)
 
-    async def _next_lines(self) -> bytes | Overlong | None:
+    async def _next_lines(self) -> bytes | Excerpt | None:
         """Wait for lines; return None when there will be no more, or when no more are wanted.
 
         Raises ForbiddenError for a client that speaks HTTP, of which nothing but blank lines has been taken by then.
         """
         while not self._is_over:
-            if self._is_http:
-                raise ForbiddenError(
-                    "HTTP is not spoken here: send one JSON event a line, or requests to ingest.http.listen"
-                )
             lines = self._framer.take(self._at_most)
             if lines is None and (self._ended or self._is_quiet):
                 return None
             self._resume()
             if lines is not None:
+                if self._may_be_http:
+                    self._refuse_http(lines.head if isinstance(lines, Excerpt) else lines)
                 return lines
             self._more.clear()
             await self._more.wait()
         return None
 
-    async def _check(self, lines: bytes | Overlong) -> Piece:
+    def _refuse_http(self, lines: bytes) -> None:
+        """Raise ForbiddenError if a client begins with an HTTP method (RFC 9112 §3): a capital letter, unlike JSON."""
+        begun = lines.lstrip()
+        self._may_be_http = not begun
+        if begun[:1].isupper():
+            raise ForbiddenError(
+                "HTTP is not spoken here: send one JSON event a line, or requests to ingest.http.listen"
+            )
+
+    async def _check(self, lines: bytes | Excerpt) -> Piece:
         """Check lines, and tell the client of the refused ones unless they are kept as dead letters."""
-        if isinstance(lines, Overlong):
+        if isinstance(lines, Excerpt):
             detail = too_large_words(lines.size, self._server.max_event_bytes)
             status = problem_type(TooLargeError).status
-            checked, refused = Checked.of(b"", []), [Refused(0, status, detail, b"", lines.excerpt)]
+            checked, refused = Checked.of(b"", []), [Refused(0, status, detail, b"", lines)]
         else:
             checked, refused, rest = self._intake.envelope.sift(lines)
             if rest:

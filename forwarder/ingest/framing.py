@@ -7,7 +7,6 @@ are handed on in blocks, as they were read, so that the work here is per read an
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from hashlib import sha256
 
 from forwarder.envelope import HEAD_BYTES, Excerpt
@@ -18,23 +17,6 @@ _VIEW_BYTES = 4096
 # Bytes that a line over the limit counts as, in addition to its beginning. Otherwise a client could queue any number of
 # such lines without ever being held back.
 _OVERLONG_COST = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Overlong:
-    """Stands in for a line over the limit, of which only the beginning was kept; its newline does not count."""
-
-    excerpt: Excerpt
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole line."""
-        return self.excerpt.size
-
-    @property
-    def cost(self) -> int:
-        """Bytes that it counts as in `Framer.size`."""
-        return len(self.excerpt.head) + _OVERLONG_COST
 
 
 class _Discarding:
@@ -51,12 +33,12 @@ class _Discarding:
         self._size += len(data)
         self._hash.update(data)
 
-    def end(self) -> Overlong:
-        return Overlong(Excerpt(self._head, self._size, self._hash.hexdigest()))
+    def end(self) -> Excerpt:
+        return Excerpt(self._head, self._size, self._hash.hexdigest())
 
 
 class Framer:
-    """Takes bytes as they arrive and returns pieces, each of which is either whole lines or an `Overlong`.
+    """Takes bytes as they arrive and returns pieces: whole lines, or an excerpt in place of a line over the limit.
 
     A line is over the limit if it has more than `limit` bytes, not counting the newline, whatever they
     are. A line that has no newline yet is kept as long as it is within the limit.
@@ -71,7 +53,7 @@ class Framer:
         self._tail_size = 0
         self._discarding: _Discarding | None = None
         # What was fed is stored as a view where most of it is whole lines, so that it is copied only once, in `take`.
-        self._pieces: deque[bytes | memoryview | Overlong] = deque()
+        self._pieces: deque[bytes | memoryview | Excerpt] = deque()
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
@@ -105,18 +87,18 @@ class Framer:
         if self._discarding is not None or self._tail:
             self.feed(b"\n")
 
-    def take(self, at_most: int) -> bytes | Overlong | None:
+    def take(self, at_most: int) -> bytes | Excerpt | None:
         """Return the next piece, or None. Whole lines come to at most `at_most` bytes, or are a single longer line."""
         if not self._pieces:
             return None
         first = self._pieces.popleft()
-        if isinstance(first, Overlong):
-            self.size -= first.cost
+        if isinstance(first, Excerpt):
+            self.size -= _cost(first)
             return first
         # Join neighbouring blocks: a client that writes its lines one by one makes many small ones, and one check and
         # one commit can serve them all.
         pieces, size = [first], len(first)
-        while self._pieces and not isinstance(more := self._pieces[0], Overlong) and size + len(more) <= at_most:
+        while self._pieces and not isinstance(more := self._pieces[0], Excerpt) and size + len(more) <= at_most:
             self._pieces.popleft()
             pieces.append(more)
             size += len(more)
@@ -137,7 +119,7 @@ class Framer:
         self.size += len(lines)
 
     def _add(self, lines: bytes | memoryview) -> None:
-        """Add whole lines, with an `Overlong` in place of each one that is over the limit."""
+        """Add whole lines, with an excerpt in place of each one that is over the limit."""
         # A block within the limit cannot contain a line over it, so most blocks are never searched.
         if len(lines) > self.limit:
             lines = self._after_overlong(bytes(lines))
@@ -164,7 +146,7 @@ class Framer:
     def _refuse(self, overlong: _Discarding) -> None:
         piece = overlong.end()
         self._pieces.append(piece)
-        self.size += piece.cost
+        self.size += _cost(piece)
 
     def _keep(self, data: bytes) -> None:
         """Keep the beginning of a line, and start to discard the line once it is over the limit."""
@@ -177,3 +159,8 @@ class Framer:
                 self._discarding.feed(part)
             self.size -= self._tail_size
             self._tail, self._tail_size = [], 0
+
+
+def _cost(excerpt: Excerpt) -> int:
+    """Return the bytes that a line over the limit counts as in `Framer.size`."""
+    return len(excerpt.head) + _OVERLONG_COST

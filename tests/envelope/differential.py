@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from forwarder.envelope import Checked, Envelope
-from forwarder.ingest.framing import Framer, Overlong
+from forwarder.envelope import Checked, Envelope, Excerpt
+from forwarder.ingest.framing import Framer
 from tests.envelope.judging import (
     DEFAULTS,
     ROUTES,
@@ -96,7 +96,7 @@ def _check_framing(chance: random.Random, judge: Rules, text: bytes) -> None:
 
     def take() -> Iterator[int | None]:
         while (piece := framer.take(chance.choice([1, 50, 512 * 1024]))) is not None:
-            if isinstance(piece, Overlong):
+            if isinstance(piece, Excerpt):
                 yield 413
                 continue
             checked, refused, rest = rules.sift(piece)

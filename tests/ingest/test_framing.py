@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forwarder.envelope import HEAD_BYTES, Excerpt
-from forwarder.ingest.framing import Framer, Overlong
+from forwarder.ingest.framing import Framer
 
 LIMIT = 8
 
 
-def overlong(line: bytes) -> Overlong:
+def overlong(line: bytes) -> Excerpt:
     """Return what stands for a line over the limit."""
-    return Overlong(Excerpt(line[:HEAD_BYTES], len(line), sha256(line).hexdigest()))
+    return Excerpt(line[:HEAD_BYTES], len(line), sha256(line).hexdigest())
 
 
-def expected(stream: bytes, limit: int) -> list[bytes | Overlong]:
+def expected(stream: bytes, limit: int) -> list[bytes | Excerpt]:
     """Return the lines of a whole stream, the last one with or without a newline."""
     lines = stream.split(b"\n")
     if not lines[-1]:
@@ -28,11 +28,11 @@ def expected(stream: bytes, limit: int) -> list[bytes | Overlong]:
     return [line + b"\n" if len(line) <= limit else overlong(line) for line in lines]
 
 
-def apart(framer: Framer) -> list[bytes | Overlong]:
+def apart(framer: Framer) -> list[bytes | Excerpt]:
     """Take everything, line by line."""
-    taken: list[bytes | Overlong] = []
+    taken: list[bytes | Excerpt] = []
     while (piece := framer.take(100_000)) is not None:
-        taken += [piece] if isinstance(piece, Overlong) else piece.splitlines(keepends=True)
+        taken += [piece] if isinstance(piece, Excerpt) else piece.splitlines(keepends=True)
     return taken
 
 
@@ -41,7 +41,7 @@ def apart(framer: Framer) -> list[bytes | Overlong]:
 def test_lines_do_not_depend_on_the_reads(chunks: list[bytes], data: st.DataObject) -> None:
     """However the stream was cut into reads, and whenever lines are taken, they are the same, in order."""
     framer = Framer(LIMIT)
-    taken: list[bytes | Overlong] = []
+    taken: list[bytes | Excerpt] = []
     for chunk in chunks:
         framer.feed(chunk)
         if data.draw(st.booleans()):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -20,9 +19,8 @@ from forwarder.admin.status import utc
 from forwarder.model import DeadFilter, EventFilter
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Acted
+from forwarder.web.reach import peer_credentials
 
-# struct ucred of unix(7): pid, uid, gid.
-_UCRED = struct.Struct("3i")
 # A filter may name ten thousand ids; a line of the log shows the first ones, and how many more there are.
 _MAX_IDS = 20
 
@@ -52,7 +50,7 @@ def peer_of(transport: asyncio.BaseTransport | None) -> dict[str, Any]:
         return {}
     try:
         if peer.family == socket.AF_UNIX:
-            pid, uid, _gid = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+            pid, uid = peer_credentials(peer)
             return {"uid": uid, "pid": pid}
         host, port = peer.getpeername()[:2]
     except OSError:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +12,7 @@ from forwarder.errors import ForwarderError
 from forwarder.files import barrier
 from forwarder.model import Address
 from forwarder.web.listening import group_id, listen
-
-# struct ucred of unix(7): pid, uid, gid.
-_UCRED = struct.Struct("3i")
+from forwarder.web.reach import peer_credentials
 
 
 class TrialError(ForwarderError):
@@ -56,11 +52,10 @@ def _is_of(running: Occupant, address: Address) -> bool:
         return not running.addresses
     try:
         with dial(address) as peer:
-            credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            pid, _uid = peer_credentials(peer)
     except OSError:
         return False
-    pid, _uid, _gid = _UCRED.unpack(credentials)
-    return bool(pid == running.pid)
+    return pid == running.pid
 
 
 def _look_at_folder(address: Address, path: Path) -> None:

@@ -12,17 +12,14 @@ import asyncio
 import hmac
 import ipaddress
 import socket
-import struct
 from collections.abc import Mapping
+from contextlib import suppress
 
 from aiohttp import hdrs
 
 from forwarder.errors import ForbiddenError, UnauthorizedError
 from forwarder.model import Address
-from forwarder.web.reach import Reach
-
-# struct ucred of unix(7): pid, uid, gid.
-_UCRED = struct.Struct("3i")
+from forwarder.web.reach import Reach, peer_credentials
 
 
 class Access:
@@ -81,13 +78,11 @@ class Access:
         """
         if not self._uids:
             return
-        try:
-            credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size) if peer else b""
-        except OSError:
-            credentials = b""
-        if not credentials:
+        uid = None
+        with suppress(OSError):
+            uid = peer_credentials(peer)[1] if peer else None
+        if uid is None:
             raise ForbiddenError("the client hung up before its user id could be checked")
-        _pid, uid, _gid = _UCRED.unpack(credentials)
         if uid not in self._uids:
             what = "send" if self._section == "ingest" else "connect"
             raise ForbiddenError(f"user id {uid} may not {what} here", hint=f"add it to {self._section}.allow_uids")

@@ -1,4 +1,4 @@
-"""Find out who can connect to a bound socket, from what the kernel says about it.
+"""Ask the kernel who can connect to a bound socket, and who is at the other end of a connection.
 
 A name can resolve to anything, and a socket that systemd passes has no address in our configuration. So
 the rules look at the socket itself (getsockname(2)). In case of doubt the wider reach is assumed.
@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import socket
 import stat
+import struct
 from enum import Enum
 from pathlib import Path
 
 from forwarder.errors import ExposedError
 from forwarder.model import Address
+
+# struct ucred of unix(7): pid, uid, gid.
+_UCRED = struct.Struct("3i")
 
 
 class Reach(Enum):
@@ -45,6 +49,12 @@ def _reach_of_file(name: str | bytes) -> Reach:
     except OSError:
         return Reach.MACHINE
     return Reach.FILE if stat.S_ISSOCK(mode) and not mode & stat.S_IWOTH else Reach.MACHINE
+
+
+def peer_credentials(peer: socket.socket) -> tuple[int, int]:
+    """Return the process and the user at the other end of a unix socket. Raises OSError."""
+    pid, uid, _gid = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return pid, uid
 
 
 def refuse_exposed(address: Address, reach: Reach, section: str) -> None:

@@ -48,6 +48,7 @@ from forwarder.model import INVALID, DeadFilter, State
 from forwarder.observe.base import Observer
 from forwarder.observe.conditions import Conditions
 from forwarder.observe.facts import Notice
+from forwarder.observe.history import History
 from forwarder.problems import TOLD
 from forwarder.queue.base import Inspection
 from forwarder.web.access import Access
@@ -78,6 +79,7 @@ class AdminApi:
         observer: Observer,
         conditions: Conditions,
         metrics: Callable[[Status | None, str], Awaitable[tuple[bytes, str]]],
+        history: History,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
@@ -87,6 +89,7 @@ class AdminApi:
         self._observer = observer
         self._conditions = conditions
         self._metrics = metrics
+        self._history = history
         self._now = now
         self._started = time.monotonic()
 
@@ -144,7 +147,8 @@ class AdminApi:
             pumps,
             version=__version__,
             uptime=time.monotonic() - self._started,
-            ready=self._steering.ready() is None,
+            not_ready=self._steering.ready(),
+            pace=self._history.pace,
             now=self._now(),
             refused=self._reloads.refused,
             conditions=self._conditions.active(),

@@ -6,7 +6,7 @@ All counters come from one reading of the queue, so that in every answer and for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -15,9 +15,11 @@ from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import INVALID, Counters, LastError, QueueStats, State
 from forwarder.observe.catalogue import LINES
 from forwarder.observe.facts import Condition
+from forwarder.observe.history import Pace
 
 # The last second that RFC 3339 can express, in seconds since the epoch.
 _LAST = 253_402_300_799.0
+_WORKS = frozenset({State.IDLE, State.DELIVERING})
 
 
 class QueueState(msgspec.Struct):
@@ -54,6 +56,13 @@ class DestinationState(msgspec.Struct):
     set_aside: int
     reason: str | None
     waiting_for: str | None
+    since: datetime | None = None
+    """Since when it has been working, failing or paused; null if that was so before the forwarder started."""
+    rate_in: float | None = None
+    """Events that are accepted for it each second, and that it takes, over the last minute; null at first."""
+    rate_out: float | None = None
+    drain_seconds: float | None = None
+    """Until its backlog is delivered, as fast as it goes now; null if there is none, or it does not shrink."""
 
 
 class ReloadState(msgspec.Struct):
@@ -85,6 +94,12 @@ class Status(msgspec.Struct):
     destinations: dict[str, DestinationState]
     reload_refused: ReloadState | None = None
     warnings: list[Warned] = []
+    not_ready: str | None = None
+    """Why events cannot be accepted just now."""
+
+
+def _nothing_known(_name: str) -> Pace:
+    return Pace()
 
 
 def build_status(
@@ -93,12 +108,15 @@ def build_status(
     *,
     version: str,
     uptime: float,
-    ready: bool,
+    not_ready: str | None,
     now: float,
+    pace: Callable[[str], Pace] = _nothing_known,
     refused: Refusal | None = None,
     conditions: Iterable[Condition] = (),
 ) -> Status:
     """Combine what the queue and the pumps know; `uptime` is in seconds, `now` in seconds since the epoch.
+
+    `pace` returns how fast the events of a destination come and go.
 
     A destination that no longer has a pump, but still holds events or dead letters, has the state `removed`. The
     account of `invalid` events is listed among the destinations once there has been one.
@@ -109,14 +127,15 @@ def build_status(
     return Status(
         version=version,
         uptime_seconds=round(uptime, 3),
-        ready=ready,
+        ready=not_ready is None,
         queue=QueueState(stats.backend, stats.bytes, stats.max_bytes, stats.full),
         destinations={
-            name: _destination(stats.destinations.get(name, Counters()), pumps.get(name, others[name]), now)
+            name: _destination(stats.destinations.get(name, Counters()), pumps.get(name, others[name]), pace(name), now)
             for name in names
         },
         reload_refused=None if refused is None else ReloadState(utc(refused.at), list(refused.problems)),
         warnings=[_warned(condition) for condition in conditions],
+        not_ready=not_ready,
     )
 
 
@@ -124,7 +143,7 @@ def _keeps(counters: Counters) -> bool:
     return counters.queued > 0 or counters.dead > 0
 
 
-def _destination(counters: Counters, pump: DestinationStatus, now: float) -> DestinationState:
+def _destination(counters: Counters, pump: DestinationStatus, pace: Pace, now: float) -> DestinationState:
     oldest = counters.oldest_accepted_at
     return DestinationState(
         state=pump.state,
@@ -142,6 +161,11 @@ def _destination(counters: Counters, pump: DestinationStatus, now: float) -> Des
         set_aside=pump.set_aside,
         reason=pump.reason,
         waiting_for=pump.waiting_for,
+        since=None if pump.since is None else utc(pump.since),
+        rate_in=_rounded(pace.rate_in),
+        rate_out=_rounded(pace.rate_out),
+        # What was delivered in the last half minute says nothing while nothing is delivered.
+        drain_seconds=_rounded(pace.drain_seconds) if pump.state in _WORKS and not pump.attempts else None,
     )
 
 

@@ -24,6 +24,8 @@ class DestinationStatus:
     last_success: float | None = None
     """Seconds since the epoch."""
     last_error: LastError | None = None
+    since: float | None = None
+    """Since when it has been working, failing or paused, in seconds since the epoch; None if that is unknown."""
     set_aside: int = 0
     """Events that were refused or failed even alone, and will be tried again on their own; they count as queued."""
     reason: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from forwarder.admin.steering import DestinationStatus
 from forwarder.daemon.assembly import BuiltDestination
+from forwarder.daemon.since import Since
 from forwarder.delivery.clock import Clock
 from forwarder.delivery.pump import Pump
-from forwarder.model import EVERY_EVENT, EventFilter, State
+from forwarder.model import EVERY_EVENT, EventFilter, QueueStats, State
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
 from forwarder.queue.base import Queue
@@ -40,6 +42,7 @@ class Destinations:
         self._queue = queue
         self._observer = observer
         self._clock = Clock()
+        self._since = Since(time.time)
         self._running: dict[str, _Running] = {}
         # Includes the tasks of pumps that were replaced or removed and are finishing what they are sending.
         self._tasks: set[asyncio.Task[None]] = set()
@@ -122,7 +125,29 @@ class Destinations:
 
     async def status(self) -> Mapping[str, DestinationStatus]:
         """Return the state of each configured destination."""
-        return {name: _status_of(running.pump) for name, running in self._running.items()}
+        return self._look()
+
+    def look(self, _stats: QueueStats | None) -> None:
+        """Notice in a round whether a destination has begun or ceased to fail."""
+        self._look()
+
+    def _look(self) -> dict[str, DestinationStatus]:
+        self._since.keep(self._running.keys())
+        return {name: self._status_of(name, running.pump) for name, running in self._running.items()}
+
+    def _status_of(self, name: str, pump: Pump) -> DestinationStatus:
+        health, state = pump.health, pump.health.gate.state
+        return DestinationStatus(
+            state=state,
+            attempts=health.failures,
+            next_attempt_in_seconds=health.gate.next_attempt_in,
+            last_success=health.last_success,
+            last_error=health.last_error,
+            since=self._since.look(name, state, health.failures),
+            set_aside=len(health.suspects),
+            reason=health.reason,
+            waiting_for=health.gate.waiting_for,
+        )
 
     def ready(self) -> str | None:
         """Return None while events can be accepted, otherwise the reason why not."""
@@ -148,17 +173,3 @@ class Destinations:
         """Drop the queued events that match, except those being sent at this moment; return how many."""
         async with self._running[name].pump.recalled():
             return await self._queue.purge(name, wanted)
-
-
-def _status_of(pump: Pump) -> DestinationStatus:
-    health = pump.health
-    return DestinationStatus(
-        state=health.gate.state,
-        attempts=health.failures,
-        next_attempt_in_seconds=health.gate.next_attempt_in,
-        last_success=health.last_success,
-        last_error=health.last_error,
-        set_aside=len(health.suspects),
-        reason=health.reason,
-        waiting_for=health.gate.waiting_for,
-    )

@@ -32,6 +32,7 @@ from forwarder.daemon.memory import keep_freed_blocks, spare_what_stays
 from forwarder.daemon.readings import Readings
 from forwarder.daemon.reloading import Load, Reloading
 from forwarder.daemon.report import Report
+from forwarder.daemon.rounds import Rounds
 from forwarder.errors import ConfigError, Problem
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.readmission import readmit
@@ -39,6 +40,7 @@ from forwarder.lossy import drain_stderr
 from forwarder.observe.base import Observer, Observers
 from forwarder.observe.conditions import Conditions
 from forwarder.observe.facts import Notice
+from forwarder.observe.history import History
 from forwarder.observe.logs import Logs
 from forwarder.observe.metrics import Metrics
 from forwarder.queue.backends import BACKENDS, changed_for_good
@@ -79,6 +81,7 @@ async def _live(assembly: Assembly, load: Load, note: Note) -> None:
             asyncio.create_task(daemon.reloading.run(reload, report), name="reloading"),
             asyncio.create_task(report.run(), name="report"),
             asyncio.create_task(cleaning.run(), name="cleaning"),
+            asyncio.create_task(daemon.rounds.run(), name="rounds"),
             asyncio.create_task(daemon.lag.run(), name="lag"),
         ]
         report.ready()
@@ -123,6 +126,7 @@ class Daemon:
         self.assembly = assembly
         self._observer = observer
         self.conditions = Conditions(observer, time.time)
+        self.history = History(time.monotonic)
         self._note = note
         self._queue = queue
         self._intake = Intake(queue, assembly.envelope, observer, keeps_invalid=assembly.keeps_invalid)
@@ -139,7 +143,10 @@ class Daemon:
             observer=observer,
             conditions=self.conditions,
             metrics=readings.metrics,
+            history=self.history,
         )
+        # Whoever has something to find out again and again, be it a rate or an early warning, looks here.
+        self.rounds = Rounds(queue, [self.history.look, self.destinations.look], observer)
         self._listeners = Listeners(assembly, self._intake, admin, listening_sockets(os.environ))
 
     async def start(self) -> None:

@@ -40,6 +40,7 @@ LINES = {
     "systemd.not_told": Line("warning", "The service manager's socket takes no messages."),
     "running.not_noted": Line("debug", "Commands may not find this daemon without `-c` or `--admin`."),
     "log.lines_lost": Line("warning", "Standard error took no lines for a while; `lines` are missing here."),
+    "round.failed": Line("error", "A bug: a look at the queue failed; it looks again in the next round."),
     "observer.failed": Line("error", "A bug in the log, or in what counts: something that happened was not told."),
     # --- the ways in -----------------------------------------------------------------------------
     "listener.opened": Line("info", "An address is listened at."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from forwarder.admin.status import Status
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import EVERY_EVENT, Address, EventFilter, State
 from forwarder.observe.conditions import Conditions
+from forwarder.observe.history import History
 from forwarder.observe.logs import Logs
 from forwarder.web.access import Access
 from forwarder.web.reach import Reach
@@ -82,6 +84,7 @@ class Served:
     address: Address
     reloads: FakeReloads
     conditions: Conditions
+    history: History
 
 
 def api_of(queue: WatchedQueue) -> AdminApi:
@@ -95,6 +98,7 @@ def api_of(queue: WatchedQueue) -> AdminApi:
         observer=observer,
         conditions=Conditions(observer, lambda: NOW),
         metrics=metrics,
+        history=History(lambda: 0.0),
     )
 
 
@@ -105,6 +109,7 @@ async def serving(
     """Serve the admin API at an address; a TCP port of 0 is replaced by the real one."""
     reloads = reloads or FakeReloads()
     conditions = Conditions(Logs(), lambda: NOW)
+    history = History(time.monotonic)
     api = AdminApi(
         queue,
         daemon,
@@ -113,6 +118,7 @@ async def serving(
         observer=Logs(),
         conditions=conditions,
         metrics=metrics,
+        history=history,
         now=lambda: NOW,
     )
     reach = Reach.FILE if address.is_unix else Reach.MACHINE
@@ -124,7 +130,7 @@ async def serving(
         await web.TCPSite(runner, address.host, address.port).start()
         address = replace(address, port=runner.addresses[0][1])
     try:
-        yield Served(queue, daemon, address, reloads, conditions)
+        yield Served(queue, daemon, address, reloads, conditions, history)
     finally:
         await runner.cleanup()
 

@@ -75,6 +75,18 @@ async def test_status_is_one_reading(client: aiohttp.ClientSession, served: Serv
     }
 
 
+async def test_status_knows_how_fast_events_come(client: aiohttp.ClientSession, served: Served) -> None:
+    """The rates are those of the history, which is read in rounds."""
+    await queued(served, "main", b"{}")
+    served.history.look(await served.queue.stats())
+    await queued(served, "main", b"{}", b"{}")
+    served.history.look(await served.queue.stats())
+    async with client.get("/v1/status") as response:
+        found = (await response.json())["destinations"]
+    assert found["main"]["rate_in"] > 0
+    assert (found["main"]["rate_out"], found["audit"]["rate_in"]) == (0.0, None)
+
+
 @pytest.mark.parametrize("verb", ["flush", "pause", "resume"])
 async def test_steering(client: aiohttp.ClientSession, served: Served, verb: str) -> None:
     """Each verb reaches the daemon once, for the destination that was named, and answers 204."""

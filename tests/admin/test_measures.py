@@ -29,7 +29,7 @@ PUMPS = {
 
 def read(**more: object) -> dict[tuple[str, ...], float]:
     """Return each value by the name of its metric and its labels."""
-    arguments = {"version": "1.2.3", "uptime": 5.0, "ready": True, "now": 1000.0, **more}
+    arguments = {"version": "1.2.3", "uptime": 5.0, "not_ready": None, "now": 1000.0, **more}
     status = build_status(STATS, PUMPS, **arguments)  # type: ignore[arg-type]
     return {(family.name, *labels): value for family in families(status) for labels, value in family.samples}
 
@@ -65,7 +65,7 @@ def test_each_destination_is_in_one_state() -> None:
 def test_the_queue_and_the_process() -> None:
     """Sizes are in bytes, and what is so or not is 1 or 0."""
     conditions = [Condition("invalid.full", None, 1.0, "full"), Condition("invalid.full", "main", 2.0, "full")]
-    found = read(ready=False, refused=Refusal(1.0, ("no",)), conditions=conditions)
+    found = read(not_ready="full", refused=Refusal(1.0, ("no",)), conditions=conditions)
     assert found["forwarder_queue_bytes",] == 4096
     assert found["forwarder_queue_max_bytes",] == 8192
     assert found["forwarder_queue_full",] == 1

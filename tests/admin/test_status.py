@@ -10,22 +10,28 @@ from hypothesis import strategies as st
 from forwarder.admin.status import Status, build_status
 from forwarder.admin.steering import DestinationStatus
 from forwarder.model import Counters, LastError, QueueStats, State
+from forwarder.observe.history import Pace
 
 NOW = 1_700_000_000.0
+NOTHING = Pace()
 
 
-def build(counters: dict[str, Counters], pumps: dict[str, DestinationStatus], ready: bool = True) -> dict[str, object]:
+def build(
+    counters: dict[str, Counters], pumps: dict[str, DestinationStatus], pace: Pace = NOTHING
+) -> dict[str, object]:
     stats = QueueStats("sqlite", 10, 100, False, None, counters)
-    status = build_status(stats, pumps, version="1.2.3", uptime=12.3456, ready=ready, now=NOW)
+    status = build_status(
+        stats, pumps, version="1.2.3", uptime=12.3456, not_ready=None, now=NOW, pace=lambda _name: pace
+    )
     document: dict[str, object] = msgspec.json.decode(msgspec.json.encode(status))
     return document
 
 
 def test_exact_shape() -> None:
     """The answer has exactly the documented members, with durations in seconds and times as RFC 3339 in UTC."""
-    pump = DestinationStatus(State.BACKING_OFF, 3, 4.56789, NOW - 60, LastError(NOW - 1.5, 503, "busy"))
+    pump = DestinationStatus(State.BACKING_OFF, 3, 4.56789, NOW - 60, LastError(NOW - 1.5, 503, "busy"), NOW - 600)
     counters = Counters(10, 4, 3, 2, 1, oldest_accepted_at=NOW - 7.25)
-    assert build({"main": counters}, {"main": pump}) == {
+    assert build({"main": counters}, {"main": pump}, Pace(1.5, 0.0, 30.0)) == {
         "version": "1.2.3",
         "uptime_seconds": 12.346,
         "ready": True,
@@ -46,10 +52,15 @@ def test_exact_shape() -> None:
                 "set_aside": 0,
                 "reason": None,
                 "waiting_for": None,
+                "since": "2023-11-14T22:03:20Z",
+                "rate_in": 1.5,
+                "rate_out": 0.0,
+                "drain_seconds": None,
             }
         },
         "reload_refused": None,
         "warnings": [],
+        "not_ready": None,
     }
 
 
@@ -83,6 +94,23 @@ def test_invalid(counters: Counters) -> None:
     assert build({"invalid": Counters(), "main": Counters()}, idle)["destinations"].keys() == {"main"}  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("pump", "drain"),
+    [
+        (DestinationStatus(State.DELIVERING), 30.0),
+        (DestinationStatus(State.IDLE), 30.0),
+        (DestinationStatus(State.DELIVERING, attempts=1), None),
+        (DestinationStatus(State.HOLDING, attempts=1), None),
+        (DestinationStatus(State.PAUSED), None),
+    ],
+)
+def test_time_to_drain(pump: DestinationStatus, drain: float | None) -> None:
+    """How long a backlog takes is told only as long as it is being delivered."""
+    destinations = build({"main": Counters(9, 9)}, {"main": pump}, Pace(1.0, 2.0, 30.0))["destinations"]
+    assert isinstance(destinations, dict)
+    assert destinations["main"]["drain_seconds"] == drain
+
+
 def test_clock_set_back() -> None:
     """An event that seems to come from the future has the age 0, and a time that has passed is due now."""
     pump = DestinationStatus(State.IDLE, next_attempt_in_seconds=-2.0)
@@ -100,7 +128,7 @@ def test_any_number_as_a_time(oldest: float, now: float) -> None:
         {"main": DestinationStatus(State.IDLE, last_success=oldest)},
         version="1",
         uptime=0.0,
-        ready=True,
+        not_ready=None,
         now=now,
     )
     age = found.destinations["main"].oldest_age_seconds

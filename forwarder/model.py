@@ -288,6 +288,10 @@ class Counters:
     oldest_accepted_at: float | None = None
     """Seconds since the epoch; None if nothing is queued."""
     paused: bool = False
+    died: int = 0
+    """How many ever became dead letters. It only grows, while `dead` falls with a replay and a purge."""
+    replayed: int = 0
+    """How many dead letters were ever sent again."""
 
 
 @dataclass(frozen=True, slots=True)

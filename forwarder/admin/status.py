@@ -48,6 +48,9 @@ class DestinationState(msgspec.Struct):
     delivered: int
     dead: int
     dropped: int
+    died: int
+    """How many ever became dead letters."""
+    replayed: int
     oldest_age_seconds: float | None
     attempts: int
     next_attempt_in_seconds: float | None
@@ -152,6 +155,8 @@ def _destination(counters: Counters, pump: DestinationStatus, pace: Pace, now: f
         delivered=counters.delivered,
         dead=counters.dead,
         dropped=counters.dropped,
+        died=counters.died,
+        replayed=counters.replayed,
         # The wall clock may have been set back since then, and a damaged file may contain any number.
         oldest_age_seconds=None if oldest is None else round(max(0.0, now - max(0.0, oldest)), 3),
         attempts=pump.attempts,

@@ -58,6 +58,8 @@ class Account:
     tail: int = 0
     delivered: int = 0
     dropped: int = 0
+    died: int = 0
+    replayed: int = 0
     paused: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -92,6 +94,8 @@ class Account:
             dead_bytes=sum(len(letter.event) + 1 for letter in dead),
             oldest_accepted_at=next((event.accepted_at for event in queued), None),
             paused=self.paused,
+            died=self.died,
+            replayed=self.replayed,
         )
 
     def used(self) -> int:
@@ -276,6 +280,7 @@ class MemoryQueue:
         about = (burial.reason, burial.status, burial.detail)
         for event in events:
             self._letters += 1
+            self.accounts[name].died += 1
             line = event.line.removesuffix(b"\n")
             letter = DeadLetter(self._letters, name, event_id(line), *about, event.accepted_at, time(), line)
             self.accounts[name].dead[letter.id] = letter
@@ -348,6 +353,7 @@ class MemoryQueue:
         for letter in found:
             account = self.accounts[letter.destination]
             account.add([account.dead.pop(letter.id).event + b"\n"])
+            account.replayed += 1
         return len(found)
 
     async def readmit(
@@ -364,7 +370,10 @@ class MemoryQueue:
             del self.accounts[letter.destination].dead[letter.id]
         for letter in passed:
             self._left(letter.destination, delivered=1)
+            self.accounts[letter.destination].replayed += 1
         for letter, burial in again:
+            # It had died before, and does so for another reason now.
+            self.accounts[letter.destination].died -= 1
             self._bury(letter.destination, [Event(letter.event + b"\n", letter.accepted_at)], burial)
         return True
 

@@ -30,7 +30,7 @@ def build(
 def test_exact_shape() -> None:
     """The answer has exactly the documented members, with durations in seconds and times as RFC 3339 in UTC."""
     pump = DestinationStatus(State.BACKING_OFF, 3, 4.56789, NOW - 60, LastError(NOW - 1.5, 503, "busy"), NOW - 600)
-    counters = Counters(10, 4, 3, 2, 1, oldest_accepted_at=NOW - 7.25)
+    counters = Counters(10, 4, 3, 2, 1, oldest_accepted_at=NOW - 7.25, died=5, replayed=2)
     assert build({"main": counters}, {"main": pump}, Pace(1.5, 0.0, 30.0)) == {
         "version": "1.2.3",
         "uptime_seconds": 12.346,
@@ -44,6 +44,8 @@ def test_exact_shape() -> None:
                 "delivered": 3,
                 "dead": 2,
                 "dropped": 1,
+                "died": 5,
+                "replayed": 2,
                 "oldest_age_seconds": 7.25,
                 "attempts": 3,
                 "next_attempt_in_seconds": 4.568,

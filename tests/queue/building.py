@@ -37,6 +37,7 @@ async def account(queue: Queue, destination: str = "main") -> Counters:
     """Return a destination's counters; the identity of the account is checked each time."""
     found = (await queue.stats()).destinations[destination]
     assert found.accepted == found.queued + found.delivered + found.dead + found.dropped
+    assert found.died >= found.dead + found.replayed
     return found
 
 

@@ -302,6 +302,26 @@ class TestDeadLetters:
         found = await account(queue)
         assert (found.dead, found.dropped, found.dead_bytes) == (0, 700, 0)
 
+    async def test_how_many_ever_died(self, open_queue: OpenQueue) -> None:
+        """What has died and what was replayed only grows, whatever becomes of them, and across a restart."""
+        queue = await open_queue()
+
+        async def found() -> tuple[int, int, int]:
+            counters = await account(queue)
+            return counters.died, counters.replayed, counters.dead
+
+        await queue.append([segment(0, 5)])
+        await queue.settle((await take(queue)).split(4)[0], REJECTED)
+        assert await found() == (4, 0, 4)
+        assert await queue.replay(DeadFilter(ids=("1", "2"))) == 2
+        assert await found() == (4, 2, 2)
+        assert await queue.purge_dead(DeadFilter()) == 2
+        assert await found() == (4, 2, 0)
+        assert await queue.expire("main", 4e9, Burial("expired")) == 2
+        await queue.close()
+        queue = await open_queue()
+        assert await found() == (6, 2, 2)
+
     async def test_listing_is_bounded(self, open_queue: OpenQueue) -> None:
         """A limit stops the listing; without one all letters come, however many."""
         queue = await open_queue()
@@ -347,6 +367,8 @@ class TestInvalid:
         assert await queue.readmit([passed], [segment(0)], [(again, other)])
         found = await account(queue, "invalid")
         assert (found.delivered, found.dead) == (1, 2)
+        # What dies for another reason has not died once more.
+        assert (found.died, found.replayed) == (3, 1)
         letters = [letter async for letter in queue.dead_letters(DeadFilter())]
         assert [letter.event for letter in letters] == [left.event, again.event]
         assert (letters[1].detail, letters[1].accepted_at) == ("worse", again.accepted_at)

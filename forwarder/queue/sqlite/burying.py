@@ -36,6 +36,7 @@ def bury(store: Store, name: str, lines: Sequence[bytes], times: Sequence[float]
         last += until - first
         insert(store, new_row(last, ledger.id, burial, now, times[first:until], b"".join(lines[first:until])))
     ledger.dead += len(lines)
+    ledger.died += len(lines)
 
 
 def last_number(store: Store) -> int:
@@ -85,6 +86,7 @@ def take_away(store: Store, row: DeadRow, gone: Collection[int]) -> None:
     ledger.dead -= counted
     ledger.dropped += max(0, counted - len(gone))
     ledger.accepted += max(0, len(gone) - counted)
+    ledger.died += max(0, len(gone) - counted)
 
 
 def bury_batch(store: Store, batch: Batch, burial: Burial) -> None:

@@ -152,6 +152,7 @@ def _put_back(store: Store, moving: list[tuple[DeadRow, list[DeadLetter]]]) -> N
     for row, events in moving:
         take_away(store, row, {letter.id for letter in events})
         name = events[0].destination
+        store.ledger(name).replayed += len(events)
         waiting = pending.setdefault(name, [])
         if waiting and sum(map(len, waiting)) + len(row.data) > ROW_BYTES:
             _insert(store, name, waiting)

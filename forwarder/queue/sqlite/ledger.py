@@ -42,6 +42,9 @@ class Ledger:
     paused: bool = False
     purged: int = 0
     """Positions between head and tail that have no row any more, and are not settled yet."""
+    died: int = 0
+    """How many ever became dead letters: those that are dead now, and those that were replayed or purged since."""
+    replayed: int = 0
     settled: Ranges = field(default_factory=Ranges)
 
     @property
@@ -64,7 +67,8 @@ class Ledger:
         parts = (self.queued, self.delivered, self.dead, self.dropped)
         is_counted = all(0 <= part < _MOST for part in (*parts, self.purged)) and self.accepted == sum(parts)
         is_sum = 0 <= self.head <= self.tail < _MOST and is_counted
-        return is_sum and all(0 <= size < _MOST_BYTES for size in (self.bytes, self.dead_bytes))
+        have_died = 0 <= self.replayed <= self.died - self.dead < _MOST
+        return is_sum and have_died and all(0 <= size < _MOST_BYTES for size in (self.bytes, self.dead_bytes))
 
     def takes(self, runs: Sequence[tuple[int, int]]) -> bool:
         """Mark runs of positions as settled; return False where they cannot be that."""

@@ -26,9 +26,9 @@ from forwarder.queue.sqlite.letters import COLUMNS, DeadRow, new_row
 from forwarder.queue.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION, columns_of, roots_of, schema_sql
 from forwarder.queue.sqlite.sizes import stored_bytes
 
-# From version 1, a row for each dead letter, to one for those that died together. What was in the old table
-# is moved by `_move_letters`, which drops it then.
 MIGRATIONS = {
+    # From a row for each dead letter to one for those that died together. What was in the old table is moved by
+    # `_move_letters`, which drops it then.
     2: """
     DROP INDEX IF EXISTS dead_by_event;
     DROP INDEX IF EXISTS dead_by_destination;
@@ -46,7 +46,13 @@ MIGRATIONS = {
       data        BLOB    NOT NULL
     ) STRICT;
     INSERT INTO sqlite_sequence (name, seq) SELECT 'dead_segment', seq FROM sqlite_sequence WHERE name = 'dead'
-    """
+    """,
+    # How many had died and were replayed or purged was not counted before: the count begins with those that are dead.
+    3: """
+    ALTER TABLE destination ADD COLUMN died INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE destination ADD COLUMN replayed INTEGER NOT NULL DEFAULT 0;
+    UPDATE destination SET died = dead
+    """,
 }
 # Old dead letters that one transaction moves, and bytes of their events.
 _STEP_ROWS = 5000

@@ -26,10 +26,14 @@ def readmit(
         if (row := row_of(store, number)) is not None:
             take_away(store, row, {letter for letter, of in rows.items() if of == number})
     for letter in passed:
-        store.ledger(letter.destination).delivered += 1
+        ledger = store.ledger(letter.destination)
+        ledger.delivered += 1
+        ledger.replayed += 1
     for (name, burial), group in groupby(again, lambda one: (one[0].destination, one[1])):
         letters = [letter for letter, _ in group]
         times = [letter.accepted_at for letter in letters]
         bury(store, name, [letter.event + b"\n" for letter in letters], times, burial)
+        # They had died before, and do so for another reason now.
+        store.ledger(name).died -= len(letters)
     store.measure()
     return True

@@ -9,7 +9,7 @@ from forwarder.errors import NewerQueueError
 
 # "FwdQ": tells a queue from any other SQLite file (https://sqlite.org/pragma.html#pragma_application_id).
 APPLICATION_ID = 0x46776451
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # Nobody will ever have made so many versions of the schema: a number from here on is damaged.
 MOST_VERSIONS = 1 << 16
 

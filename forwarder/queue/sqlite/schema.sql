@@ -1,4 +1,4 @@
--- The queue's file, schema version 2. A change to it is a new version, with its way from this one in `migration`.
+-- The queue's file, schema version 3. A change to it is a new version, with its way from this one in `migration`.
 --
 -- Events of a destination are numbered in the order in which they were queued: their position.
 -- `head` is the first position that is not settled, `tail` the next one to give out; what was
@@ -21,7 +21,9 @@ CREATE TABLE destination (
   bytes     INTEGER NOT NULL DEFAULT 0,  -- of its segments, as estimated on disk
   dead_bytes INTEGER NOT NULL DEFAULT 0, -- of its dead letters, likewise
   paused    INTEGER NOT NULL DEFAULT 0,
-  purged    INTEGER NOT NULL DEFAULT 0   -- positions from the head on that have no row any more, and are not settled
+  purged    INTEGER NOT NULL DEFAULT 0,  -- positions from the head on that have no row any more, and are not settled
+  died      INTEGER NOT NULL DEFAULT 0,  -- how many ever became dead letters
+  replayed  INTEGER NOT NULL DEFAULT 0   -- how many dead letters were ever sent again
 ) STRICT;
 
 -- A segment: consecutive events of one destination, one a line. Its row number is its place:

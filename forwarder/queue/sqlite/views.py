@@ -40,6 +40,8 @@ def counters(store: Store, name: str) -> Counters:
         delivered=ledger.delivered,
         dead=ledger.dead,
         dropped=ledger.dropped,
+        died=ledger.died,
+        replayed=ledger.replayed,
         queued_bytes=ledger.bytes,
         dead_bytes=ledger.dead_bytes,
         oldest_accepted_at=oldest[0].accepted_at if oldest else None,

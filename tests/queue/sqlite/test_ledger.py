@@ -34,6 +34,13 @@ def test_a_copy_is_its_own() -> None:
     assert (ledger.queued, ledger.delivered, len(ledger.settled)) == (10, 0, 0)
 
 
+def test_what_has_died_is_at_least_what_is_dead() -> None:
+    """What was replayed has died before, so an account that says otherwise is damaged."""
+    assert Ledger(1, "main", accepted=5, dead=3, delivered=2, died=5, replayed=2).adds_up
+    assert not Ledger(1, "main", accepted=5, dead=3, delivered=2, died=4, replayed=2).adds_up
+    assert not Ledger(1, "main", accepted=5, dead=3, delivered=2, died=3, replayed=-1).adds_up
+
+
 def test_destinations_have_rows_of_their_own() -> None:
     """The row numbers of two destinations cannot meet within two hundred billion events."""
     assert Ledger(2, "b").base - Ledger(1, "a").base > 2e11

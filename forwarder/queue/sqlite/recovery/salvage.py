@@ -28,8 +28,8 @@ from forwarder.queue.sqlite.recovery.pages import segments
 from forwarder.queue.sqlite.sizes import stored_bytes
 
 _SEGMENT = "id, events, size, accepted_at, checksum, data"
-# Those of version 1 have a column less.
-_OLD_COLUMNS = COLUMNS.removesuffix(", purged")
+# Those of version 2 have two columns less, those of version 1 three.
+_OLD_COLUMNS = (COLUMNS.removesuffix(", died, replayed"), COLUMNS.removesuffix(", purged, died, replayed"))
 
 # The part of a row's number that is its position.
 _POSITION = (1 << 48) - 1
@@ -130,7 +130,7 @@ class _Rescue:
             self._insert("destination", COLUMNS, ledger.row())
             self._accounts[ledger.id] = _Account(ledger.copy(), is_believed=True)
         # What is there already is not replaced.
-        for columns in (COLUMNS, _OLD_COLUMNS):
+        for columns in (COLUMNS, *_OLD_COLUMNS):
             for row in _rows(source, "destination", columns):
                 self._insert("destination", columns, row)
         for run in _all(source, "SELECT destination, first, until FROM settled"):
@@ -246,13 +246,16 @@ class _Rescue:
         ledger.settled = Ranges((first, until) for first, until in runs if 0 <= first < until <= 1 << 48)
         # What the rows take on the disk is summed up anew, so it decides nothing here.
         ledger.bytes = ledger.dead_bytes = 0
+        # The versions before the third did not count these.
+        ledger.replayed = _believable(ledger.replayed)
+        ledger.died = max(_believable(ledger.died), _believable(ledger.dead) + ledger.replayed)
         if ledger.adds_up and ledger.tail > 0:
             return _Account(ledger, is_believed=True)
         # Lost, or damaged: what is queued is what will be saved.
         ledger.head = ledger.tail = ledger.purged = 0
-        # No number of events is as large as this: an account that is damaged must add up, too.
-        counts = (ledger.delivered, ledger.dead, ledger.dropped)
-        ledger.delivered, ledger.dead, ledger.dropped = (count if 0 <= count <= _POSITION else 0 for count in counts)
+        ledger.delivered, ledger.dead, ledger.dropped = map(
+            _believable, (ledger.delivered, ledger.dead, ledger.dropped)
+        )
         return _Account(ledger, is_believed=False)
 
     def reconcile(self) -> None:
@@ -270,6 +273,7 @@ class _Rescue:
         lost_letters = max(0, ledger.dead - account.saved_letters)
         self.found.lost_dead_letters += lost_letters
         ledger.dropped += lost_letters
+        ledger.died = max(ledger.died, lost_letters + account.saved_letters + ledger.replayed)
         ledger.dead, ledger.dead_bytes = account.saved_letters, account.letter_bytes
         ledger.accepted = ledger.queued + ledger.delivered + ledger.dead + ledger.dropped
         rows = (ledger.base, ledger.base + _POSITION)
@@ -292,6 +296,11 @@ class _Rescue:
             ).fetchone()
         ]
         ledger.settled = Ranges(run for run in settled if run[0] < run[1])
+
+
+def _believable(count: int) -> int:
+    """Return a count of a damaged account, 0 where it cannot be true: no number of events is as large."""
+    return count if 0 <= count <= _POSITION else 0
 
 
 def _rows(source: sqlite3.Connection, table: str, columns: str) -> Iterator[Row]:

@@ -14,6 +14,8 @@ from forwarder.model import Batch, DeadFilter, Limits
 from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite.queue import SqliteQueue
+from forwarder.queue.sqlite.recovery.salvage import salvage
+from forwarder.queue.sqlite.schema import schema_sql
 from forwarder.queue.sqlite.store import Store
 from forwarder.queue.sqlite.take import take
 from tests.queue.building import account, drain, next_batch
@@ -30,6 +32,12 @@ from tests.queue.sqlite.recovery.damaging import (
     twisted,
 )
 
+VERSION_2 = Path(__file__).parent.parent / "version2.sql"
+# The columns of an account that are numbers.
+COLUMNS = [
+    *("accepted", "delivered", "dead", "dropped", "died", "replayed"),
+    *("head", "tail", "bytes", "dead_bytes"),
+]
 # The segments at two positions of the only destination.
 SOME = "id - (1 << 48) IN (500, 1500)"
 
@@ -160,7 +168,7 @@ async def test_what_the_checksum_does_not_cover(tmp_path: Path) -> None:
     await check_nothing_is_lost(path)
 
 
-@pytest.mark.parametrize("column", ["delivered", "dead", "dropped", "accepted", "head", "tail", "bytes", "dead_bytes"])
+@pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("number", [-(1 << 63), -1, (1 << 62) + 1, (1 << 63) - 1])
 async def test_numbers_beyond_all_bounds(tmp_path: Path, column: str, number: int) -> None:
     """An account with a number that cannot be is one that is lost: all that is there is delivered."""
@@ -334,3 +342,30 @@ async def test_dead_letters_are_kept(tmp_path: Path) -> None:
     assert len([letter async for letter in queue.dead_letters(DeadFilter())]) == 10
     assert (await account(queue)).dead == 10
     await queue.close()
+
+
+@pytest.mark.parametrize(("died", "replayed"), [(0, 0), (12, 2), (10, 5)])
+async def test_what_has_ever_died(tmp_path: Path, died: int, replayed: int) -> None:
+    """How many died and were replayed is carried over; what is less than is dead cannot be true."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE destination SET died = ?, replayed = ?", (died, replayed))
+        db.execute("PRAGMA user_version = 1000000")
+    db.close()
+    queue = await opened(path)
+    found = await account(queue)
+    assert (found.died, found.replayed) == (max(died, 10 + replayed), replayed)
+    await queue.close()
+
+
+def test_a_file_of_a_version_before(tmp_path: Path) -> None:
+    """A damaged file whose version did not count what has ever died keeps its account: what is dead has died."""
+    path = tmp_path / "queue.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(VERSION_2.read_text(encoding="utf-8"))
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as into:
+        into.executescript(schema_sql())
+        salvage(path, into)
+        found = into.execute("SELECT accepted, delivered, dead, died, replayed FROM destination WHERE name = 'main'")
+        assert found.fetchall() == [(40, 20, 1, 1, 0)]

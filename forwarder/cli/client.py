@@ -22,8 +22,7 @@ from forwarder.cli import whereabouts
 from forwarder.cli.connection import HttpConnection, request_headers, unreachable
 from forwarder.cli.options import config_option, parsed
 from forwarder.cli.text import printable
-from forwarder.config import parse_address
-from forwarder.config import token as read_token
+from forwarder.config import parse_address, token
 from forwarder.errors import EventError, ForwarderError, NegativeAnswerError, NotReachableError
 from forwarder.model import Address, State
 
@@ -216,4 +215,4 @@ def find_token(given: Path | None, configured: Path | None) -> str | None:
     configuration does not name.
     """
     file = given or configured
-    return None if file is None else read_token(file)
+    return None if file is None else token(file)

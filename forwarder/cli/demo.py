@@ -1,31 +1,32 @@
 """`forwarder demo`: run the whole path on this machine, without any setup, and with faults.
 
 It makes a key, a temporary folder and a receiver that verifies every signature, starts a daemon of its
-own, and sends events over HTTP and over the stream socket. The receiver fails in several ways, and
-half-way the daemon is killed without warning and started again.
+own, and sends events with `forwarder send`, over HTTP and over the stream socket. The receiver fails in
+several ways, and half-way the daemon is killed without warning and started again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
 import tempfile
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import aiohttp
 import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from forwarder.admin.status import DestinationState, Status
+from forwarder.admin.status import DestinationState
+from forwarder.cli.client import AdminClient
+from forwarder.cli.text import counted
 from forwarder.envelope import new_ids
 from forwarder.errors import ForwarderError
 from forwarder.model import Address
@@ -35,7 +36,6 @@ from forwarder.signing import Signer, generate_key
 # What the receiver does to the first requests: it answers that it is overloaded, stores a batch but loses
 # the answer, asks the client to wait, and hangs up. After that it works normally.
 FAULTS = "ok,503,cut-after-store,429:1,cut"
-_ARRAY = 50
 # Seconds within which everything must have arrived, in addition to some for each event.
 _PATIENCE = 60.0
 
@@ -77,7 +77,7 @@ class _Setup:
 
     folder: Path
     receiver: Receiver
-    session: aiohttp.ClientSession
+    admin: AdminClient
     accepted: list[str] = field(default_factory=list)
     """Ids of the events that the daemon has acknowledged as stored."""
 
@@ -86,14 +86,12 @@ async def _demo(events: int, *, keep: bool) -> bool:
     async with AsyncExitStack() as stack:
         setup = await stack.enter_async_context(_prepared())
         async with _daemon(setup) as daemon:
-            _say("you", f"send {(events + 1) // 2:,} events over HTTP, {_ARRAY} a request")
-            await _send_http(setup, 0, (events + 1) // 2)
+            await _send(setup, f"http+unix:{setup.folder}/http.sock", (events + 1) // 2)
             _say("demo", f"kills the daemon (SIGKILL, process {daemon.pid}) and starts it again")
             daemon.kill()
             await daemon.wait()
         async with _daemon(setup):
-            _say("you", f"send {events // 2:,} events over the stream socket")
-            await _send_stream(setup, (events + 1) // 2, events // 2)
+            await _send(setup, f"unix:{setup.folder}/stream.sock", events // 2)
             status = await _drained(setup, _PATIENCE + events / 1000)
             _show(setup, status)
             if keep:
@@ -117,11 +115,10 @@ async def _prepared() -> AsyncIterator[_Setup]:
             keep="ids",
             on_request=_say_request,
         )
-        connector = aiohttp.UnixConnector(str(folder / "http.sock"))
-        async with receiver, aiohttp.ClientSession(connector=connector) as session:
+        async with receiver:
             (folder / "forwarder.yaml").write_text(_CONFIG.format(folder=folder, url=receiver.url), encoding="utf-8")
             _say("demo", f"works in {folder}; the receiver is at {receiver.url} and will fail: {FAULTS}")
-            yield _Setup(folder, receiver, session)
+            yield _Setup(folder, receiver, AdminClient(Address(path=str(folder / "admin.sock"))))
 
 
 @asynccontextmanager
@@ -142,65 +139,43 @@ async def _daemon(setup: _Setup) -> AsyncIterator[asyncio.subprocess.Process]:
 async def _ready(setup: _Setup, process: asyncio.subprocess.Process) -> None:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline and process.returncode is None:
-        with contextlib.suppress(aiohttp.ClientError, OSError):
-            await _status(setup)
+        with suppress(ForwarderError):
+            await asyncio.to_thread(setup.admin.status)
             return
         await asyncio.sleep(0.05)
     raise DemoError("the daemon did not start", hint="its own words stand above")
 
 
-async def _status(setup: _Setup) -> Status:
-    connector = aiohttp.UnixConnector(str(setup.folder / "admin.sock"))
-    async with (
-        aiohttp.ClientSession(connector=connector) as session,
-        session.get("http://localhost/v1/status") as answer,
-    ):
-        return msgspec.json.decode(await answer.read(), type=Status)
-
-
-def _event(number: int) -> dict[str, object]:
-    """Return a sample event without an id, so that the daemon gives it one."""
-    return {
+def _event(number: int, event_id: str) -> bytes:
+    """Return a sample event, as a line of JSON."""
+    event = {
+        "eventId": event_id,
         "eventSourceId": "demo",
         "eventType": ("login", "feature_use", "logout")[number % 3],
         "eventObjectType": "user",
         "eventObjectId": f"user-{number % 17}",
         "data": {"eventTime": int(time.time() * 1000), "number": number},
     }
+    return msgspec.json.encode(event) + b"\n"
 
 
-async def _send_http(setup: _Setup, first: int, count: int) -> None:
-    for start in range(first, first + count, _ARRAY):
-        events = [_event(number) for number in range(start, min(start + _ARRAY, first + count))]
-        async with setup.session.post("http://localhost/v1/events?return=ids", json=events) as answer:
-            body = await answer.json()
-            if answer.status != 202:
-                raise DemoError(f"the daemon answered {answer.status}: {body.get('detail')}")
-            setup.accepted += body["eventIds"]
-
-
-async def _send_stream(setup: _Setup, first: int, count: int) -> None:
-    """Send events with ids of our own, one a line, and read acks until the last one."""
+async def _send(setup: _Setup, to: str, count: int) -> None:
+    """Send so many events to an address, and wait until they are stored."""
+    _say("you", f"send {counted(count, 'event')}: forwarder send --to {to}")
     ids = new_ids(os.urandom, count)
-    lines = [msgspec.json.encode({**_event(first + number), "eventId": ids[number]}) + b"\n" for number in range(count)]
-    reader, writer = await asyncio.open_unix_connection(str(setup.folder / "stream.sock"))
-    writer.writelines(lines)
-    writer.write_eof()
-    acked = 0
-    while line := await reader.readline():
-        answer = msgspec.json.decode(line, type=dict[str, object])
-        if "ack" not in answer:
-            raise DemoError(f"the daemon refused a line: {answer.get('detail')}")
-        acked = int(str(answer["ack"]))
-    writer.close()
-    setup.accepted += ids[:acked]
-    _say("daemon", f"acked {acked:,} lines")
+    command = [sys.executable, "-m", "forwarder", "send", "-c", f"{setup.folder}/forwarder.yaml", "--to", to]
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+    said, _ = await process.communicate(b"".join(map(_event, range(count), ids)))
+    if process.returncode != 0:
+        raise DemoError("the daemon did not accept every event", hint="the words above say why")
+    setup.accepted += ids
+    _say("send", said.decode().strip())
 
 
 async def _drained(setup: _Setup, patience: float) -> DestinationState:
     """Wait until the queue is empty."""
     deadline = time.monotonic() + patience
-    while (status := (await _status(setup)).destinations["main"]).queued:
+    while (status := (await asyncio.to_thread(setup.admin.status)).destinations["main"]).queued:
         if time.monotonic() > deadline:
             raise DemoError(f"{status.queued:,} events are still queued: {status.last_error}")
         await asyncio.sleep(0.1)

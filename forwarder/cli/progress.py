@@ -13,12 +13,9 @@ from forwarder.cli.report import Report
 from forwarder.cli.text import printable
 
 
-@contextlib.contextmanager
-def show_progress(report: Report, chunks: Reader) -> Iterator[None]:
-    """Show on standard error how far the report has come."""
-    showing = _bar(report, chunks) if sys.stderr is not None and sys.stderr.isatty() else _lines(report)
-    with showing:
-        yield
+def show_progress(report: Report, chunks: Reader) -> contextlib.AbstractContextManager[None]:
+    """Show on standard error how far the report has come, as long as the block lasts."""
+    return _bar(report, chunks) if sys.stderr is not None and sys.stderr.isatty() else _lines(report)
 
 
 @contextlib.contextmanager

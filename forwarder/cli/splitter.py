@@ -194,15 +194,9 @@ class Splitter:
             lines.append(event + b"\n")
             held += len(event)
             if len(lines) == _PIECE_EVENTS or held >= _PIECE_BYTES:
-                yield self._chunk(lines)
+                yield from self._number(b"".join(lines))
                 lines, held = [], 0
-        if lines:
-            yield self._chunk(lines)
-
-    def _chunk(self, lines: list[bytes]) -> Chunk:
-        first = self._events + 1
-        self._events += len(lines)
-        return Chunk(b"".join(lines), len(lines), first)
+        yield from self._number(b"".join(lines))
 
 
 def _elements(text: bytes) -> Iterator[bytes]:

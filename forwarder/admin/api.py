@@ -96,22 +96,26 @@ class AdminApi:
     def application(self, access: Access) -> web.Application:
         """Build the application for one listening address, to which the rule `access` applies."""
         app = web.Application(middlewares=[self._answer_problems, _guard(access)])
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics_of_now)
-        app.router.add_get("/v1/status", self._status)
-        app.router.add_post("/v1/reload", self._reload)
-        app.router.add_post("/v1/destinations/{name}/{verb:flush|pause|resume}", self._steer)
-        app.router.add_get("/v1/destinations/{name}/queue", self._peek, allow_head=False)
-        app.router.add_delete("/v1/destinations/{name}/queue", self._purge)
-        app.router.add_get("/v1/dead", self._dead, allow_head=False)
-        app.router.add_post("/v1/dead/replay", self._replay)
-        app.router.add_post("/v1/dead/purge", self._purge_dead)
 
         async def describe(_request: web.Request) -> web.Response:
             return description_response("forwarder.admin", wants_token=access.wants_token)
 
-        app.router.add_get("/openapi.json", describe)
+        app.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics_of_now),
+                web.get("/v1/status", self._status),
+                web.post("/v1/reload", self._reload),
+                web.post("/v1/destinations/{name}/{verb:flush|pause|resume}", self._steer),
+                web.get("/v1/destinations/{name}/queue", self._peek, allow_head=False),
+                web.delete("/v1/destinations/{name}/queue", self._purge),
+                web.get("/v1/dead", self._dead, allow_head=False),
+                web.post("/v1/dead/replay", self._replay),
+                web.post("/v1/dead/purge", self._purge_dead),
+                web.get("/openapi.json", describe),
+            ]
+        )
         return app
 
     @web.middleware

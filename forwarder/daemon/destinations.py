@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from forwarder.admin.steering import DestinationStatus
 from forwarder.daemon.assembly import BuiltDestination
@@ -19,9 +19,6 @@ from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
 from forwarder.queue.base import Queue
 from forwarder.waiting import wait_at_most
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # Seconds before a pump that failed is restarted.
 _RESTART_SECONDS = 1.0

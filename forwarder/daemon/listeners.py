@@ -102,7 +102,7 @@ class Listeners:
         self._refuse_exposed(wanted)
         with ExitStack() as opening:
             opened = self._listen({key: rule for key, rule in wanted.items() if key not in self._open}, opening)
-            self._open_files_to(wanted)
+            self._open_files_to(wanted, opening)
             opening.pop_all()
         self._keep_back(assembly)
         self.http.limit(assembly.config.ingest.max_request_bytes)
@@ -176,19 +176,13 @@ class Listeners:
             opening.callback(opened[key].close)
         return opened
 
-    def _open_files_to(self, wanted: dict[Key, _Rule]) -> None:
-        """Set the modes and groups of open sockets' files as they are wanted now; on an error restore all of them."""
-        changing = [(found, wanted[key]) for key, found in self._open.items() if key in wanted]
-        done: list[_Open] = []
-        try:
-            for found, rule in changing:
-                done.append(found)
-                if (rule.mode, rule.gid) != (found.rule.mode, found.rule.gid):
-                    found.listener.open_to(rule.mode, rule.gid)
-        except ListenError:
-            for found in done:
-                found.listener.open_to(found.rule.mode, found.rule.gid)
-            raise
+    def _open_files_to(self, wanted: dict[Key, _Rule], opening: ExitStack) -> None:
+        """Give open sockets' files the modes and groups that are wanted now; `opening` restores them on an error."""
+        for key, found in self._open.items():
+            before, rule = found.rule, wanted.get(key, found.rule)
+            if (rule.mode, rule.gid) != (before.mode, before.gid):
+                opening.callback(found.listener.open_to, before.mode, before.gid)
+                found.listener.open_to(rule.mode, rule.gid)
 
     def _warn(self, key: Key, rule: _Rule) -> None:
         """Warn about a socket from systemd that anybody can connect to; `config.warnings` covers the others."""

@@ -8,7 +8,7 @@ means that nearly all files are in use; such a connection is closed at once, cou
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
@@ -57,10 +57,7 @@ class Headroom:
             return True
         # The real protocol has not heard of this connection, so it must not hear of its end either.
         transport.set_protocol(_nobody)
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.abort()
-        else:
-            transport.close()
+        cast("asyncio.Transport", transport).abort()
         self.refused += 1
         if self._timer is None:
             self._tell()

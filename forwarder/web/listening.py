@@ -12,7 +12,7 @@ import grp
 import os
 import socket
 import stat
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,8 +137,8 @@ def _listen_tcp(address: Address, *, has_token: bool, section: str) -> Listener:
     family, _, _, _, place = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
+    with ExitStack() as opening:
+        sock = opening.enter_context(socket.socket(family, socket.SOCK_STREAM))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(place)
         reach = reach_of(sock)
@@ -146,9 +146,7 @@ def _listen_tcp(address: Address, *, has_token: bool, section: str) -> Listener:
             refuse_exposed(address, reach, section)
         sock.listen(BACKLOG)
         sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
+        opening.pop_all()
     return Listener(Address(host=address.host, port=sock.getsockname()[1]), sock, reach)
 
 
@@ -157,22 +155,17 @@ def _listen_unix(address: Address, path: Path, mode: int, gid: int | None) -> Li
         raise OSError(errno.ENAMETOOLONG, "the path is too long for a socket")
     if os.path.lexists(path):
         _remove_stale(address, path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with ExitStack() as opening:
+        sock = opening.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         sock.bind(str(path))
         made = path.lstat()
         listener = Listener(address, sock, Reach.FILE, made.st_ino, made.st_gid)
-    except BaseException:
-        sock.close()
-        raise
-    try:
+        opening.callback(listener.close)
         # Nobody can connect before listen(2), so mode and group take effect before anybody does.
         listener.open_to(mode, gid)
         sock.listen(BACKLOG)
         sock.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
+        opening.pop_all()
     return listener
 
 

@@ -22,7 +22,7 @@ from forwarder.delivery.suspects import Suspect
 from forwarder.delivery.triage import InTurn, Nothing, Probe
 from forwarder.errors import StorageError
 from forwarder.model import Batch, Burial, Limits, Outcome, State
-from forwarder.observe.facts import Notice, StateChanged
+from forwarder.observe.facts import Notice, StateChanged, failure_details
 from forwarder.queue.base import Outbox
 
 # Seconds before a storage that could not hand out a batch is asked again.
@@ -66,8 +66,8 @@ class Examination:
         try:
             # After this, the queue counts as waiting what the deliveries before gave back.
             await self._give_back()
-            while await self._choose() and await gate.may_send(alone=True, early=self._is_early):
-                await self._send()
+            while (part := await self._choose()) and await gate.may_send(alone=True, early=self._is_early):
+                await self._send(part)
         finally:
             self._release()
             gate.pipeline.leave(self._place)
@@ -75,21 +75,20 @@ class Examination:
 
     # --- what to send ----------------------------------------------------------------------------
 
-    async def _choose(self) -> bool:
-        """Have something to send; return False where there is nothing more."""
+    async def _choose(self) -> Batch | None:
+        """Return what to send, and have it prepared; None where there is nothing more."""
         while self._part is None:
             step = await self._next_step()
             if step is None:
-                return False
+                return None
             try:
                 self._part = await self._take(step)
             except StorageError as error:
-                details = {"destination": self._name, "reason": error.message, "hint": error.hint}
-                self._health.observer.saw(Notice("batch.not_taken", details))
+                self._health.observer.saw(Notice("batch.not_taken", failure_details(self._name, error)))
                 await self._health.gate.pipeline.wait(_STORAGE_SECONDS)
             if self._part is not None:
                 self._body, self._repeats = await self._sending.prepare(self._part), 0
-        return True
+        return self._part
 
     async def _next_step(self) -> InTurn | Probe | None:
         """Wait for as long as is needed, then return what to send; None where there is nothing more to do."""
@@ -169,9 +168,7 @@ class Examination:
 
     # --- what came of it -------------------------------------------------------------------------
 
-    async def _send(self) -> None:
-        if (part := self._part) is None:
-            return
+    async def _send(self, part: Batch) -> None:
         result = await self._attempt(part, self._body)
         match result.outcome:
             case Outcome.DELIVERED:

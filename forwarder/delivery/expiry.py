@@ -10,7 +10,7 @@ from forwarder.delivery.health import Health
 from forwarder.delivery.suspects import Suspect
 from forwarder.errors import StorageError
 from forwarder.model import Batch, Burial
-from forwarder.observe.facts import Notice, Settled
+from forwarder.observe.facts import Notice, Settled, failure_details
 from forwarder.queue.base import Outbox
 
 
@@ -26,8 +26,7 @@ async def expire(name: str, queue: Outbox, health: Health) -> None:
         expired = await queue.expire(name, before, burial)
     except StorageError as failure:
         # They expire after the next failed attempt, once the storage works again.
-        details = {"destination": name, "reason": failure.message, "hint": failure.hint}
-        health.observer.saw(Notice("events.not_expired", details))
+        health.observer.saw(Notice("events.not_expired", failure_details(name, failure)))
         return
     if expired:
         health.observer.saw(Settled(name, expired, burial, waited=True))

@@ -36,7 +36,7 @@ from forwarder.delivery.sending import Sending
 from forwarder.destination.base import Destination
 from forwarder.errors import StorageError
 from forwarder.observe.base import Observer
-from forwarder.observe.facts import Notice
+from forwarder.observe.facts import Notice, failure_details
 from forwarder.queue.base import Outbox
 
 # Seconds that a pump which is replaced has to finish what it is sending; what is late is sent again by the next one.
@@ -152,8 +152,7 @@ class Pump:
             batches = await self._queue.take(self._name, limits, self._at_once)
             deliveries = [Delivery(batch, queue=self._queue, sending=self._sending) for batch in batches]
         except StorageError as error:
-            details = {"destination": self._name, "reason": error.message, "hint": error.hint}
-            self.health.observer.saw(Notice("batch.not_taken", details))
+            self.health.observer.saw(Notice("batch.not_taken", failure_details(self._name, error)))
             self.health.gate.close_for(self._storage_seconds, held=False, waiting_for=STORAGE)
         finally:
             self._pipeline.leased(leasing, deliveries)

@@ -15,7 +15,7 @@ from forwarder.delivery.sending import Sending
 from forwarder.delivery.suspects import Suspect
 from forwarder.errors import StorageError
 from forwarder.model import Batch, Burial, Outcome
-from forwarder.observe.facts import Notice
+from forwarder.observe.facts import Notice, failure_details
 from forwarder.queue.base import Outbox
 
 # The most bytes of events that are buried together.
@@ -60,8 +60,7 @@ class Questions:
             else:
                 await self._ask(suspect)
         except StorageError as error:
-            details = {"destination": self._sending.name, "reason": error.message, "hint": error.hint}
-            self._health.observer.saw(Notice("event.not_read", details))
+            self._health.observer.saw(Notice("event.not_read", failure_details(self._sending.name, error)))
             await self._gate.pipeline.wait(_STORAGE_SECONDS)
         finally:
             if suspect.is_out:

@@ -6,9 +6,8 @@ another; a single event is a list of one. `refuse` names the first rule that an 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable
-from struct import Struct
-from struct import error as StructError  # noqa: N812 - it is a class
 from typing import Final, NamedTuple, cast
 
 import msgspec
@@ -18,7 +17,7 @@ from forwarder.envelope.text import MAX_DEPTH, are_shallow
 
 # The first byte of an object and of null, as `_first_byte` returns it.
 _BODIES: Final = frozenset({(ord("{"),), (ord("n"),)})
-_first_byte = Struct("B").unpack_from
+_first_byte = struct.Struct("B").unpack_from
 _HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
 _REQUIRED: Final = "is required: a string that is not empty"
 
@@ -97,6 +96,6 @@ def are_bodies(events: list[Fields]) -> bool:
     bodies: list[msgspec.Raw] = [event.data for event in events]
     try:
         kinds = set(map(_first_byte, bodies))
-    except StructError:
+    except struct.error:
         kinds = {_first_byte(body) for body in bodies if len(body)}
     return kinds <= _BODIES and are_shallow(bodies, MAX_DEPTH - 1)

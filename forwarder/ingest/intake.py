@@ -44,6 +44,7 @@ class Intake:
 
     def __init__(self, inbox: Inbox, envelope: Envelope, observer: Observer, *, keeps_invalid: bool = False) -> None:
         self._inbox = inbox
+        self.wait_space = inbox.wait_space
         self.observer = observer
         self.envelope = envelope
         self.keeps_invalid = keeps_invalid
@@ -97,7 +98,3 @@ class Intake:
         except NoRoomForInvalidError:
             refuse()
             raise
-
-    async def wait_space(self, timeout: float) -> None:
-        """Return when the queue may have space again, or after `timeout` seconds."""
-        await self._inbox.wait_space(timeout)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from forwarder.errors import ForwarderError
 from forwarder.model import Burial, Outcome, State
 
 Way = Literal["http", "stream"]
@@ -141,6 +142,11 @@ class Notice(NamedTuple):
     """What there is to know; a `hint` among it stands in place of that of the catalogue."""
     error: BaseException | None = None
     """A bug that came to light: its traceback tells where."""
+
+
+def failure_details(destination: str, error: ForwarderError) -> dict[str, Any]:
+    """Return the details of a notice that something could not be done for a destination."""
+    return {"destination": destination, "reason": error.message, "hint": error.hint}
 
 
 Fact = Accepted | Refused | Committed | Attempted | Settled | StateChanged | ConditionChanged | Acted | Notice

@@ -8,13 +8,12 @@ benchmarks count. Everything is kept in memory, except for the `store` file.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Self
@@ -359,7 +358,7 @@ def _write_whole(stream: FileIO, data: bytes) -> None:
             left = left[stream.write(left) :]
     except OSError:
         # A pipe or a device cannot be truncated; what was written to it is gone.
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             stream.truncate(end)
         raise
 

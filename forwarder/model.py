@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 INVALID: Final = "invalid"
 """The account of invalid events that were kept, and their reason as dead letters; no destination may have this name."""
@@ -206,6 +206,18 @@ class LastError:
     status: int | None
     """The HTTP status, or None if there was no answer."""
     detail: str
+
+
+class Obstacle(NamedTuple):
+    """What keeps a destination from taking everything, although it answers."""
+
+    kind: Literal["distrusted", "all_refused", "set_aside", "rate"]
+    seconds: float = 0.0
+    """How long its refusals are not believed, or until the next request may go."""
+    detail: str = ""
+    """Of one event that is set aside: what the destination said of it."""
+    has_failed: bool = False
+    """Whether that one failed; otherwise it was refused."""
 
 
 @dataclass(frozen=True, slots=True)

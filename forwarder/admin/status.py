@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from forwarder.admin.advice import advise
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import INVALID, Counters, LastError, QueueStats, State
 from forwarder.observe.catalogue import LINES
@@ -66,6 +67,8 @@ class DestinationState(msgspec.Struct):
     rate_out: float | None = None
     drain_seconds: float | None = None
     """Until its backlog is delivered, as fast as it goes now; null if there is none, or it does not shrink."""
+    next_step: str | None = None
+    """What an operator can do about it, in words; null if nothing."""
 
 
 class ReloadState(msgspec.Struct):
@@ -126,16 +129,16 @@ def build_status(
     """
     names = [*pumps, *(name for name in stats.destinations if name not in pumps and _keeps(stats.destinations[name]))]
     names += [INVALID] if INVALID not in names and stats.destinations.get(INVALID, Counters()).accepted else []
-    others = {name: DestinationStatus(State.INVALID if name == INVALID else State.REMOVED) for name in names}
+    destinations = {}
+    for name in names:
+        pump = pumps.get(name, DestinationStatus(State.INVALID if name == INVALID else State.REMOVED))
+        destinations[name] = _destination(name, stats.destinations.get(name, Counters()), pump, pace(name), now)
     return Status(
         version=version,
         uptime_seconds=round(uptime, 3),
         ready=not_ready is None,
         queue=QueueState(stats.backend, stats.bytes, stats.max_bytes, stats.full),
-        destinations={
-            name: _destination(stats.destinations.get(name, Counters()), pumps.get(name, others[name]), pace(name), now)
-            for name in names
-        },
+        destinations=destinations,
         reload_refused=None if refused is None else ReloadState(utc(refused.at), list(refused.problems)),
         warnings=[_warned(condition) for condition in conditions],
         not_ready=not_ready,
@@ -146,8 +149,11 @@ def _keeps(counters: Counters) -> bool:
     return counters.queued > 0 or counters.dead > 0
 
 
-def _destination(counters: Counters, pump: DestinationStatus, pace: Pace, now: float) -> DestinationState:
+def _destination(name: str, counters: Counters, pump: DestinationStatus, pace: Pace, now: float) -> DestinationState:
     oldest = counters.oldest_accepted_at
+    # The wall clock may have been set back since then, and a damaged file may contain any number.
+    age = None if oldest is None else round(max(0.0, now - max(0.0, oldest)), 3)
+    advice = advise(name, pump, counters, pace, age)
     return DestinationState(
         state=pump.state,
         accepted=counters.accepted,
@@ -157,20 +163,20 @@ def _destination(counters: Counters, pump: DestinationStatus, pace: Pace, now: f
         dropped=counters.dropped,
         died=counters.died,
         replayed=counters.replayed,
-        # The wall clock may have been set back since then, and a damaged file may contain any number.
-        oldest_age_seconds=None if oldest is None else round(max(0.0, now - max(0.0, oldest)), 3),
+        oldest_age_seconds=age,
         attempts=pump.attempts,
         next_attempt_in_seconds=_rounded(pump.next_attempt_in_seconds),
         last_success=None if pump.last_success is None else utc(pump.last_success),
         last_error=None if pump.last_error is None else _error(pump.last_error),
         set_aside=pump.set_aside,
-        reason=pump.reason,
+        reason=advice.reason,
         waiting_for=pump.waiting_for,
         since=None if pump.since is None else utc(pump.since),
         rate_in=_rounded(pace.rate_in),
         rate_out=_rounded(pace.rate_out),
         # What was delivered in the last half minute says nothing while nothing is delivered.
         drain_seconds=_rounded(pace.drain_seconds) if pump.state in _WORKS and not pump.attempts else None,
+        next_step=advice.next_step,
     )
 
 

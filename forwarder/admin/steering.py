@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from forwarder.model import EVERY_EVENT, EventFilter, LastError, State
+from forwarder.model import EVERY_EVENT, EventFilter, LastError, Obstacle, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class DestinationStatus:
     """Since when it has been working, failing or paused, in seconds since the epoch; None if that is unknown."""
     set_aside: int = 0
     """Events that were refused or failed even alone, and will be tried again on their own; they count as queued."""
-    reason: str | None = None
-    """Why not everything is being delivered, in words for people."""
+    obstacle: Obstacle | None = None
+    """What keeps it from taking everything, although it answers."""
     waiting_for: str | None = None
     """What is being waited for before the next attempt, in words for people."""
 

@@ -142,7 +142,7 @@ class Destinations:
             last_error=health.last_error,
             since=self._since.look(name, state, health.failures),
             set_aside=len(health.suspects),
-            reason=health.reason,
+            obstacle=health.obstacle,
             waiting_for=health.gate.waiting_for,
         )
 

@@ -20,7 +20,7 @@ from forwarder.delivery.rate import Rate
 from forwarder.delivery.suspects import Suspects
 from forwarder.delivery.triage import Triage
 from forwarder.destination.base import Answer
-from forwarder.model import LastError, Limits
+from forwarder.model import LastError, Limits, Obstacle
 from forwarder.observe.base import Observer
 
 # While something is set aside, what waits is sent in so many parts: each part that is taken makes a refusal count.
@@ -127,16 +127,16 @@ class Health:
         return self._clock.accepted_before(self._retry.give_up_after, time.monotonic())
 
     @property
-    def reason(self) -> str | None:
-        """Why something is not delivered, in words for people; None while everything is."""
+    def obstacle(self) -> Obstacle | None:
+        """What keeps it from taking everything, although it answers."""
         now, suspect = time.monotonic(), self.suspects.any_of()
         if (seconds := self.suspects.distrusted_for(now)) > 0:
-            return f"what it refused was taken later: refusals are tried again, not believed, for {seconds:.0f} s"
+            return Obstacle("distrusted", seconds)
         if self.triage.is_held:
-            return "everything that waits is refused: nothing is given up, and it is tried again"
+            return Obstacle("all_refused")
         if suspect is not None:
-            how = "failed" if suspect.failures else "refused"
-            return f"{len(self.suspects)} set aside, {how} alone and asked about again: {suspect.burial.detail}"
-        if self.rate.ready_at - now > 1.0:
-            return f"max_rate: the next request in {self.rate.ready_at - now:.0f} s"
+            return Obstacle("set_aside", detail=suspect.burial.detail, has_failed=suspect.failures > 0)
+        # Shorter waits are what a limit is for.
+        if (seconds := self.rate.ready_at - now) > 1.0:
+            return Obstacle("rate", seconds)
         return None

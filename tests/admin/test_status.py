@@ -52,7 +52,9 @@ def test_exact_shape() -> None:
                 "last_success": "2023-11-14T22:12:20Z",
                 "last_error": {"at": "2023-11-14T22:13:18.500000Z", "status": 503, "detail": "busy"},
                 "set_aside": 0,
-                "reason": None,
+                "reason": "it answered 503: busy",
+                "next_step": "look at the destination: it is tried again by itself; `forwarder queue flush -d main` "
+                "tries at once",
                 "waiting_for": None,
                 "since": "2023-11-14T22:03:20Z",
                 "rate_in": 1.5,

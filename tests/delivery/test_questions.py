@@ -49,8 +49,8 @@ def test_one_that_is_taken_in_the_end_is_delivered() -> None:
         await asyncio.sleep(2 * LONGEST)
         assert (await case.account()).delivered == 2
         status = (await case.world.pumps.status())["main"]
-        assert status.reason is not None
-        assert "taken later" in status.reason
+        assert status.obstacle is not None
+        assert status.obstacle.kind == "distrusted"
 
     play(marked(lambda: fault[0]), about(), act)
 

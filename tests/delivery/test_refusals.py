@@ -104,8 +104,8 @@ class TestBadOnes:
             await asyncio.sleep(400.0)
             status = (await case.world.pumps.status())["main"]
             assert (await case.account()).queued == status.set_aside == 1
-            assert status.reason is not None
-            assert "refused" in status.reason
+            assert status.obstacle is not None
+            assert status.obstacle.kind == "all_refused"
             for _ in range(4):
                 sent = case.clock.now
                 await case.append([False])
@@ -181,9 +181,9 @@ class TestOneOfTwoServers:
                 await asyncio.sleep(2.0)
             assert await case.world.is_emptied(1000.0)
             assert len(case.destination.attempts) < 50 * 4
-            reason = (await case.world.pumps.status())["main"].reason
-            assert reason is not None
-            assert "taken later" in reason
+            obstacle = (await case.world.pumps.status())["main"].obstacle
+            assert obstacle is not None
+            assert obstacle.kind == "distrusted"
 
         play(judge, about(100), act)
 
@@ -194,9 +194,9 @@ class TestOneOfTwoServers:
         async def act(case: Case) -> None:
             await case.append([False] * 100)
             await asyncio.sleep(60.0)
-            reason = (await case.world.pumps.status())["main"].reason
-            assert reason is not None
-            assert "taken later" in reason
+            obstacle = (await case.world.pumps.status())["main"].obstacle
+            assert obstacle is not None
+            assert obstacle.kind == "distrusted"
 
         play(lambda _events: OK if chance.random() < 0.5 else REFUSED, about(1), act)
 

@@ -25,29 +25,16 @@ from forwarder.errors import FileError
 
 # Permissions that a secret must not have: any for others, and writing or executing for the group.
 _REFUSED_MODE: Final = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
-# Seconds to wait for a configuration that comes through a pipe, such as `-c <(…)`.
-_PIPE_SECONDS: Final = 5.0
 _READ_BYTES: Final = 64 * 1024
 # Where systemd puts credentials (systemd.exec(5)).
 _CREDENTIALS: Final = Path("/run/credentials")
 
 
-def read_secret(file: Path, max_bytes: int) -> bytes:
-    """Return the content of a regular file with a secret. Raises FileError, also if others could read or change it."""
-    return _read(file, max_bytes, secret=True)
+def read(file: Path, max_bytes: int, *, secret: bool, pipe_seconds: float = 0.0) -> bytes:
+    """Return the content of a regular file, or of a pipe that is written within `pipe_seconds`.
 
-
-def read_public(file: Path, max_bytes: int) -> bytes:
-    """Return the content of a regular file, whoever may read it. Raises FileError."""
-    return _read(file, max_bytes, secret=False)
-
-
-def read_through_pipe(file: Path, max_bytes: int, *, seconds: float = _PIPE_SECONDS) -> bytes:
-    """Return the content of a regular file, or of a pipe that is written within `seconds`. Raises FileError."""
-    return _read(file, max_bytes, secret=False, pipe_seconds=seconds)
-
-
-def _read(file: Path, max_bytes: int, *, secret: bool, pipe_seconds: float = 0.0) -> bytes:
+    Raises FileError, for a secret also if others could read or change it.
+    """
     try:
         # Without O_NONBLOCK, opening a named pipe would block until somebody opens it for writing.
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)

@@ -27,14 +27,16 @@ _MAX_FILE_BYTES: Final = 64 * 1024
 _block = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
-def read_private(file: Path) -> bytes:
-    """Return the content of a file that holds a secret. Raises SigningKeyError if others could read or change it."""
-    return _read(file, secret=True)
-
-
-def read_public(file: Path) -> bytes:
-    """Return the content of a file that anybody may read."""
-    return _read(file, secret=False)
+def read(file: Path, *, secret: bool) -> bytes:
+    """Return the content of a key file. Raises SigningKeyError, for a secret also if others could read or change it."""
+    try:
+        data = files.read(file, _MAX_FILE_BYTES, secret=secret)
+    except FileError as error:
+        hint = f"forwarder keys generate {_quoted(file)}" if secret and error.is_missing else error.hint
+        raise SigningKeyError(error.message, hint=hint) from None
+    if not data.strip():
+        raise SigningKeyError(f"{file}: is empty", hint=_make_another(file))
+    return data
 
 
 def is_json(data: bytes) -> bool:
@@ -121,18 +123,6 @@ def check_bits(bits: int, source: Path | str) -> None:
 def wrong_kind(kind: str, source: Path | str) -> SigningKeyError:
     """Return the error for a key that is not an RSA key."""
     return SigningKeyError(f"{source}: is {kind}; the Event API takes RSA keys only", hint=_make_another(source))
-
-
-def _read(file: Path, *, secret: bool) -> bytes:
-    try:
-        read = files.read_secret if secret else files.read_public
-        data = read(file, _MAX_FILE_BYTES)
-    except FileError as error:
-        hint = f"forwarder keys generate {_quoted(file)}" if secret and error.is_missing else error.hint
-        raise SigningKeyError(error.message, hint=hint) from None
-    if not data.strip():
-        raise SigningKeyError(f"{file}: is empty", hint=_make_another(file))
-    return data
 
 
 def _labels(data: bytes) -> list[bytes]:

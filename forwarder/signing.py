@@ -101,7 +101,7 @@ class Signer:
         """
         if alg != "auto":
             _check_algorithm(alg, "signing.alg")
-        data = keys.read_private(key_file)
+        data = keys.read(key_file, secret=True)
         stated: str | None = None
         if keys.is_json(data):
             key, stated = _private_from_json(data, key_file)

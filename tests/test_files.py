@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.errors import FileError
-from forwarder.files import barrier, how_to_let_in, read_public, read_secret, read_through_pipe
+from forwarder.files import barrier, how_to_let_in, read
 
 LIMIT = 1000
 
@@ -47,7 +47,7 @@ def refused(problem: str, hint: str = "") -> Iterator[None]:
 @pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
 def test_owner_and_group_may_read_a_secret(tmp_path: Path, mode: int) -> None:
     """Reading by the group is fine, as systemd and Kubernetes mount secrets so."""
-    assert read_secret(write(tmp_path / "f", mode=mode), LIMIT) == b"x"
+    assert read(write(tmp_path / "f", mode=mode), LIMIT, secret=True) == b"x"
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o644, 0o620, 0o660, 0o610, 0o777])
@@ -55,20 +55,20 @@ def test_a_secret_that_others_can_reach_is_refused(tmp_path: Path, mode: int) ->
     """Any bit for others, and writing by the group, makes a secret unusable until its mode is mended."""
     file = write(tmp_path / "f", mode=mode)
     with refused(f"{file}: its mode is {mode:04o}", f"chmod 600 {file}"):
-        read_secret(file, LIMIT)
-    assert read_public(file, LIMIT) == b"x"
+        read(file, LIMIT, secret=True)
+    assert read(file, LIMIT, secret=False) == b"x"
 
 
 def test_nothing_is_waited_for(tmp_path: Path) -> None:
     """A named pipe, a device and a folder are refused by what they are, at once."""
     os.mkfifo(tmp_path / "pipe", 0o600)
-    for read in (read_secret, read_public):
+    for secret in (True, False):
         with refused("pipe: is not a regular file", "name the file itself"):
-            read(tmp_path / "pipe", LIMIT)
+            read(tmp_path / "pipe", LIMIT, secret=secret)
         with refused("/dev/zero: is not a regular file"):
-            read(Path("/dev/zero"), LIMIT)
+            read(Path("/dev/zero"), LIMIT, secret=secret)
         with refused("is a folder", f"ls -l {tmp_path}"):
-            read(tmp_path, LIMIT)
+            read(tmp_path, LIMIT, secret=secret)
 
 
 def test_a_pipe_is_read_where_one_may_stand() -> None:
@@ -85,12 +85,12 @@ def test_a_pipe_is_read_where_one_may_stand() -> None:
 
     writing = threading.Thread(target=put)
     writing.start()
-    assert read_through_pipe(pipe, LIMIT) == content
+    assert read(pipe, LIMIT, secret=False, pipe_seconds=5.0) == content
     writing.join()
     os.close(reader)
     reader, writer = os.pipe()
     with refused("a pipe into which nobody writes"):
-        read_through_pipe(Path(f"/dev/fd/{reader}"), LIMIT, seconds=0.05)
+        read(Path(f"/dev/fd/{reader}"), LIMIT, secret=False, pipe_seconds=0.05)
     os.close(reader)
     os.close(writer)
 
@@ -98,14 +98,14 @@ def test_a_pipe_is_read_where_one_may_stand() -> None:
 def test_a_large_file_is_not_read_to_its_end(tmp_path: Path) -> None:
     """What is larger than what is meant is something else."""
     with refused("is larger than 0 KiB", "head -c"):
-        read_secret(write(tmp_path / "f", b"x" * (LIMIT + 1)), LIMIT)
+        read(write(tmp_path / "f", b"x" * (LIMIT + 1)), LIMIT, secret=True)
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b", "a\ud800b"])
 def test_a_name_that_the_system_refuses(tmp_path: Path, name: str) -> None:
     """Whatever the name is, the answer is an error with the system's words."""
     with refused("cannot be read: ", "ls -l"):
-        read_secret(tmp_path / name, LIMIT)
+        read(tmp_path / name, LIMIT, secret=True)
 
 
 def test_whose_a_file_is_never_changes_by_a_hint() -> None:
@@ -114,7 +114,7 @@ def test_whose_a_file_is_never_changes_by_a_hint() -> None:
         Path(folder).chmod(0o755)
         file = write(Path(folder, "f"), mode=0o000)
         with somebody() as user, refused(f"user {user} may not read it", f"setfacl -m u:{user}:r {file}"):
-            read_secret(file, LIMIT)
+            read(file, LIMIT, secret=True)
 
 
 def test_a_folder_that_bars_the_way_is_named(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_folder_that_bars_the_way_is_named(tmp_path: Path) -> None:
         if barred == file:
             pytest.skip("the folder of the tests belongs to this user")
         with refused(f"user {user} may not read it, and not enter {barred}", f"let it into {barred}"):
-            read_secret(file, LIMIT)
+            read(file, LIMIT, secret=True)
 
 
 def test_a_credential_is_left_to_systemd(tmp_path: Path) -> None:

@@ -72,58 +72,58 @@ def refused(problem: str, command: str) -> Iterator[None]:
 
 def test_a_key_that_others_can_reach_is_refused(tmp_path: Path) -> None:
     """A key is read as every secret is: the mode decides, and the hint mends it."""
-    assert keys.read_private(write(tmp_path, b"x", 0o440)) == b"x"
+    assert keys.read(write(tmp_path, b"x", 0o440), secret=True) == b"x"
     file = write(tmp_path, b"x", 0o604)
     with refused(f"{file}: its mode is 0604", f"chmod 600 {file}"):
-        keys.read_private(file)
+        keys.read(file, secret=True)
 
 
 def test_a_public_key_may_be_read_by_everybody(tmp_path: Path) -> None:
     """The mode of a public key is of no interest."""
-    assert keys.read_public(write(tmp_path, b"x", 0o644)) == b"x"
+    assert keys.read(write(tmp_path, b"x", 0o644), secret=False) == b"x"
 
 
 def test_a_missing_key_is_answered_with_the_command_that_makes_one(tmp_path: Path) -> None:
     """The hint can be pasted, also where the path needs quoting."""
     file = tmp_path / "my key.pem"
     with refused("there is no such file", f"forwarder keys generate '{file}'"):
-        keys.read_private(file)
+        keys.read(file, secret=True)
     with refused("there is no such file", f"ls -l {tmp_path}"):
-        keys.read_public(file)
+        keys.read(file, secret=False)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])
 def test_an_empty_file_is_refused(tmp_path: Path, content: bytes) -> None:
     """White space alone counts as nothing."""
     with refused("is empty", f"forwarder keys generate {tmp_path}/rsa-key.pem"):
-        keys.read_private(write(tmp_path, content))
+        keys.read(write(tmp_path, content), secret=True)
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     """A mounted secret is a folder with a file in it; naming the folder is an easy mistake."""
     with refused("is a folder", f"ls -l {tmp_path}"):
-        keys.read_private(tmp_path)
+        keys.read(tmp_path, secret=True)
 
 
 def test_a_named_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     """The daemon must not hang at its start."""
     os.mkfifo(tmp_path / "pipe", 0o600)
     with refused("not a regular file", "name the file itself"):
-        keys.read_private(tmp_path / "pipe")
+        keys.read(tmp_path / "pipe", secret=True)
 
 
 def test_a_long_file_is_not_a_key(tmp_path: Path) -> None:
     """What cannot be a key is not read to its end."""
     with refused("larger than 64 KiB", "head -c"):
-        keys.read_private(write(tmp_path, b"x" * 100_000))
+        keys.read(write(tmp_path, b"x" * 100_000), secret=True)
 
 
 def test_a_path_that_the_system_refuses_is_told_with_its_own_words(tmp_path: Path) -> None:
     """No error of the system gets through as a traceback."""
     with refused("File name too long", "ls -l"):
-        keys.read_private(tmp_path / ("x" * 300))
+        keys.read(tmp_path / ("x" * 300), secret=True)
     with refused("null", "ls -l"):
-        keys.read_private(Path("a\0b"))
+        keys.read(Path("a\0b"), secret=True)
 
 
 # --- private PEM -------------------------------------------------------------------------------

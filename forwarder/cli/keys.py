@@ -77,7 +77,7 @@ def show_command(
 
 def _public(file: Path, passphrase_file: Path | None, format: Format) -> str:  # noqa: A002 - as above
     """Return the public half of a key file, private or public."""
-    data = keys.read_public(file)
+    data = keys.read(file, secret=False)
     if not holds_private_key(data):
         return PublicKey.parse(data, str(file))[0].export(format)
     return Signer.load(file, passphrase=secret(passphrase_file) if passphrase_file else None).public(format)

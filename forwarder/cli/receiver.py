@@ -138,7 +138,7 @@ async def _serve(receiver: Receiver, output: _Output) -> None:
 
 def _public_half(file: Path) -> str:
     """Return the public keys in a file as text; raises SigningKeyError."""
-    data = keys.read_public(file)
+    data = keys.read(file, secret=False)
     if not holds_private_key(data):
         PublicKey.parse(data, str(file))
         return data.decode()

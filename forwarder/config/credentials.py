@@ -23,7 +23,7 @@ def secret(path: Path) -> str:
     Raises ConfigError.
     """
     try:
-        content = files.read_secret(path, _MAX_BYTES)
+        content = files.read(path, _MAX_BYTES, secret=True)
     except FileError as error:
         raise _refused(path, error.problem, f"Hint: {error.hint}") from None
     try:

@@ -24,6 +24,8 @@ DEFAULT_PATH = Path("/etc/forwarder/forwarder.yaml")
 
 # A thousand destinations fit into it; what is larger is something else, such as a device.
 _MAX_FILE_BYTES = 1024 * 1024
+# Seconds to wait for a configuration that comes through a pipe, such as `-c <(…)`.
+_PIPE_SECONDS = 5.0
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -62,7 +64,7 @@ def _root(path: Path | None, environ: Mapping[str, str], problems: list[Problem]
     is_chosen = path is not None or bool(environ.get(CONFIG_FILE))
     content = b""
     try:
-        content = files.read_through_pipe(file, _MAX_FILE_BYTES)
+        content = files.read(file, _MAX_FILE_BYTES, secret=False, pipe_seconds=_PIPE_SECONDS)
         text = content.decode("utf-8-sig")
     except FileError as error:
         if error.is_missing and not is_chosen and _names_destination(environ):

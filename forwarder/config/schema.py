@@ -118,7 +118,7 @@ class SqliteConfig:
     backend: Annotated[Literal["sqlite"], OneOf(choices=("sqlite",)), "The kind of store."] = "sqlite"
     path: Annotated[
         Path,
-        # The bounds of `queue.sqlite.limits`: other files have longer names beside it.
+        # The bounds of `queue.sqlite.folder`: other files have longer names beside it.
         FilePath(absolute=True, max_path=490, max_name=215, example="/var/lib/forwarder/queue.db"),
         "The file of the queue, on a local file system.",
     ] = Path("/var/lib/forwarder/queue.db")

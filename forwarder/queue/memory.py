@@ -9,7 +9,7 @@ events, so what is buried or replayed takes as much as before, and a full queue 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic, time
@@ -349,7 +349,10 @@ class MemoryQueue:
             yield letter
 
     async def replay(self, wanted: DeadFilter) -> int:
-        found = [letter for letter in self._find(wanted) if letter.reason != INVALID and _is_event(letter.event)]
+        events = [
+            letter for letter in self._find(wanted) if letter.event.startswith(b"{") and is_json_line(letter.event)
+        ]
+        found = [letter for letter in events if letter.reason != INVALID]
         for letter in found:
             account = self.accounts[letter.destination]
             account.add([account.dead.pop(letter.id).event + b"\n"])
@@ -390,9 +393,8 @@ def _batch(destination: str, events: dict[int, Event]) -> Batch:
     return Batch(destination, slices, b"".join(event.line for event in events.values()))
 
 
-def _positions(batch: Batch) -> Iterator[int]:
-    for first, until in batch.runs:
-        yield from range(first, until)
+def _positions(batch: Batch) -> list[int]:
+    return [part.position for part in batch.slices]
 
 
 def _is_event(event: bytes) -> bool:

@@ -41,14 +41,10 @@ def tls_context(tls: TlsConfig, path: str) -> ssl.SSLContext:
 
 def _look_at(tls: TlsConfig, path: str) -> None:
     """Raise ConfigError for what OpenSSL must not open by name: a file that blocks, or a key that others may read."""
-    for field, file, read in (
-        ("ca_file", tls.ca_file, files.read_public),
-        ("cert_file", tls.cert_file, files.read_public),
-        ("key_file", tls.key_file, files.read_secret),
-    ):
+    for field, file in (("ca_file", tls.ca_file), ("cert_file", tls.cert_file), ("key_file", tls.key_file)):
         if file is not None:
             try:
-                read(file, _MAX_TLS_BYTES)
+                files.read(file, _MAX_TLS_BYTES, secret=field == "key_file")
             except FileError as error:
                 problem = Problem("TLS", f"{path}.{field}", error.message, f"Hint: {error.hint}")
                 raise ConfigError([problem]) from None

@@ -16,7 +16,7 @@ from forwarder.errors import StorageError
 from forwarder.files import barrier
 from forwarder.observe.base import Observer
 from forwarder.queue.sqlite.files import DAMAGED
-from forwarder.queue.sqlite.limits import check_path, largest_file
+from forwarder.queue.sqlite.folder import check_path, largest_file
 from forwarder.queue.sqlite.lock import InstanceLock
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.recovery import begins_as_queue

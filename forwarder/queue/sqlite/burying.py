@@ -7,34 +7,32 @@ the events stay queued.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain, repeat
 from time import time
 
 from forwarder.errors import QueueFullError
 from forwarder.model import Batch, Burial, DeadSegment, whole_lines
-from forwarder.queue.sqlite import letters, room
-from forwarder.queue.sqlite.letters import DeadRow, new_row
+from forwarder.queue.sqlite import room
+from forwarder.queue.sqlite.letters import INSERT, DeadRow, new_row
+from forwarder.queue.sqlite.sizes import packed
 from forwarder.queue.sqlite.state import Entry
 from forwarder.queue.sqlite.store import Store
 from forwarder.queue.sqlite.waiting import rows_waiting
 
-# The most bytes of letters in one row, as in a row of the queue: to look at one letter its whole row is read.
-ROW_BYTES = 256 * 1024
 # Rows of the queue that one step buries, and bytes of events.
 STEP_ROWS = 512
 STEP_BYTES = 4 * 1024 * 1024
-
-_MARKS = ", ".join("?" * len(letters.COLUMNS.split(",")))
 
 
 def bury(store: Store, name: str, lines: Sequence[bytes], times: Sequence[float], burial: Burial) -> None:
     """Write: keep events as dead letters, each line with its newline; `times` is when each was accepted."""
     ledger, now = store.ledger(name), time()
     last = last_number(store)
-    for first, until in _cut(lines):
-        last += until - first
-        insert(store, new_row(last, ledger.id, burial, now, times[first:until], b"".join(lines[first:until])))
+    for together in packed(zip(lines, times, strict=True), lambda letter: len(letter[0])):
+        last += len(together)
+        data, accepted = b"".join([line for line, _ in together]), [at for _, at in together]
+        insert(store, new_row(last, ledger.id, burial, now, accepted, data))
     ledger.dead += len(lines)
     ledger.died += len(lines)
 
@@ -52,20 +50,8 @@ def last_number(store: Store) -> int:
 
 def insert(store: Store, row: DeadRow) -> None:
     """Write: insert a row of letters, and count its bytes."""
-    store.query(f"INSERT INTO dead_segment ({letters.COLUMNS}) VALUES ({_MARKS})", row.values())  # noqa: S608
+    store.query(INSERT, row.values())
     store.ledger(store.name_of(row.destination)).dead_bytes += row.disk_bytes
-
-
-def _cut(lines: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield runs of lines that make a row each."""
-    first = size = 0
-    for index, line in enumerate(lines):
-        if index > first and size + len(line) > ROW_BYTES:
-            yield first, index
-            first, size = index, 0
-        size += len(line)
-    if first < len(lines):
-        yield first, len(lines)
 
 
 def take_away(store: Store, row: DeadRow, gone: Collection[int]) -> None:
@@ -112,7 +98,7 @@ def expire(store: Store, name: str, accepted_before: float, burial: Burial) -> i
     Raises QueueFullError where there is no room for any of it.
     """
     events = size = 0
-    for group in _groups(rows_waiting(store, name, STEP_ROWS, accepted_before)):
+    for group in packed(rows_waiting(store, name, STEP_ROWS, accepted_before), lambda entry: entry.size):
         if size >= STEP_BYTES:
             break
         try:
@@ -124,19 +110,6 @@ def expire(store: Store, name: str, accepted_before: float, burial: Burial) -> i
         events += sum(entry.events for entry in group)
         size += sum(entry.size for entry in group)
     return events
-
-
-def _groups(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Yield entries that together make a row of dead letters."""
-    group, size = list[Entry](), 0
-    for entry in entries:
-        if group and size + entry.size > ROW_BYTES:
-            yield group
-            group, size = [], 0
-        group.append(entry)
-        size += entry.size
-    if group:
-        yield group
 
 
 def _bury_waiting(store: Store, name: str, entries: Sequence[Entry], burial: Burial) -> None:

@@ -22,8 +22,7 @@ import aiosqlite
 
 from forwarder.errors import DamagedError, DiskFullError, StorageError, UnavailableError
 from forwarder.observe.base import Observer
-from forwarder.queue.sqlite.folder import folder_error, sync_folder
-from forwarder.queue.sqlite.limits import largest_file
+from forwarder.queue.sqlite.folder import folder_error, largest_file, sync_folder
 from forwarder.queue.sqlite.migration import migrate
 from forwarder.queue.sqlite.schema import APPLICATION_ID, MOST_VERSIONS, SCHEMA_VERSION, newer_error
 from forwarder.queue.sqlite.sizes import PAGE_BYTES, checkpoint_bytes
@@ -37,26 +36,19 @@ class ForeignFileError(sqlite3.DatabaseError):
     """The file is a SQLite database, but not a queue."""
 
 
-class _Job:
-    """Something to do with the raw connection, which stands where a statement does; it is its own cursor."""
+class _RawConnection(sqlite3.Connection):
+    """A connection that runs a job where it is given one in place of a statement; it is then its own cursor."""
 
-    def __init__(self, act: Callable[[sqlite3.Connection], Any]) -> None:
-        self._act = act
-        self._result: Any = None
+    _result: Any = None
 
-    def run(self, db: sqlite3.Connection) -> _Job:
-        self._result = self._act(db)
+    def execute(self, sql: str | Callable[[sqlite3.Connection], Any], parameters: Any = (), /) -> Any:
+        if isinstance(sql, str):
+            return super().execute(sql, parameters)
+        self._result = sql(self)
         return self
 
     def fetchall(self) -> Any:
         return self._result
-
-
-class _RawConnection(sqlite3.Connection):
-    """A connection that runs a job where it is given one in place of a statement."""
-
-    def execute(self, sql: str | _Job, parameters: Any = (), /) -> Any:
-        return sql.run(self) if isinstance(sql, _Job) else super().execute(sql, parameters)
 
 
 class Connection(aiosqlite.Connection):
@@ -74,10 +66,9 @@ class Connection(aiosqlite.Connection):
     async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Run `job` with the raw connection on the connection's thread; sqlite3's errors are mapped."""
         try:
-            result: Any = await self.execute_fetchall(cast("str", _Job(job)))
+            return cast("T", await self.execute_fetchall(cast("str", job)))
         except sqlite3.Error as error:
             raise map_error(error) from error
-        return cast("T", result)
 
     def tell(self, act: Callable[..., None], *values: Any) -> None:
         """Call something on the event loop, from a job; calls keep their order, and come before the job's result."""
@@ -154,15 +145,18 @@ def _prepare(db: sqlite3.Connection, *, observer: Observer, wal_bytes: int) -> N
     # Setting it writes to the file even where nothing changes, and a start must work on a full disk.
     if _value(db, "PRAGMA auto_vacuum") != _INCREMENTAL:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    # Debian's SQLite overwrites deleted rows by default, which costs more than reading and deleting them.
-    db.execute("PRAGMA secure_delete = OFF")
-    db.execute("PRAGMA temp_store = MEMORY")
-    db.execute("PRAGMA cache_size = -8192")
-    # The log is folded into the file at half of what is kept for it, and cut back after a commit that was larger.
-    db.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_bytes(wal_bytes) // PAGE_BYTES}")
-    db.execute(f"PRAGMA journal_size_limit = {wal_bytes}")
+    for setting in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        # Debian's SQLite overwrites deleted rows by default, which costs more than reading and deleting them.
+        "secure_delete = OFF",
+        "temp_store = MEMORY",
+        "cache_size = -8192",
+        # The log is folded into the file at half of what is kept for it, and cut back after a commit that was larger.
+        f"wal_autocheckpoint = {checkpoint_bytes(wal_bytes) // PAGE_BYTES}",
+        f"journal_size_limit = {wal_bytes}",
+    ):
+        db.execute(f"PRAGMA {setting}")
     migrate(db, observer, version)
 
 

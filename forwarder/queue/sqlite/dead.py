@@ -1,20 +1,23 @@
-"""Dead letters in the queue's file: found by a filter, replayed or dropped in bounded steps.
+"""Dead letters in the queue's file: found by a filter, replayed, dropped or handed in again.
 
-A step looks at so many rows, and reads so many bytes of events, then says how far it came. So a search for one letter
-among millions does not hold up the events that are being accepted meanwhile.
+Whatever looks through them does so in steps. A step looks at so many rows, and reads so many bytes of events, then says
+how far it came. So a search for one letter among millions does not hold up the events that are being accepted
+meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import NamedTuple
 
 from forwarder.envelope import identity, is_json_line
-from forwarder.model import DeadFilter, DeadLetter
-from forwarder.queue.sqlite import letters, room
-from forwarder.queue.sqlite.burying import ROW_BYTES, last_number, take_away
-from forwarder.queue.sqlite.letters import DeadRow, read_row
+from forwarder.model import INVALID, Burial, DeadFilter, DeadLetter, Segment
+from forwarder.queue.sqlite import admission, room
+from forwarder.queue.sqlite.burying import bury, last_number, take_away
+from forwarder.queue.sqlite.letters import COLUMNS, DeadRow, read_row
+from forwarder.queue.sqlite.sizes import packed
 from forwarder.queue.sqlite.store import Store
 
 # Dead letters that one step lists; rows of them that it looks at, and bytes of letters that it reads: bounds
@@ -25,8 +28,6 @@ STEP_BYTES = 4 * 1024 * 1024
 
 # No letter has a higher number.
 _MOST = (1 << 63) - 1
-# What was not accepted as an event can only be handed in again.
-_NO_EVENT = "invalid"
 
 
 class _Found(NamedTuple):
@@ -88,16 +89,10 @@ def _look(store: Store, search: Search, after: int, limit: int) -> tuple[list[_F
 
 
 def _row(store: Store, number: int) -> DeadRow | None:
+    """Return the row that has the letter of this number, unless it is gone: then it is the row behind it, or None."""
     # Whatever types a damaged row claims.
-    values = store.query(f"SELECT {letters.COLUMNS} FROM dead_segment WHERE id = ?", (number,))  # noqa: S608
+    values = store.query(f"SELECT {COLUMNS} FROM dead_segment WHERE id >= ? ORDER BY id LIMIT 1", (number,))  # noqa: S608
     return read_row(values[0]) if values else None
-
-
-def row_of(store: Store, letter: int) -> DeadRow | None:
-    """Return the row that has the letter of this number; None where it is gone."""
-    found = store.query("SELECT id FROM dead_segment WHERE id >= ? ORDER BY id LIMIT 1", (letter,))
-    row = _row(store, found[0][0]) if found else None
-    return row if row is not None and any(found.number == letter for found in row.letters()) else None
 
 
 def _wanted_of(row: DeadRow, search: Search, after: int, limit: int) -> _Found:
@@ -140,8 +135,8 @@ def replay(store: Store, wanted: DeadFilter, after: int) -> tuple[int, int]:
 
 
 def _events(found: _Found) -> Iterator[DeadLetter]:
-    """Yield the letters that can be sent."""
-    if found.row.is_whole and found.row.burial.reason != _NO_EVENT:
+    """Yield the letters that can be sent; what was not accepted as an event can only be handed in again."""
+    if found.row.is_whole and found.row.burial.reason != INVALID:
         for letter in found.letters:
             if letter.event[:1] == b"{" and is_json_line(letter.event):
                 yield letter
@@ -153,17 +148,10 @@ def _put_back(store: Store, moving: list[tuple[DeadRow, list[DeadLetter]]]) -> N
         take_away(store, row, {letter.id for letter in events})
         name = events[0].destination
         store.ledger(name).replayed += len(events)
-        waiting = pending.setdefault(name, [])
-        if waiting and sum(map(len, waiting)) + len(row.data) > ROW_BYTES:
-            _insert(store, name, waiting)
-        waiting += [letter.event + b"\n" for letter in events]
-    for name, waiting in pending.items():
-        _insert(store, name, waiting)
-
-
-def _insert(store: Store, name: str, lines: list[bytes]) -> None:
-    store.insert(name, b"".join(lines), len(lines))
-    lines.clear()
+        pending.setdefault(name, []).extend(letter.event + b"\n" for letter in events)
+    for name, lines in pending.items():
+        for together in packed(lines, len):
+            store.insert(name, b"".join(together), len(together))
 
 
 def purge(store: Store, wanted: DeadFilter, after: int) -> tuple[int, int]:
@@ -176,3 +164,35 @@ def purge(store: Store, wanted: DeadFilter, after: int) -> tuple[int, int]:
             take_away(store, one.row, {letter.id for letter in one.letters})
             count += len(one.letters)
     return count, until
+
+
+def readmit(
+    store: Store, passed: Sequence[DeadLetter], segments: Sequence[Segment], again: Sequence[tuple[DeadLetter, Burial]]
+) -> bool:
+    """Write: see `Queue.readmit`. Raises QueueFullError or TooLargeError, and then nothing is changed."""
+    left = {letter.id for letter in passed} | {letter.id for letter, _ in again}
+    leaving: dict[int, set[int]] = {}
+    while left:
+        row = _row(store, min(left))
+        found = left.intersection(letter.number for letter in row.letters()) if row else set[int]()
+        if row is None or min(left) not in found:
+            return False
+        leaving[row.id] = found
+        left -= found
+    # Whatever refuses does so before anything is written.
+    admission.append(store, segments)
+    for number, gone in leaving.items():
+        if (row := _row(store, number)) is not None:
+            take_away(store, row, gone)
+    for letter in passed:
+        ledger = store.ledger(letter.destination)
+        ledger.delivered += 1
+        ledger.replayed += 1
+    for (name, burial), group in groupby(again, lambda one: (one[0].destination, one[1])):
+        letters = [letter for letter, _ in group]
+        times = [letter.accepted_at for letter in letters]
+        bury(store, name, [letter.event + b"\n" for letter in letters], times, burial)
+        # They had died before, and do so for another reason now.
+        store.ledger(name).died -= len(letters)
+    store.measure()
+    return True

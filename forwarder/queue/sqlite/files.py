@@ -46,8 +46,3 @@ def damaged_name(path: Path) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     names = (f"{path.name}{DAMAGED}{stamp}{f'-{number}' if number > 1 else ''}" for number in count(1))
     return next(found for name in names if not (found := path.with_name(name)).exists())
-
-
-def unfinished(path: Path) -> Path:
-    """Return where a file is written before it takes its place in one step: half of it is never taken for all."""
-    return path.with_name(path.name + ".new")

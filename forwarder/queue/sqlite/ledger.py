@@ -12,7 +12,7 @@ fails leaves no trace.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any
@@ -97,6 +97,11 @@ class Ledger:
         """Write what is settled beyond the head."""
         db.execute("DELETE FROM settled WHERE destination = ?", (self.id,))
         db.executemany("INSERT INTO settled VALUES (?, ?, ?)", [(self.id, *run) for run in self.settled])
+
+    def remaining(self, first: int, until: int, taken: Ranges) -> Iterator[tuple[int, int]]:
+        """Yield the runs of these positions that are neither settled nor `taken`."""
+        for start, end in self.settled.gaps(max(first, self.head), until):
+            yield from taken.gaps(start, end)
 
     def settle(self, first: int, until: int) -> tuple[int, int]:
         """Mark positions as settled; return the run of settled positions around them (0 for the start)."""

@@ -20,6 +20,7 @@ from forwarder.queue.sqlite.checksum import checksum
 from forwarder.queue.sqlite.sizes import stored_bytes
 
 COLUMNS = "id, destination, events, reason, status, detail, died_at, parts, checksum, data"
+INSERT = f"INSERT INTO dead_segment ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
 # What the columns of a row take beside its texts, as bytes on disk.
 _ROW_BYTES = 48
 

@@ -22,9 +22,9 @@ from forwarder.errors import DamagedError
 from forwarder.model import Burial
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
-from forwarder.queue.sqlite.letters import COLUMNS, DeadRow, new_row
+from forwarder.queue.sqlite.letters import INSERT, DeadRow, new_row
 from forwarder.queue.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION, columns_of, roots_of, schema_sql
-from forwarder.queue.sqlite.sizes import stored_bytes
+from forwarder.queue.sqlite.sizes import ROW_BYTES, stored_bytes
 
 MIGRATIONS = {
     # From a row for each dead letter to one for those that died together. What was in the old table is moved by
@@ -57,8 +57,6 @@ MIGRATIONS = {
 # Old dead letters that one transaction moves, and bytes of their events.
 _STEP_ROWS = 5000
 _STEP_BYTES = 4 * 1024 * 1024
-# The most bytes of letters in one row.
-_ROW_BYTES = 256 * 1024
 
 OldLetter = Sequence[Any]
 
@@ -79,13 +77,12 @@ def migrate(db: sqlite3.Connection, observer: Observer, version: int) -> None:
 
 def _run(db: sqlite3.Connection, script: str, version: int) -> None:
     try:
-        db.executescript(
-            f"BEGIN IMMEDIATE; {script};"
-            f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
-        )
+        with db:
+            db.executescript(
+                f"BEGIN IMMEDIATE; {script};"
+                f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
+            )
     except sqlite3.OperationalError as error:
-        if db.in_transaction:
-            db.rollback()
         # A table that is there already, or is not: this is not the file that its number says.
         if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
             raise DamagedError(f"the queue file is damaged: {error}") from error
@@ -108,14 +105,9 @@ def _move_letters(db: sqlite3.Connection) -> None:
     if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'dead'").fetchone():
         return
     while letters := _next_letters(db):
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with db:
+            db.execute("BEGIN IMMEDIATE")
             _move(db, letters)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.rollback()
-            raise
     db.execute("DROP TABLE dead")
 
 
@@ -139,10 +131,9 @@ OLD_COLUMNS = (
 
 
 def _move(db: sqlite3.Connection, letters: Sequence[OldLetter]) -> None:
-    places = ", ".join("?" * len(COLUMNS.split(",")))
     db.execute("DELETE FROM dead WHERE id <= ?", (letters[-1][0],))
     for row in as_rows(letters):
-        db.execute(f"INSERT INTO dead_segment ({COLUMNS}) VALUES ({places})", row.values())  # noqa: S608
+        db.execute(INSERT, row.values())
         more = row.disk_bytes - sum(stored_bytes(len(event)) for _, _, event in row.letters())
         db.execute("UPDATE destination SET dead_bytes = max(0, dead_bytes + ?) WHERE id = ?", (more, row.destination))
 
@@ -155,7 +146,7 @@ def as_rows(letters: Sequence[OldLetter]) -> list[DeadRow]:
         nonlocal size
         index, (number, destination, *about, _accepted_at, event) = found
         size += len(event)
-        return destination, *about, number - index, size // _ROW_BYTES
+        return destination, *about, number - index, size // ROW_BYTES
 
     for _, group in groupby(enumerate(letters), together):
         found = [letter for _, letter in group]

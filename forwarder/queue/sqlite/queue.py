@@ -10,6 +10,7 @@ is still queued.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,16 +33,14 @@ from forwarder.model import (
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
 from forwarder.queue.base import Pending, Share
-from forwarder.queue.sqlite import admission, apart, burying, cutting, dead, readmission, views, waiting
+from forwarder.queue.sqlite import admission, burying, dead, take, views, waiting
 from forwarder.queue.sqlite.closing import RETRY_SECONDS, Closing
 from forwarder.queue.sqlite.executor import Snapshot
-from forwarder.queue.sqlite.folder import folder_error, make_folder
-from forwarder.queue.sqlite.limits import check_path
+from forwarder.queue.sqlite.folder import check_path, folder_error, make_folder
 from forwarder.queue.sqlite.lock import InstanceLock
 from forwarder.queue.sqlite.opening import open_with_reserve, refuse_newer
 from forwarder.queue.sqlite.recovery import Accounts
 from forwarder.queue.sqlite.store import Store
-from forwarder.queue.sqlite.take import take
 from forwarder.queue.sqlite.upkeep import Upkeep
 from forwarder.queue.sqlite.wakeups import WakeUps
 from forwarder.queue.sqlite.watch import Watch
@@ -128,8 +127,7 @@ class SqliteQueue:
 
     async def configure(self, shares: dict[str, Share]) -> Sequence[str]:
         """Set the destinations that take events; return the names of others that still keep something."""
-        others: Sequence[str] = await self._worker.submit(lambda store: store.configure(shares))
-        return others
+        return await self._worker.submit(lambda store: store.configure(shares))
 
     async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
         """Store all segments or none; durable on return. What is `dead` is accepted and dies at once."""
@@ -140,36 +138,29 @@ class SqliteQueue:
 
     async def take(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
         """Take the oldest events that are not leased: a batch as large as `limits` allow, and full ones behind it."""
-        return await self._taken(lambda store: take(store, destination, limits, at_most))
+        return await self._taken(lambda store: take.take(store, destination, limits, at_most))
 
     async def take_at(self, destination: str, position: int) -> Batch | None:
         """Take one event out of its turn: the first at or behind a position that is not leased, else the last."""
-
-        def act(store: Store) -> list[Batch]:
-            batch = apart.take_at(store, destination, position)
-            return [] if batch is None else [batch]
-
-        return next(iter(await self._taken(act)), None)
+        return next(iter(await self._taken(lambda store: take.take_at(store, destination, position))), None)
 
     async def take_again(self, destination: str, positions: Sequence[int], max_bytes: int) -> list[Batch]:
         """Return leased events once more, a batch each: those that fit into `max_bytes`, at least one."""
-        batches: list[Batch] = await self._worker.submit(
-            lambda store: apart.take_again(store, destination, positions, max_bytes), is_write=False
+        return await self._worker.submit(
+            lambda store: take.take_again(store, destination, positions, max_bytes), is_write=False
         )
-        return batches
 
     async def renew(self, destination: str) -> None:
         """Do nothing: what this process has taken is leased to it for as long as it lives."""
 
-    async def _taken(self, take: Callable[[Store], list[Batch]]) -> list[Batch]:
-        taking = self._worker.submit(take, is_write=False)
+    async def _taken(self, act: Callable[[Store], list[Batch]]) -> list[Batch]:
+        taking = self._worker.submit(act, is_write=False)
         try:
-            batches: list[Batch] = await asyncio.shield(taking)
+            return await asyncio.shield(taking)
         except asyncio.CancelledError:
             # Whoever is gone cannot release what was taken for it.
             taking.add_done_callback(self._release_taken)
             raise
-        return batches
 
     def _release_taken(self, taken: asyncio.Future[list[Batch]]) -> None:
         if not taken.cancelled() and taken.exception() is None:
@@ -246,21 +237,8 @@ class SqliteQueue:
 
     async def purge(self, destination: str, wanted: EventFilter = EVERY_EVENT) -> int:
         """Drop what waits for a destination at this moment, or some of it; return how many."""
-        until: int = await self._worker.submit(
-            lambda store: store.destinations[destination].ledger.tail, is_write=False
-        )
-        count: int
-        total = position = 0
-        if wanted == EVERY_EVENT:
-            while count := await self._worker.submit(lambda store: waiting.purge(store, destination, until)):
-                total += count
-            return total
-        while True:
-            step = partial(cutting.purge_some, name=destination, wanted=wanted, position=position, until=until)
-            count, position = await self._worker.submit(step)
-            total += count
-            if not position:
-                return total
+        until = await self._worker.submit(lambda store: store.tail_of(destination), is_write=False)
+        return await self._repeat(partial(waiting.purge, name=destination, wanted=wanted, until=until))
 
     async def set_paused(self, destination: str, paused: bool) -> None:
         """Remember, across restarts, whether a destination is paused."""
@@ -268,7 +246,7 @@ class SqliteQueue:
 
     async def replay(self, wanted: DeadFilter) -> int:
         """Move dead letters to the end of their queues; return how many."""
-        return await self._all_letters(dead.replay, wanted)
+        return await self._repeat(partial(dead.replay, wanted=await self._up_to_now(wanted)))
 
     async def readmit(
         self,
@@ -277,29 +255,30 @@ class SqliteQueue:
         again: Sequence[tuple[DeadLetter, Burial]] = (),
     ) -> bool:
         """Store what dead letters turned out to be, all or nothing; durable on return."""
-        done: bool = await self._worker.submit(lambda store: readmission.readmit(store, passed, segments, again))
-        return done
+        return await self._worker.submit(lambda store: dead.readmit(store, passed, segments, again))
 
     async def purge_dead(self, wanted: DeadFilter) -> int:
         """Drop dead letters, counted as dropped; return how many."""
-        return await self._all_letters(dead.purge, wanted)
+        return await self._repeat(partial(dead.purge, wanted=await self._up_to_now(wanted)))
 
-    async def _all_letters(self, step: Callable[..., tuple[int, int]], wanted: DeadFilter) -> int:
-        """Repeat a bounded write up to the last letter that there is now; what dies meanwhile is not concerned."""
-        wanted = await self._worker.submit(partial(dead.up_to_now, wanted=wanted), is_write=False)
+    async def _up_to_now(self, wanted: DeadFilter) -> DeadFilter:
+        """Return a filter for the letters that there are now: what dies meanwhile is left alone."""
+        return await self._worker.submit(partial(dead.up_to_now, wanted=wanted), is_write=False)
+
+    async def _repeat(self, step: Callable[..., tuple[int, int]]) -> int:
+        """Repeat a bounded write, each time `after` what was looked at before; return how many events it moved."""
         total = after = 0
         while True:
-            count: int
-            count, after = await self._worker.submit(partial(step, wanted=wanted, after=after))
+            count, after = await self._worker.submit(partial(step, after=after))
             total += count
             if not after:
                 return total
 
     async def peek(self, destination: str, limit: int | None) -> AsyncIterator[bytes]:
         """Yield queued events (leased ones too) from the oldest on, without taking them."""
-        position, left = 0, limit
-        while left is None or left > 0:
-            found: tuple[list[bytes], int] | None = await self._worker.submit(
+        position, left = 0, sys.maxsize if limit is None else limit
+        while left > 0:
+            found = await self._worker.submit(
                 partial(views.lines_from, name=destination, position=position), is_write=False
             )
             if found is None:
@@ -307,23 +286,20 @@ class SqliteQueue:
             lines, position = found
             for line in lines[:left]:
                 yield line
-            left = None if left is None else left - len(lines)
+            left -= len(lines)
 
     async def dead_letters(self, wanted: DeadFilter, limit: int | None = None) -> AsyncIterator[DeadLetter]:
         """Yield dead letters from the oldest on."""
-        wanted = await self._worker.submit(partial(dead.up_to_now, wanted=wanted), is_write=False)
-        after, left = 0, limit
-        while left is None or left > 0:
-            step = dead.STEP_LETTERS if left is None else min(left, dead.STEP_LETTERS)
-            letters: list[DeadLetter]
-            letters, after = await self._worker.submit(
-                partial(dead.find, wanted=wanted, after=after, limit=step), is_write=False
-            )
+        after, left = 0, sys.maxsize if limit is None else limit
+        wanted = await self._up_to_now(wanted)
+        while left > 0:
+            step = partial(dead.find, wanted=wanted, after=after, limit=min(left, dead.STEP_LETTERS))
+            letters, after = await self._worker.submit(step, is_write=False)
             for letter in letters:
                 yield letter
             if not after:
                 return
-            left = None if left is None else left - len(letters)
+            left -= len(letters)
 
     def trouble(self) -> str | None:
         """Return why events cannot be accepted just now, or None while they can."""
@@ -335,8 +311,7 @@ class SqliteQueue:
 
     async def stats(self) -> QueueStats:
         """Return the counters of every destination that the queue knows, and its size."""
-        stats: QueueStats = await self._worker.submit(views.stats, is_write=False)
-        return replace(stats, failing=self._why_failing())
+        return replace(await self._worker.submit(views.stats, is_write=False), failing=self._why_failing())
 
     def _why_failing(self) -> str | None:
         failing = self._worker.snapshot.failing

@@ -10,15 +10,12 @@ Moves may go beyond the bound for what comes in by a twentieth of it, so that a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
 
 from forwarder.errors import QueueFullError, ShareFullError
 from forwarder.queue.sqlite.store import Store
 
 # What moves may exceed a bound by so much of it.
 _GRACE = 20
-
-T = TypeVar("T")
 
 
 def share_used(store: Store, name: str) -> int:
@@ -43,32 +40,19 @@ def share_full(store: Store, name: str) -> ShareFullError:
     return ShareFullError(f"the queue of destination {name} is full: {share.max_bytes:,} bytes ({setting})", name)
 
 
-def move(store: Store, names: Iterable[str], act: Callable[[], T]) -> T:
+def move(store: Store, names: Iterable[str], act: Callable[[], None]) -> None:
     """Write: do what moves events of these destinations. Raises QueueFullError, and then it is undone."""
-    shares = {name: share_used(store, name) for name in names if store.destinations[name].share.max_bytes is not None}
+    before = {name: share_used(store, name) for name in names}
     store.measure()
     live = store.live_bytes
-    try:
-        with store.undone_when_full():
-            result = act()
-            store.measure()
-            _check(store, live)
-            for name, used in shares.items():
-                _check_share(store, name, used)
-    except QueueFullError:
+    with store.undone_when_full():
+        act()
         store.measure()
-        raise
-    return result
-
-
-def _check(store: Store, before: int) -> None:
-    """Raise QueueFullError where the queue has grown from `before` bytes beyond what it may have."""
-    most = store.capacity + store.max_bytes // _GRACE
-    if store.live_bytes > max(most - store.appended_bytes, before):
-        raise queue_full(store)
-
-
-def _check_share(store: Store, name: str, before: int) -> None:
-    most = store.destinations[name].share.max_bytes or 0
-    if share_used(store, name) > max(most + most // _GRACE, before):
-        raise share_full(store, name)
+        # What is full already, by more than it may be, must only not grow.
+        most = store.capacity + store.max_bytes // _GRACE - store.appended_bytes
+        if store.live_bytes > max(most, live):
+            raise queue_full(store)
+        for name, used in before.items():
+            share = store.destinations[name].share.max_bytes
+            if share is not None and share_used(store, name) > max(share + share // _GRACE, used):
+                raise share_full(store, name)

@@ -6,8 +6,16 @@ reserve have fixed parts of it, and the events have the rest.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
 # Few large pages: an event costs less the more of them one page write carries.
 PAGE_BYTES = 16 * 1024
+# What is written together becomes one row, up to this size. Larger rows would be fewer to read back, but who wants a
+# part of one, the end of a batch or a single dead letter, reads all of it.
+ROW_BYTES = 256 * 1024
+
+T = TypeVar("T")
 
 
 def stored_bytes(size: int) -> int:
@@ -34,3 +42,17 @@ def checkpoint_bytes(wal_bytes: int) -> int:
     the disk is full.
     """
     return max(16, wal_bytes // 2 // PAGE_BYTES) * PAGE_BYTES
+
+
+def packed(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """Yield items in their order, as many together as make a row; one that is larger than a row is alone."""
+    together, total = list[T](), 0
+    for item in items:
+        more = size(item)
+        if together and total + more > ROW_BYTES:
+            yield together
+            together, total = [], 0
+        together.append(item)
+        total += more
+    if together:
+        yield together

@@ -114,12 +114,11 @@ class DestinationState:
         """Take note of a segment read from the file, except for what of it is settled or leased."""
         position = row.id - self.ledger.base
         until = position + row.events
-        for first, end in self.ledger.settled.gaps(max(position, self.ledger.head), until):
-            for start, stop in self.leased.gaps(first, end):
-                # How large each line is cannot be known without reading them, so each counts as the average.
-                part = row.size * (stop - start) // row.events
-                entry = Entry(row.id, start, start - position, stop - start, part, row.accepted_at, float("-inf"))
-                self.push(entry)
+        for start, stop in self.ledger.remaining(position, until, self.leased):
+            # How large each line is cannot be known without reading them, so each counts as the average.
+            part = row.size * (stop - start) // row.events
+            entry = Entry(row.id, start, start - position, stop - start, part, row.accepted_at, float("-inf"))
+            self.push(entry)
         self.next_position = max(self.next_position, until)
 
     def waiting(self) -> int:

@@ -24,12 +24,8 @@ from forwarder.queue.base import Share
 from forwarder.queue.sqlite.checksum import checksum
 from forwarder.queue.sqlite.database import map_error
 from forwarder.queue.sqlite.ledger import COLUMNS, Ledger
-from forwarder.queue.sqlite.sizes import PAGE_BYTES, stored_bytes
+from forwarder.queue.sqlite.sizes import PAGE_BYTES, packed, stored_bytes
 from forwarder.queue.sqlite.state import DestinationState, Entry, SegmentRow
-
-# Segments of one destination that meet in a transaction become one row, up to this size. Larger rows would be fewer to
-# read back, but a batch that ends in the middle of one would read much more than it takes.
-_MERGE_BYTES = 256 * 1024
 
 # Bytes of committed events that are kept in memory, so that what is delivered soon is not read back from the file. That
 # is what arrives at full speed during a few round trips to a destination nearby.
@@ -154,16 +150,13 @@ class Store:
             self._db.execute("RELEASE step")
             self._changed = changed
             del self.after[acts:]
+            self.measure()
             raise
         self._db.execute("RELEASE step")
 
     def query(self, statement: str, values: Sequence[Any]) -> list[Any]:
         """Run a statement and return its rows."""
         return self._db.execute(statement, values).fetchall()
-
-    def rows(self, statement: str, values: Sequence[Any]) -> Iterable[Any]:
-        """Run a statement and yield its rows, read one by one."""
-        return self._db.execute(statement, values)
 
     def ledger(self, name: str) -> Ledger:
         """Return the ledger of a destination, to be changed by the running transaction."""
@@ -269,21 +262,11 @@ class Store:
     def _flush(self) -> None:
         """Insert what was appended in this transaction, joined into few rows."""
         for name, segments in self.appended.items():
-            joined: list[Segment] = []
-            size = 0
-            for segment in segments:
-                if joined and size + len(segment.data) > _MERGE_BYTES:
-                    self._insert(name, joined)
-                    joined, size = [], 0
-                joined.append(segment)
-                size += len(segment.data)
-            self._insert(name, joined)
+            for joined in packed(segments, lambda segment: len(segment.data)):
+                data = b"".join([segment.data for segment in joined])
+                self.insert(name, data, sum([segment.events for segment in joined]))
         self.appended.clear()
         self.appended_bytes = 0
-
-    def _insert(self, name: str, segments: Sequence[Segment]) -> None:
-        data = segments[0].data if len(segments) == 1 else b"".join(segment.data for segment in segments)
-        self.insert(name, data, sum(segment.events for segment in segments))
 
     def insert(self, name: str, data: bytes, events: int) -> None:
         """Write: put a row at the tail of a destination's queue."""
@@ -353,10 +336,6 @@ class Store:
         ]
         # The first may end before the position, which is then in a gap.
         return [row for row in found if row.until > ledger.base + position][:limit]
-
-    def mend_events(self, row: int, events: int) -> None:
-        """Write: correct the number of events of a row, by which it is known when all of it is settled."""
-        self._db.execute("UPDATE segment SET events = ? WHERE id = ?", (events, row))
 
     # --- read ----------------------------------------------------------------------------------
 

@@ -1,20 +1,28 @@
-"""Take a batch: as many of the oldest waiting events as the limits allow.
+"""Take events: a batch of the oldest that wait, one out of its turn, or those that are leased already once more.
 
 The look-ahead says how large the next segments are, so the rows of a batch are chosen before any is read, and those
 that are still in memory since their commit are not read at all. Reading a few rows too many doubled the CPU time of the
 whole pipeline when it was tried. The last row may fit in part; what is left of it stays in memory for the next batch.
 
-A row whose data does not match its checksum is never handed out: its events go to the dead letters as `damaged`.
+Nothing vanishes without being counted. Events whose row is gone from the file are dropped. Those of a row that does not
+match its checksum become dead letters, as `damaged`, as far as its lines can be told apart, and are never handed out.
+
+A delivery that sets an event aside keeps its position and not its bytes, which are read again when it is tried. A row
+whose data does not match its checksum yields nothing then: an event that waits is buried when its turn comes, and one
+that is leased comes up again after its release.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
 
-from forwarder.model import Batch, Limits, Slice, nth_line
-from forwarder.queue.sqlite.ahead import give_up, look_ahead
+from forwarder.model import Batch, Burial, Limits, Slice, nth_line, whole_lines
+from forwarder.observe.facts import Notice
+from forwarder.queue.sqlite.burying import bury
 from forwarder.queue.sqlite.checksum import is_whole
-from forwarder.queue.sqlite.state import DestinationState, Entry
+from forwarder.queue.sqlite.state import LOOK_AHEAD, DestinationState, Entry
 from forwarder.queue.sqlite.store import Store
 
 # Up to this many rows are read one by one. More of them are read as one range of row numbers, which is a single walk
@@ -55,7 +63,7 @@ def _choose_events(store: Store, state: DestinationState, limits: Limits) -> tup
     events, room = limits.max_events, max(1, limits.max_bytes - 1)
     is_full = False
     while events > 0 and not is_full:
-        look_ahead(store, state)
+        _look_ahead(store, state)
         group = _choose(state, events, room)
         if not group:
             break
@@ -63,7 +71,7 @@ def _choose_events(store: Store, state: DestinationState, limits: Limits) -> tup
         for index, entry in enumerate(group):
             data = entry.data
             if data is None:
-                give_up(store, state, entry)
+                _give_up(store, state, entry)
                 continue
             # The look-ahead's size of an entry may be an average, so only now is it known what fits.
             count, end = entry.events, len(data)
@@ -151,3 +159,116 @@ def _rest(entry: Entry, taken: int, data: bytes) -> Entry:
         size=len(data),
         data=data,
     )
+
+
+# --- what is missing or damaged -----------------------------------------------------------------
+
+
+def _look_ahead(store: Store, state: DestinationState) -> None:
+    """Fill an empty look-ahead from the file; positions without a row are counted as dropped."""
+    while not state.ahead and not state.is_complete:
+        ledger = state.ledger
+        rows = store.rows_from(ledger, state.next_position, LOOK_AHEAD // 16)
+        before, gaps = state.next_position, list[tuple[int, int]]()
+        for row in rows:
+            gaps.append((state.next_position, row.id - ledger.base))
+            state.see(row)
+        if state.next_position == before:
+            gaps.append((before, ledger.tail))
+            state.next_position = ledger.tail
+        _lose(store, state, gaps)
+
+
+def _lose(store: Store, state: DestinationState, gaps: Iterable[tuple[int, int]]) -> None:
+    """Count events whose row is gone from the file."""
+    lost = [run for first, until in gaps for run in state.ledger.remaining(first, until, state.leased)]
+    if not lost:
+        return
+    missing = sum(end - start for start, end in lost)
+    # A purge of some events leaves gaps, too, which it has counted itself.
+    purged = min(missing, state.ledger.purged)
+    missing -= purged
+
+    def write(store: Store) -> None:
+        ledger = store.ledger(state.ledger.name)
+        ledger.purged -= purged
+        ledger.dropped += missing
+        for start, end in lost:
+            store.mark_settled(ledger, start, end)
+
+    store.transact([write])
+    if missing:
+        store.observer.saw(Notice("queue.events_lost", {"destination": state.ledger.name, "events": missing}))
+
+
+def _give_up(store: Store, state: DestinationState, entry: Entry) -> None:
+    """Bury the events of a row that does not match its checksum, as far as its lines can be told apart."""
+    lines = whole_lines(store.lines_of(entry))
+
+    def write(store: Store) -> None:
+        ledger = store.ledger(state.ledger.name)
+        burial = Burial("damaged", detail="the segment does not match its checksum")
+        bury(store, ledger.name, lines, [entry.accepted_at] * len(lines), burial)
+        # By its number of events it is known when all of a row is settled.
+        store.query("UPDATE segment SET events = ? WHERE id = ?", (entry.skip + entry.events, entry.row))
+        store.mark_settled(ledger, entry.position, entry.position + entry.events)
+
+    store.transact([write])
+    store.observer.saw(Notice("queue.segment_damaged", {"destination": state.ledger.name, "events": entry.events}))
+
+
+# --- single events -------------------------------------------------------------------------------
+
+
+def take_at(store: Store, destination: str, position: int) -> list[Batch]:
+    """Take and hold the first event at or behind a position that waits; the last of all where none is behind it.
+
+    Returns it as a batch, or nothing where nothing waits, or it cannot be read.
+    """
+    state = store.destinations[destination]
+    found = _waiting_at(state, position)
+    batches = [] if found is None else _read_events(store, destination, [found])
+    for batch in batches:
+        state.leased.add(batch.position, batch.position + 1)
+        # It may stand in the look-ahead.
+        state.look_again()
+    return batches
+
+
+def take_again(store: Store, destination: str, positions: Sequence[int], max_bytes: int) -> list[Batch]:
+    """Return events that are leased, a batch each, in order: as many as have `max_bytes` together, at least one."""
+    batches: list[Batch] = []
+    for batch in _read_events(store, destination, positions):
+        max_bytes -= len(batch.data)
+        if batches and max_bytes < 0:
+            break
+        batches.append(batch)
+    return batches
+
+
+def _waiting_at(state: DestinationState, position: int) -> int | None:
+    """Return the first position from a given one on that waits, or the last one that does."""
+    ledger, last = state.ledger, None
+    for first, until in ledger.remaining(ledger.head, ledger.tail, state.leased):
+        if until > position:
+            return max(first, position)
+        last = until - 1
+    return last
+
+
+def _read_events(store: Store, destination: str, positions: Sequence[int]) -> list[Batch]:
+    """Return the events at these positions, as far as they can be read; each row is read once."""
+    ledger, entries = store.destinations[destination].ledger, list[Entry]()
+    for position in sorted(positions):
+        number = ledger.base + position
+        for row in store.rows_from(ledger, position, 1):
+            # Behind a gap comes another row.
+            if row.id <= number:
+                entries.append(Entry(row.id, position, number - row.id, 1, row.size, row.accepted_at, float("-inf")))
+    for _, together in groupby(entries, lambda entry: entry.row):
+        _read(store, list(together))
+    return [
+        Batch(destination, (Slice(entry.position, 1, entry.accepted_at),), entry.data)
+        for entry in entries
+        if entry.data
+    ]

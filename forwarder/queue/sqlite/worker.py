@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from forwarder.errors import DamagedError, DiskFullError, ForwarderError, ShuttingDownError, StorageError
 from forwarder.model import Batch
@@ -37,6 +37,8 @@ from forwarder.queue.sqlite.store import Store
 
 # A disk with so much room, in bytes, is not full.
 _ROOM_BYTES = 64 * 1024 * 1024
+
+T = TypeVar("T")
 
 OnSnapshot = Callable[[Snapshot, Snapshot], None]
 """Is told the snapshot before and the one now, on the event loop."""
@@ -71,14 +73,14 @@ class Worker:
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="queue-worker")
 
-    def submit(self, act: Callable[[Store], Any], *, size: int = 0, is_write: bool = True) -> asyncio.Future[Any]:
+    def submit(self, act: Callable[[Store], T], *, size: int = 0, is_write: bool = True) -> asyncio.Future[T]:
         """Let `act` be done; the future has its result once it is durable. Raises ShuttingDownError.
 
         `size` is how many bytes of events a write brings. An operation whose future is cancelled is done all the same.
         """
         if self._is_closing:
             raise ShuttingDownError("the forwarder is shutting down")
-        done: asyncio.Future[Any] = self._loop.create_future()
+        done: asyncio.Future[T] = self._loop.create_future()
         self._backlog.add(Operation(act, size, is_write, done))
         self._wake.set()
         return done

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from forwarder.errors import QueueFullError
-from forwarder.model import Batch, Burial, DeadFilter, DeadLetter, Limits, Segment
+from forwarder.model import EVERY_EVENT, Batch, Burial, DeadFilter, DeadLetter, EventFilter, Limits, Segment
 from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import admission, burying, dead, waiting
@@ -72,13 +72,6 @@ class Desk:
             raise result
         return result
 
-    def all_steps(self, step: Callable[[Store], int]) -> int:
-        """Repeat a bounded write until it finds nothing more to do."""
-        total = 0
-        while count := self.write(step):
-            total += count
-        return total
-
     def append(self, *segments: Segment) -> None:
         self.write(lambda store: admission.append(store, segments))
 
@@ -91,26 +84,28 @@ class Desk:
     def release(self, batch: Batch) -> None:
         self.store.release(batch)
 
-    def purge(self, name: str = "main") -> int:
-        until = self.store.destinations[name].ledger.tail
-        return self.all_steps(lambda store: waiting.purge(store, name, until))
+    def purge(self, name: str = "main", wanted: EventFilter = EVERY_EVENT, until: int | None = None) -> int:
+        until = self.store.tail_of(name) if until is None else until
+        return self.repeat(partial(waiting.purge, name=name, wanted=wanted, until=until))
 
     def expire(self, before: float, burial: Burial, name: str = "main") -> int:
-        return self.all_steps(lambda store: burying.expire(store, name, before, burial))
+        total = 0
+        while count := self.write(lambda store: burying.expire(store, name, before, burial)):
+            total += count
+        return total
 
     def replay(self, wanted: DeadFilter) -> int:
-        return self.all_letters(dead.replay, wanted)
+        return self.repeat(partial(dead.replay, wanted=dead.up_to_now(self.store, wanted)))
 
     def purge_dead(self, wanted: DeadFilter) -> int:
-        return self.all_letters(dead.purge, wanted)
+        return self.repeat(partial(dead.purge, wanted=dead.up_to_now(self.store, wanted)))
 
-    def all_letters(self, step: Callable[..., tuple[int, int]], wanted: DeadFilter) -> int:
-        """Repeat a bounded write on dead letters up to the last of them."""
-        wanted = dead.up_to_now(self.store, wanted)
+    def repeat(self, step: Callable[..., tuple[int, int]]) -> int:
+        """Repeat a bounded write, each time after what was looked at before."""
         total = after = 0
         while True:
             count: int
-            count, after = self.write(partial(step, wanted=wanted, after=after))
+            count, after = self.write(partial(step, after=after))
             total += count
             if not after:
                 return total

@@ -10,7 +10,7 @@ import pytest
 from forwarder.errors import QueueFullError
 from forwarder.model import Burial, DeadSegment, Limits
 from forwarder.queue.base import Share
-from forwarder.queue.sqlite import admission, burying, views
+from forwarder.queue.sqlite import admission, burying, sizes, views
 from tests.queue.building import segment
 from tests.queue.sqlite.stores import Desk, fill, left
 
@@ -58,7 +58,7 @@ class TestExpire:
     def test_a_step_is_bounded_by_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A step reads no more than so many bytes of events, but at least one row."""
         monkeypatch.setattr(burying, "STEP_BYTES", 30_000)
-        monkeypatch.setattr(burying, "ROW_BYTES", 10_000)
+        monkeypatch.setattr(sizes, "ROW_BYTES", 10_000)
         desk = fill(20, filler=1000)
         assert desk.write(lambda store: burying.expire(store, "main", 100.0, EXPIRED)) == 30
         assert desk.expire(100.0, EXPIRED) == 170

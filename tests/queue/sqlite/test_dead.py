@@ -8,8 +8,9 @@ import pytest
 
 from forwarder.model import Burial, DeadFilter, DeadSegment, Limits
 from forwarder.queue.base import Share
-from forwarder.queue.sqlite import admission, burying, dead, views
+from forwarder.queue.sqlite import admission, dead, views
 from forwarder.queue.sqlite.letters import COLUMNS, read_row
+from forwarder.queue.sqlite.sizes import ROW_BYTES
 from tests.queue.building import event, numbers, segment
 from tests.queue.sqlite.stores import ALL, Desk, lines
 
@@ -170,7 +171,7 @@ class TestNumbers:
         assert batch is not None
         desk.settle(batch, REJECTED)
         sizes = desk.column("SELECT length(data) FROM dead_segment")
-        assert (len(sizes), max(sizes) <= burying.ROW_BYTES) == (5, True)
+        assert (len(sizes), max(sizes) <= ROW_BYTES) == (5, True)
         assert [letter.id for letter in desk.letters()] == list(range(1, 501))
 
 

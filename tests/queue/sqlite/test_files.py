@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forwarder.queue.sqlite.files import DATABASE_FILES, QueueFile, damaged_name, unfinished
-from forwarder.queue.sqlite.limits import MAX_NAME
+from forwarder.queue.sqlite.files import DATABASE_FILES, QueueFile, damaged_name
+from forwarder.queue.sqlite.folder import MAX_NAME
 
 
 def test_all_stand_beside_the_database(tmp_path: Path) -> None:
@@ -32,5 +32,7 @@ def test_the_longest_names_fit_into_a_folder(tmp_path: Path) -> None:
     path = tmp_path / ("q" * MAX_NAME)
     aside = damaged_name(path)
     aside = aside.with_name(aside.name + "-99")
-    found = [file.beside(aside) for file in DATABASE_FILES] + [unfinished(file.beside(path)) for file in QueueFile]
-    assert max(len(file.name) for file in found) <= 255
+    kept = damaged_name(QueueFile.LOG.beside(path)).name + "-99"
+    # What is put in its place in one step has a longer name before.
+    unfinished = [f"{name}.new" for name in (kept, *(file.beside(path).name for file in QueueFile))]
+    assert max(map(len, [file.beside(aside).name for file in DATABASE_FILES] + unfinished)) <= 255

@@ -18,7 +18,7 @@ from forwarder.envelope import is_about
 from forwarder.errors import QueueFullError, StorageError
 from forwarder.model import Batch, Burial, DeadFilter, EventFilter, Limits
 from forwarder.queue.base import Share
-from forwarder.queue.sqlite import admission, burying, cutting, views
+from forwarder.queue.sqlite import admission, burying, views
 from forwarder.queue.sqlite.letters import COLUMNS, read_row
 from forwarder.queue.sqlite.sizes import PAGE_BYTES, stored_bytes
 from forwarder.queue.sqlite.store import Store
@@ -84,7 +84,7 @@ class StoreMachine(RuleBasedStateMachine):
         """A short look-ahead is left soon, a long one never; a small queue is full soon."""
         self.max_bytes = max_bytes
         self.patch.setattr("forwarder.queue.sqlite.state.LOOK_AHEAD", ahead)
-        self.patch.setattr("forwarder.queue.sqlite.ahead.LOOK_AHEAD", ahead)
+        self.patch.setattr("forwarder.queue.sqlite.take.LOOK_AHEAD", ahead)
         self.desk = self.new_desk()
 
     def new_desk(self) -> Desk:
@@ -242,15 +242,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Events are about one of three: what is cut out leaves the others where they are."""
         wanted = EventFilter(object=("user", str(person)))
         found = [event for event in self.books[name].waiting() if is_about(event.line, wanted)]
-        total = position = 0
-        until = self.desk.store.destinations[name].ledger.tail
-        while True:
-            step = partial(cutting.purge_some, name=name, wanted=wanted, position=position, until=until)
-            count, position = self.desk.write(step)
-            total += count
-            if not position:
-                break
-        assert total == len(found)
+        assert self.desk.purge(name, wanted) == len(found)
         self.gone(name, found)
         self.books[name].dropped += len(found)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.queue.sqlite.sizes import PAGE_BYTES, checkpoint_bytes, stored_bytes, wal_bytes
+from forwarder.queue.sqlite.sizes import PAGE_BYTES, ROW_BYTES, checkpoint_bytes, packed, stored_bytes, wal_bytes
 
 
 @given(st.integers(0, 1 << 24), st.integers(0, 1 << 16))
@@ -23,3 +25,12 @@ def test_the_log_leaves_most_to_the_events(max_bytes: int) -> None:
     assert reserve % PAGE_BYTES == 0
     assert log + reserve <= max(max_bytes * 3 // 8, log + 16 * PAGE_BYTES)
     assert log <= 32 << 20
+
+
+@given(st.lists(st.integers(0, 2 * ROW_BYTES), max_size=20))
+def test_what_is_written_together(sizes: list[int]) -> None:
+    """All of it is written, in its order, in rows that are as large as may be; only what is too large is alone."""
+    rows = list(packed(sizes, lambda size: size))
+    assert [size for row in rows for size in row] == sizes
+    assert all(row and (len(row) == 1 or sum(row) <= ROW_BYTES) for row in rows)
+    assert all(sum(row) + following[0] > ROW_BYTES for row, following in pairwise(rows))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.errors import StorageError
+from forwarder.model import EVERY_EVENT
 from forwarder.queue.sqlite import admission, waiting
 from forwarder.queue.sqlite.closing import Closing
 from forwarder.queue.sqlite.sizes import PAGE_BYTES
@@ -51,7 +52,8 @@ async def test_free_space_is_handed_back(tmp_path: Path, monkeypatch: pytest.Mon
         # More than the log holds, so that it is in the file.
         assert path.stat().st_size > 8 << 20
         pages = path.stat().st_size // PAGE_BYTES
-        while await worker.submit(partial(waiting.purge, name="main", until=20_000)):
+        purge = partial(waiting.purge, name="main", wanted=EVERY_EVENT, after=0, until=20_000)
+        while (await worker.submit(purge))[0]:
             pass
         await until(lambda: path.stat().st_size < 1 << 20)
     assert steps <= pages // 8

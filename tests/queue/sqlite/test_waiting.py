@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 
 import pytest
 
-from forwarder.model import Limits
+from forwarder.envelope import is_about
+from forwarder.model import EVERY_EVENT, EventFilter, Limits
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import views, waiting
 from tests.queue.building import segment
-from tests.queue.sqlite.stores import Desk, fill, left
+from tests.queue.sqlite.stores import Desk, fill, left, lines, segment_of
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +22,50 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forwarder.queue.sqlite.store.time", lambda: float(next(seconds)))
 
 
+SOURCES = ("app", "web", "api")
+PEOPLE = 7
+
+
+def event(number: int) -> bytes:
+    source, person = SOURCES[number % 3], number % PEOPLE
+    about = f'"eventObjectType":"user","eventObjectId":"{person}"'
+    return f'{{"eventId":"{number}","eventSourceId":"{source}","eventType":"t",{about}}}'.encode()
+
+
+def sources(count: int, each: int = 10) -> Desk:
+    desk = Desk()
+    for first in range(0, count, each):
+        desk.append(segment_of(event(number) for number in range(first, first + each)))
+    return desk
+
+
+def check(desk: Desk, expected: list[bytes]) -> None:
+    """What waits is this, in order; the account adds up, in the file as well, and nothing is called lost."""
+    found = views.counters(desk.store, "main")
+    assert found.accepted == found.queued + found.delivered + found.dead + found.dropped
+    assert found.queued == len(expected)
+    shown, position = list[bytes](), 0
+    while (step := views.lines_from(desk.store, "main", position)) is not None:
+        shown += step[0]
+        position = step[1]
+    assert shown == expected
+    taken = list[bytes]()
+    while (batch := desk.take(Limits(7, 1 << 20))) is not None:
+        taken += lines(batch.data)
+        desk.settle(batch)
+    assert taken == expected
+    after = views.counters(desk.store, "main")
+    assert (after.queued, after.queued_bytes, after.dropped) == (0, 0, found.dropped)
+    assert desk.store.destinations["main"].ledger.purged == 0
+    assert desk.column("SELECT count(*) FROM segment") == [0]
+
+
 class TestPurge:
     def test_drops_all_that_waits_in_bounded_steps(self) -> None:
         """However much waits, each step is bounded, and in the end nothing is left."""
         desk = fill(200)
-        assert desk.write(lambda store: waiting.purge(store, "main", 2000)) < 2000
+        step = partial(waiting.purge, name="main", wanted=EVERY_EVENT, after=0, until=2000)
+        assert desk.write(step)[0] < 2000
         assert desk.purge() > 0
         assert left(desk) == []
         counters = views.counters(desk.store, "main")
@@ -51,10 +92,81 @@ class TestPurge:
     def test_ends_where_it_was_told(self) -> None:
         """What was appended behind the position stays, also while steps are left to do."""
         desk = fill(200)
-        while desk.write(lambda store: waiting.purge(store, "main", 2000)):
+        while desk.write(partial(waiting.purge, name="main", wanted=EVERY_EVENT, after=0, until=2000))[0]:
             desk.append(segment(5000, 10))
         assert set(left(desk)) == set(range(5000, 5010))
         assert views.counters(desk.store, "main").dropped == 2000
+
+
+class TestPurgeOfSome:
+    @pytest.mark.parametrize("each", [1, 10, 300])
+    @pytest.mark.parametrize(
+        "wanted", [EventFilter("app"), EventFilter(None, ("user", "3")), EventFilter("web", ("user", "0"))]
+    )
+    def test_some(self, wanted: EventFilter, each: int) -> None:
+        """Those that are wanted are gone from the rows themselves; all others are delivered in their order."""
+        desk = sources(300, each)
+        left = [number for number in range(300) if not is_about(event(number), wanted)]
+        assert desk.purge(wanted=wanted) == 300 - len(left)
+        data = b"".join(desk.column("SELECT data FROM segment ORDER BY id"))
+        assert lines(data) == [event(number) for number in left]
+        check(desk, [event(number) for number in left])
+
+    def test_twice_and_after_a_restart(self) -> None:
+        """Cutting goes on where it was cut before, and a process that dies has lost nothing of the account."""
+        desk = sources(300)
+        desk.purge(wanted=EventFilter("app"))
+        desk.purge(wanted=EventFilter("web"))
+        # As a restart reads it.
+        desk.store.destinations["main"].look_again()
+        check(desk, [event(number) for number in range(300) if number % 3 == 2])
+
+    def test_held_and_settled(self) -> None:
+        """What is on its way is left alone, and stays in its place when it comes back."""
+        desk = sources(60, 20)
+        leased = desk.take(Limits(25, 1 << 20))
+        gone = desk.take(Limits(5, 1 << 20))
+        assert leased is not None
+        assert gone is not None
+        desk.settle(gone)
+        assert desk.purge(wanted=EventFilter("app")) == 10
+        desk.release(leased)
+        check(desk, [event(number) for number in range(60) if number < 25 or (number >= 30 and number % 3)])
+
+    def test_all_of_them(self) -> None:
+        """Where nothing is left of any row, the queue is empty, and takes events again."""
+        desk = sources(30)
+        assert sum(desk.purge(wanted=EventFilter(source)) for source in SOURCES) == 30
+        desk.append(segment_of([event(0)]))
+        check(desk, [event(0)])
+
+    def test_until_a_position(self) -> None:
+        """What was appended later stays."""
+        desk = sources(30)
+        assert desk.purge(wanted=EventFilter("app"), until=20) == 7
+        assert views.counters(desk.store, "main").queued == 23
+
+    def test_in_steps(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A step looks at so many rows, or bytes, and says how far it came."""
+        monkeypatch.setattr(waiting, "STEP_BYTES", 1)
+        desk = sources(50)
+        wanted = EventFilter("app")
+        step = partial(waiting.purge, name="main", wanted=wanted, after=0, until=50)
+        assert desk.write(step) == (4, 10)
+        assert desk.purge(wanted=wanted) == 13
+
+    def test_a_damaged_row_stays(self) -> None:
+        """What cannot be believed is not cut; it becomes dead letters when its turn comes."""
+        desk = sources(30)
+        [data] = desk.column("SELECT data FROM segment ORDER BY id LIMIT 1")
+        desk.db.execute(
+            "UPDATE segment SET data = ? WHERE id = (SELECT min(id) FROM segment)", (data.replace(b"app", b"axx"),)
+        )
+        desk.store.destinations["main"].look_again()
+        assert desk.purge(wanted=EventFilter("app")) == 6
+        check_dead = desk.take()
+        assert check_dead is not None
+        assert views.counters(desk.store, "main").dead == 10
 
 
 class TestDrop:

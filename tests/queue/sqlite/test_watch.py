@@ -157,7 +157,7 @@ async def test_damage_while_another_file_is_there(
     def meets_damage(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("forwarder.queue.sqlite.queue.take", meets_damage)
+    monkeypatch.setattr("forwarder.queue.sqlite.take.take", meets_damage)
     with pytest.raises(StorageError, match="cannot be rebuilt"):
         await drain(queue)
     assert {file: file.read_bytes() for file in path.parent.iterdir()} == found
@@ -175,7 +175,7 @@ async def test_a_rebuild_is_no_alarm(tmp_path: Path, queue: SqliteQueue, monkeyp
             raise errors.pop()
         return take(*words)
 
-    monkeypatch.setattr("forwarder.queue.sqlite.queue.take", meets_damage)
+    monkeypatch.setattr("forwarder.queue.sqlite.take.take", meets_damage)
     with structlog.testing.capture_logs() as lines:
         assert await drain(queue) == list(range(10))
         await asyncio.sleep(0.1)

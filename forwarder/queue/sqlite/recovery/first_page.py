@@ -17,7 +17,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from forwarder.queue.sqlite.files import QueueFile, unfinished
+from forwarder.queue.sqlite.files import QueueFile
+from forwarder.queue.sqlite.folder import put_file
 from forwarder.queue.sqlite.recovery import wal
 from forwarder.queue.sqlite.schema import APPLICATION_ID, MOST_VERSIONS, columns_of, roots_of
 from forwarder.queue.sqlite.sizes import PAGE_BYTES
@@ -64,13 +65,15 @@ def mend(path: Path, empty: Path) -> None:
         return
     kept = QueueFile.FIRST_PAGE.beside(path)
     if not kept.exists():
-        _write(unfinished(kept), found[:PAGE_BYTES], os.O_CREAT | os.O_TRUNC)
-        unfinished(kept).rename(kept)
+        put_file(kept, found[:PAGE_BYTES])
     page = bytearray(new[:PAGE_BYTES])
     # Where these two differ, SQLite goes by the size of the file.
     page[_CHANGES], page[_CHANGES_AT_PAGES] = b"\0\0\0\x02", b"\0\0\0\x01"
     page[_FREE] = bytes(8)
-    _write(path, bytes(page))
+    with path.open("r+b") as file:
+        file.write(page)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _has_id(page: bytes) -> bool:
@@ -132,12 +135,3 @@ def _read(path: Path, size: int) -> bytes:
             return file.read(size)
     except FileNotFoundError:
         return b""
-
-
-def _write(path: Path, data: bytes, flags: int = 0) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
-    try:
-        os.pwrite(descriptor, data, 0)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

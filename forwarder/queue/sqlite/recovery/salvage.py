@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,25 +66,18 @@ def salvage(damaged: Path, into: sqlite3.Connection, known: Accounts = Accounts(
     OSError for one that cannot be opened.
     """
     rescue = _Rescue(into, known)
-    into.execute("BEGIN IMMEDIATE")
-    try:
-        source = sqlite3.connect(damaged, isolation_level=None)
-        try:
+    with into:
+        into.execute("BEGIN IMMEDIATE")
+        # Whatever is in its log goes into the file when it is closed.
+        with closing(sqlite3.connect(damaged, isolation_level=None)) as source:
             source.text_factory = as_text
             # Nothing is written to it. This setting makes SQLite read what there is of a file that was cut off, or of
             # one whose schema is damaged, instead of refusing all of it.
             source.execute("PRAGMA writable_schema = ON")
             rescue.copy(source)
-        finally:
-            # Whatever is in its log goes into the file.
-            source.close()
         rescue.search(damaged)
         rescue.fit_in()
         rescue.reconcile()
-        into.execute("COMMIT")
-    except BaseException:
-        into.rollback()
-        raise
     return rescue.found
 
 
@@ -101,13 +95,7 @@ class _Account:
         """Say whether any of these positions was queued, as far as the accounts tell, and is not saved."""
         if not self.is_believed:
             return any(self.saved.gaps(first, until))
-        first, until = max(first, self.ledger.head), min(until, self.ledger.tail)
-        return any(True for _ in self.missed(first, until))
-
-    def missed(self, first: int, until: int) -> Iterator[tuple[int, int]]:
-        """Yield the runs of these positions that are neither settled nor saved."""
-        for start, end in self.ledger.settled.gaps(first, until):
-            yield from self.saved.gaps(start, end)
+        return any(True for _ in self.ledger.remaining(first, min(until, self.ledger.tail), self.saved))
 
 
 class _Rescue:
@@ -145,14 +133,16 @@ class _Rescue:
                 self._spoiled.append(row)
         for row in _rows(source, "dead_segment", letters.COLUMNS):
             self._keep_letters(read_row(row))
-        self._count_on(_last_number(source))
+        self._count_on(source)
         # Of version 1, or not moved yet.
         for row in _rows(source, "dead", OLD_COLUMNS):
             for died in as_rows([row]):
                 self._keep_letters(died)
 
-    def _count_on(self, number: int) -> None:
-        """Let no letter have a number that one had before that is gone."""
+    def _count_on(self, source: sqlite3.Connection) -> None:
+        """Let no letter have a number that one had before that is gone, as far as the last number can be read."""
+        numbers = [number for (number,) in _all(source, "SELECT max(seq) FROM sqlite_sequence")]
+        number = next((number for number in numbers if isinstance(number, int) and 0 < number < 1 << 62), 0)
         self._into.execute("DELETE FROM sqlite_sequence WHERE name = 'dead_segment' AND seq < ?", (number,))
         self._into.execute(
             "INSERT INTO sqlite_sequence (name, seq) SELECT 'dead_segment', ?"
@@ -267,7 +257,7 @@ class _Rescue:
         ledger = account.ledger
         if not account.is_believed:
             self._believe_rows(account)
-        lost = sum(until - first for first, until in account.missed(ledger.head, ledger.tail))
+        lost = sum(until - first for first, until in ledger.remaining(ledger.head, ledger.tail, account.saved))
         # Where something was purged there is a gap, too.
         self.found.lost_events += max(0, lost - ledger.purged)
         lost_letters = max(0, ledger.dead - account.saved_letters)
@@ -330,12 +320,6 @@ def _read(source: sqlite3.Connection, statement: str, at: int) -> Row | None:
     except sqlite3.DatabaseError:
         return None
     return row
-
-
-def _last_number(source: sqlite3.Connection) -> int:
-    """Return the last number that was given to a dead letter, 0 where that cannot be read."""
-    numbers = [number for (number,) in _all(source, "SELECT max(seq) FROM sqlite_sequence")]
-    return next((number for number in numbers if isinstance(number, int) and 0 < number < 1 << 62), 0)
 
 
 def _all(source: sqlite3.Connection, statement: str) -> list[Row]:

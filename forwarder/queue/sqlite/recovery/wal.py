@@ -25,7 +25,8 @@ from pathlib import Path
 
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
-from forwarder.queue.sqlite.files import QueueFile, damaged_name, unfinished
+from forwarder.queue.sqlite.files import QueueFile, damaged_name
+from forwarder.queue.sqlite.folder import put_file
 from forwarder.queue.sqlite.sizes import PAGE_BYTES
 
 _HEADER = struct.Struct(">8I")
@@ -78,9 +79,8 @@ def mend_log(database: Path, observer: Observer) -> Path | None:
     if not hidden:
         return None
     aside = damaged_name(path)
-    _write(aside, data)
-    _write(unfinished(path), _rewritten(frames, salts))
-    unfinished(path).rename(path)
+    put_file(aside, data)
+    put_file(path, _rewritten(frames, salts))
     observer.saw(Notice("queue.log_mended", {"commits": hidden, "file": str(aside)}))
     return aside
 
@@ -170,13 +170,3 @@ def _sum(data: bytes | memoryview, sums: Sums) -> Sums:
         first = (first + one + second) & _WORD
         second = (second + two + first) & _WORD
     return first, second
-
-
-def _write(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

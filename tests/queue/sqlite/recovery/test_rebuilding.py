@@ -122,7 +122,7 @@ async def test_what_was_committed_is_not_done_again(tmp_path: Path, monkeypatch:
             raise damage(tmp_path)
         return take(store, destination, limits, at_most)
 
-    monkeypatch.setattr("forwarder.queue.sqlite.queue.take", meets_damage)
+    monkeypatch.setattr("forwarder.queue.sqlite.take.take", meets_damage)
     _, _, third, fourth = await asyncio.gather(
         queue.append([segment(9000)]),
         queue.settle(first),

@@ -113,7 +113,7 @@ async def test_the_accounts_outlive_their_page(tmp_path: Path, monkeypatch: pyte
             raise error
         return take(store, destination, limits, at_most)
 
-    monkeypatch.setattr("forwarder.queue.sqlite.queue.take", meets_damage)
+    monkeypatch.setattr("forwarder.queue.sqlite.take.take", meets_damage)
     assert await drain(queue) == list(range(10, EVENTS))
     await queue.settle(held)
     after = await account(queue)

@@ -48,6 +48,16 @@ async def test_some_pass(open_queue: OpenQueue) -> None:
     assert again.accepted_at == letters[2].accepted_at
 
 
+async def test_one_after_the_other(open_queue: OpenQueue) -> None:
+    """Whichever of those that died together passes first, each of them leaves when it passes."""
+    queue, letters = await graveyard(open_queue)
+    for number, index in enumerate((3, 0, 2)):
+        assert await queue.readmit([letters[index]], [segment(number, 1)])
+    assert [event for event, _ in await dead(queue)] == [b"2", b"5", b"6"]
+    main, invalid = await accounts(queue)
+    assert (main.accepted, invalid.accepted, invalid.delivered, invalid.dead) == (3, 6, 3, 3)
+
+
 async def test_one_is_gone(open_queue: OpenQueue) -> None:
     """Where one of them was purged nothing is done."""
     queue, letters = await graveyard(open_queue)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import Self
@@ -34,6 +33,7 @@ from forwarder.model import (
     whole_lines,
 )
 from forwarder.queue.base import Pending, Share
+from forwarder.waiting import wait_at_most
 
 _NEVER = float("-inf")
 
@@ -213,7 +213,7 @@ class MemoryQueue:
         return delivered + dropped
 
     async def wait_space(self, timeout: float) -> None:
-        await _within(timeout, self._space)
+        await wait_at_most(timeout, self._space)
 
     def trouble(self) -> str | None:
         if self._is_closed:
@@ -297,7 +297,7 @@ class MemoryQueue:
 
     async def wait(self, destination: str, timeout: float | None, enough: Limits | None = None) -> None:
         account = self.accounts[destination]
-        await _within(timeout, account.changed)
+        await wait_at_most(timeout, account.changed)
         account.changed.clear()
 
     def wake(self, destination: str) -> None:
@@ -399,10 +399,3 @@ def _positions(batch: Batch) -> list[int]:
 
 def _is_event(event: bytes) -> bool:
     return event.startswith(b"{") and is_json_line(event)
-
-
-async def _within(timeout: float | None, event: asyncio.Event) -> None:
-    # Not `wait_for`: up to Python 3.11 it loses a cancellation that comes with the wake-up.
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout):
-            await event.wait()

@@ -8,6 +8,7 @@ the events stay queued.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from itertools import chain, repeat
 from time import time
 
@@ -102,7 +103,7 @@ def expire(store: Store, name: str, accepted_before: float, burial: Burial) -> i
         if size >= STEP_BYTES:
             break
         try:
-            room.move(store, [name], lambda group=group: _bury_waiting(store, name, group, burial))  # type: ignore[misc]
+            room.move(store, [name], partial(_bury_waiting, store, name, group, burial))
         except QueueFullError:
             if not events:
                 raise

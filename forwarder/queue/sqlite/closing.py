@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+
+from forwarder.waiting import wait_at_most
 
 # Seconds between attempts to write to a storage that fails, and between looks at whether the file is in its place.
 RETRY_SECONDS = 1.0
@@ -20,6 +21,4 @@ class Closing:
 
     async def pause(self) -> None:
         """Wait until it is time to try again, or the queue closes."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._retry_seconds):
-                await self._event.wait()
+        await wait_at_most(self._retry_seconds, self._event)

@@ -12,8 +12,8 @@ from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
-from forwarder.envelope import identity, is_json_line
-from forwarder.model import INVALID, Burial, DeadFilter, DeadLetter, Segment
+from forwarder.envelope import event_id, identity, is_about, is_json_line
+from forwarder.model import EVERY_EVENT, INVALID, Burial, DeadFilter, DeadLetter, EventFilter, Segment
 from forwarder.queue.sqlite import admission, room
 from forwarder.queue.sqlite.burying import bury, last_number, take_away
 from forwarder.queue.sqlite.letters import COLUMNS, DeadRow, read_row
@@ -46,7 +46,7 @@ class Search:
         self.names = {state.ledger.id: name for name, state in store.destinations.items()}
         self.last = _MOST if wanted.last is None else wanted.last
         self._ids = frozenset(wanted.ids)
-        self._reads_events = bool(wanted.ids) or wanted.source is not None or wanted.object is not None
+        self._about = EventFilter(wanted.source, wanted.object)
 
     def takes_row(self, destination: object, reason: object, died_at: float) -> bool:
         """Say whether letters of a row can be wanted."""
@@ -60,14 +60,9 @@ class Search:
 
     def takes(self, number: int, event: bytes) -> bool:
         """Say whether a letter of such a row is wanted."""
-        if not self._reads_events:
-            return True
-        wanted, found = self._wanted, identity(event)
-        return (
-            (not self._ids or str(number) in self._ids or found.eventId in self._ids)
-            and wanted.source in {None, found.eventSourceId}
-            and wanted.object in {None, (found.eventObjectType, found.eventObjectId)}
-        )
+        is_named = not self._ids or str(number) in self._ids or identity(event).eventId in self._ids
+        # An event is read only where that is asked for.
+        return is_named and (self._about == EVERY_EVENT or is_about(event, self._about))
 
 
 def _look(store: Store, search: Search, after: int, limit: int) -> tuple[list[_Found], int]:
@@ -103,7 +98,7 @@ def _wanted_of(row: DeadRow, search: Search, after: int, limit: int) -> _Found:
             return _Found(row, found, found[-1].id)
         if number > after and search.takes(number, event):
             about = (burial.reason, burial.status, burial.detail, accepted_at, row.died_at)
-            found.append(DeadLetter(number, name, identity(event).eventId or "", *about, event))
+            found.append(DeadLetter(number, name, event_id(event), *about, event))
     return _Found(row, found, row.id)
 
 

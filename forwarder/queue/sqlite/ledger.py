@@ -85,13 +85,12 @@ class Ledger:
 
     def copy(self) -> Ledger:
         # Not `dataclasses.replace`: this is done for each commit.
-        copy = Ledger(*self.row())
-        copy.settled = self.settled.copy()
-        return copy
+        parts = (*self.row(), self.settled.copy())
+        return Ledger(*parts)
 
     def save(self, db: sqlite3.Connection) -> None:
         """Write its row; what is settled beyond the head is written by `save_settled`."""
-        db.execute(_UPDATE, (*self.row()[2:], self.id))
+        db.execute(_UPDATE, _changing(self))
 
     def save_settled(self, db: sqlite3.Connection) -> None:
         """Write what is settled beyond the head."""
@@ -121,5 +120,6 @@ class Ledger:
 _NAMES = [part.name for part in fields(Ledger) if part.name != "settled"]
 _row: Callable[[Ledger], tuple[Any, ...]] = attrgetter(*_NAMES)
 COLUMNS = ", ".join(_NAMES)
-# All but its number and its name.
+# All but its number, by which it is found, and its name.
+_changing = attrgetter(*_NAMES[2:], "id")
 _UPDATE = f"UPDATE destination SET {', '.join(f'{name} = ?' for name in _NAMES[2:])} WHERE id = ?"  # noqa: S608

@@ -28,7 +28,10 @@ class Ranges:
         return bool(self._firsts)
 
     def copy(self) -> Ranges:
-        return Ranges(self)
+        # Not by adding each run anew: this is done for each commit.
+        copy = Ranges()
+        copy._firsts, copy._untils = [*self._firsts], [*self._untils]
+        return copy
 
     def add(self, first: int, until: int) -> tuple[int, int]:
         """Add a run, which is not empty; return the run that it became a part of."""

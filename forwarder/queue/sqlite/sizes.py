@@ -46,7 +46,8 @@ def checkpoint_bytes(wal_bytes: int) -> int:
 
 def packed(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
     """Yield items in their order, as many together as make a row; one that is larger than a row is alone."""
-    together, total = list[T](), 0
+    together: list[T] = []
+    total = 0
     for item in items:
         more = size(item)
         if together and total + more > ROW_BYTES:

@@ -254,8 +254,7 @@ class Store:
     def append(self, segments: Sequence[Segment]) -> None:
         """Write: put segments at the tail of their queues; `admission` has made room for them."""
         for segment in segments:
-            waiting = self.appended.setdefault(segment.destination, [])
-            waiting.append(segment)
+            self.appended.setdefault(segment.destination, []).append(segment)
             self.appended_bytes += stored_bytes(len(segment.data))
             self.ledger(segment.destination).accepted += segment.events
 

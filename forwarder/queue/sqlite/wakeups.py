@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from forwarder.model import Limits
 from forwarder.queue.sqlite.executor import Snapshot
+from forwarder.waiting import wait_at_most
 
 
 class WakeUps:
@@ -42,14 +42,9 @@ class WakeUps:
             self._enough.pop(destination, None)
         else:
             self._enough[destination] = enough
-        # Not `wait_for`: up to Python 3.11 it loses a cancellation that comes with the wake-up.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await event.wait()
+        await wait_at_most(timeout, event)
         event.clear()
 
     async def wait_space(self, timeout: float) -> None:
         """Return when space may have become free, or after `timeout` seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._space.wait()
+        await wait_at_most(timeout, self._space)

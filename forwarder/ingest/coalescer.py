@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from email.utils import formatdate
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from aiohttp import hdrs, web
 
@@ -22,7 +22,7 @@ from forwarder.errors import QueueFullError, TooLargeError
 from forwarder.ingest.admission import Admission
 from forwarder.ingest.intake import Intake, accepted
 from forwarder.ingest.media import Kind, check, look, takes_long
-from forwarder.observe.facts import Notice
+from forwarder.observe.facts import Notice, Peer
 from forwarder.problems import TOLD
 from forwarder.web.problems import internal_problem, problem_of
 
@@ -32,11 +32,21 @@ _MAX_BODY = 64 * 1024
 _FIT_ALONE = (QueueFullError, TooLargeError)
 
 
+class Client(Protocol):
+    """Who sent a request, and reads the answer."""
+
+    def answer(self, data: bytes) -> None:
+        """Send the bytes of the response."""
+
+    @property
+    def peer(self) -> Peer: ...
+
+
 class Request(NamedTuple):
-    """One event, or an array of them, to be stored; `answer` is called with the bytes of the response."""
+    """One event, or an array of them, to be stored for a client."""
 
     body: bytes
-    answer: Callable[[bytes], None]
+    client: Client
 
 
 class Coalescer:
@@ -57,7 +67,7 @@ class Coalescer:
         self.max_body = min(_MAX_BODY, max_request_bytes)
 
     def add(self, request: Request) -> None:
-        """Take a request, whose `answer` is called when it is stored or refused."""
+        """Take a request, whose client is answered when it is stored or refused."""
         if not self._gathered:
             # The callback runs in the next turn of the loop, after every socket that is readable now has been read.
             asyncio.get_running_loop().call_soon(self._begin)
@@ -120,11 +130,11 @@ class Coalescer:
             return [request._replace(body=line) for request, line in zip(requests, lines, strict=False)]
         except Exception as error:
             # The failure may have come after the commit, so trying again could store the events twice.
-            answer = self._refused(error, len(requests))
+            answer = self._refused(error, requests)
         else:
             answer = _accepted(int(time.time()), 1)
         for request in requests:
-            request.answer(answer)
+            request.client.answer(answer)
         return []
 
     async def _store_alone(self, request: Request) -> None:
@@ -132,11 +142,11 @@ class Coalescer:
             with self._admission.taken(len(request.body)):
                 checked, invalid = await self._accept(request.body)
         except Exception as error:
-            answer = self._refused(error, 1)
+            answer = self._refused(error, [request])
         else:
             body = accepted(checked, invalid) if invalid else None
             answer = _accepted(int(time.time()), checked.events) if body is None else _as_bytes(_response(body))
-        request.answer(answer)
+        request.client.answer(answer)
 
     async def _accept(self, body: bytes) -> tuple[Checked, list[Refused]]:
         """Store the events of a request; return them, and the refused texts that were kept as invalid."""
@@ -154,10 +164,11 @@ class Coalescer:
         await self._intake.accept_or("http", checked, invalid, partial(check, envelope, Kind.JSON, body))
         return checked, invalid
 
-    def _refused(self, error: Exception, requests: int) -> bytes:
+    def _refused(self, error: Exception, requests: list[Request]) -> bytes:
         """Return the answer to requests of which nothing is stored, or of which it is unknown whether they are."""
         if isinstance(error, TOLD):
-            self._intake.refused("http", error, requests)
+            for request in requests:
+                self._intake.refused("http", error, request.client.peer)
             return _as_bytes(problem_of(error))
         self._intake.observer.saw(Notice("intake.failed", {"path": "/v1/events"}, error))
         return _as_bytes(internal_problem())

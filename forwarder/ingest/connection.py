@@ -28,10 +28,11 @@ from forwarder.ingest.greeting import Greeting
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.peer import has_ended, has_more, is_hung_up, keep_alive, take_no_more
 from forwarder.ingest.storing import Piece, Storing
-from forwarder.observe.facts import Notice
+from forwarder.observe.facts import Notice, Peer
 from forwarder.problems import problem_type
 from forwarder.web.access import Access
 from forwarder.web.headroom import Headroom
+from forwarder.web.peer import peer_of
 
 # Bytes of lines that may be waiting on one connection before we stop reading from it.
 _MAX_WAITING = 512 * 1024
@@ -81,6 +82,7 @@ class Connection(asyncio.Protocol):
     _transport: asyncio.Transport
     _answers: Answers
     _storing: Storing
+    _peer: Peer
 
     def __init__(self, server: Server, access: Access) -> None:
         self._server = server
@@ -115,7 +117,8 @@ class Connection(asyncio.Protocol):
             return
         self._transport = cast("asyncio.Transport", transport)
         self._answers = Answers(self._transport)
-        self._storing = Storing(self._intake, self._answers, self._patience)
+        self._peer = peer_of(transport)
+        self._storing = Storing(self._intake, self._answers, self._patience, self._peer)
         self._server.began(self)
 
     def data_received(self, data: bytes) -> None:
@@ -251,7 +254,7 @@ class Connection(asyncio.Protocol):
             # The forwarder is stopping, or the client is gone. The client has to send again what was not acked.
             await self._hang_up()
         except RequestError as error:
-            self._intake.refused("stream", error)
+            self._intake.refused("stream", error, self._peer)
             await self._hang_up(problem_type(type(error)).status, error.message)
         except Exception as error:
             self._intake.observer.saw(Notice("stream.failed", {}, error))

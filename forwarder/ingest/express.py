@@ -25,8 +25,10 @@ from aiohttp import hdrs, web
 
 from forwarder.errors import RequestError
 from forwarder.ingest.coalescer import Coalescer, Request
+from forwarder.observe.facts import Peer
 from forwarder.web.access import Access
 from forwarder.web.headroom import Headroom
+from forwarder.web.peer import peer_of
 from forwarder.web.server import MAX_FIELDS, Server
 
 # The longest head, in bytes, that is served here; the coalescer limits the body.
@@ -154,7 +156,7 @@ class Connection(asyncio.Protocol):
         # Some JSON encoders end what they write with a newline, which has to go: the events become lines.
         elif len(data) == start + head.length and _is_plain(body := data[start:].rstrip(b" \t\r\n")):
             self._is_waiting = True
-            self._coalescer.add(Request(body, self.answer))
+            self._coalescer.add(Request(body, self))
         else:
             self._hand_over(data)
 
@@ -176,6 +178,11 @@ class Connection(asyncio.Protocol):
         self._leave()
 
     # --- the coalescer's and the server's side ------------------------------------------------------
+
+    @property
+    def peer(self) -> Peer:
+        """Who the client is."""
+        return peer_of(self._transport)
 
     def answer(self, data: bytes) -> None:
         """Send the answer, unless the connection is already closing."""

@@ -30,6 +30,7 @@ from forwarder.problems import TOLD
 from forwarder.web.access import Access
 from forwarder.web.description import description_response
 from forwarder.web.headroom import Headroom
+from forwarder.web.peer import peer_of
 from forwarder.web.problems import internal_problem, problem_of, problem_response
 from forwarder.web.server import first_line
 
@@ -92,11 +93,11 @@ class HttpIntake:
             access.check(request.headers, request.transport, without_token=request.path == "/healthz")
             return await self._dispatch(access, request)
         except TOLD as error:
-            self._intake.refused("http", error)
+            self._intake.refused("http", error, peer_of(request.transport))
             return problem_of(error)
         except HttpProcessingError as error:
             refusal = MalformedError(f"the body is not well-formed HTTP: {first_line(error.message)}")
-            self._intake.refused("http", refusal)
+            self._intake.refused("http", refusal, peer_of(request.transport))
             return problem_of(refusal)
         except ConnectionError:
             raise

@@ -22,7 +22,7 @@ from forwarder.errors import (
 from forwarder.model import INVALID
 from forwarder.observe import facts
 from forwarder.observe.base import Observer
-from forwarder.observe.facts import Way
+from forwarder.observe.facts import Peer, Way
 from forwarder.problems import problem_type
 from forwarder.queue.base import Inbox
 
@@ -85,9 +85,9 @@ class Intake:
             raise NoRoomForInvalidError(error.message) from None
         self._has_told = False
 
-    def refused(self, way: Way, error: RequestError | UnavailableError, number: int = 1) -> None:
-        """Record that so many requests, or a stream, were refused."""
-        self.observer.saw(facts.Refused(way, problem_type(type(error)).name, number))
+    def refused(self, way: Way, error: RequestError | UnavailableError, peer: Peer) -> None:
+        """Record that a request, or a stream, was refused."""
+        self.observer.saw(facts.Refused(way, problem_type(type(error)).name, 1, peer, error.message))
 
     async def accept_or(
         self, way: Way, checked: Checked, invalid: Sequence[Refused], refuse: Callable[[], object]

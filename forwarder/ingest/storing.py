@@ -47,10 +47,11 @@ class Storing:
     `patience` returns for how many more seconds to wait for a queue that cannot take events.
     """
 
-    def __init__(self, intake: Intake, answers: Answers, patience: Callable[[], float]) -> None:
+    def __init__(self, intake: Intake, answers: Answers, patience: Callable[[], float], peer: facts.Peer) -> None:
         self._intake = intake
         self._answers = answers
         self._patience = patience
+        self._peer = peer
 
     async def store(self, piece: Piece) -> None:
         """Store the events of a piece. Raises UnavailableError if they cannot be stored in time."""
@@ -68,8 +69,9 @@ class Storing:
 
     async def refuse(self, first: int, refused: Sequence[Refused]) -> None:
         """Tell the client which lines are not stored; the first line of the piece has the number `first`."""
+        details = {refusal.status: refusal.detail for refusal in refused}
         for status, count in Counter(refusal.status for refusal in refused).items():
-            self._intake.observer.saw(facts.Refused("stream", _NAMES[status], count))
+            self._intake.observer.saw(facts.Refused("stream", _NAMES[status], count, self._peer, details[status]))
         for refusal in refused:
             await self._answers.refuse(first + refusal.index, refusal.status, refusal.detail)
 

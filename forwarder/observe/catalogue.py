@@ -55,6 +55,11 @@ LINES = {
         "There is no more room for what breaks the rules and should be kept.",
         "what is invalid is refused; replay or purge the dead letters of the account invalid",
     ),
+    "events.refused": Line(
+        "warning",
+        "Clients were refused: so many requests over HTTP, or lines of a stream, since the last such line.",
+        "`detail` is what the client was told, with what it has to change; `peer` and `pid` say which client it is",
+    ),
     "intake.failed": Line("error", "A bug: a request was answered 500."),
     "stream.failed": Line("error", "A bug: a stream was cut, and its client told so."),
     # --- the queue -------------------------------------------------------------------------------

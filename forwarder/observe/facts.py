@@ -8,13 +8,28 @@ log, and how bad it is, is the business of whoever observes it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from forwarder.errors import ForwarderError
 from forwarder.model import Burial, Outcome, State
 
 Way = Literal["http", "stream"]
 """Where events come in."""
+
+
+class Peer(NamedTuple):
+    """Who is at the other end of a connection, as far as the kernel knows."""
+
+    name: str
+    """`uid 1000` over a unix socket, the IP address over TCP; `unknown` where the connection has gone."""
+    pid: int | None = None
+    """The process that connected, over a unix socket."""
+
+    def __str__(self) -> str:
+        return self.name if self.pid is None else f"{self.name}, pid {self.pid}"
+
+
+UNKNOWN: Final = Peer("unknown")
 
 
 class Accepted(NamedTuple):
@@ -38,6 +53,9 @@ class Refused(NamedTuple):
     """The last part of the problem type, such as `queue-full` (see `forwarder.errors`)."""
     number: int
     """Requests over HTTP, lines over the stream."""
+    peer: Peer = UNKNOWN
+    detail: str = ""
+    """What the client was told, of one of them; it names fields and sizes, and repeats no value of an event."""
 
 
 class Committed(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from time import monotonic
 
@@ -11,7 +12,7 @@ import pytest
 from forwarder.envelope import Envelope
 from forwarder.errors import QueueFullError, ShuttingDownError
 from forwarder.ingest.intake import Intake
-from forwarder.observe.facts import Accepted, Refused
+from forwarder.observe.facts import Accepted, Peer, Refused
 from forwarder.observe.logs import Logs
 from tests.ingest.serving import StubbornQueue, connect, lines, serving
 from tests.observe.recording import Recording
@@ -61,7 +62,7 @@ async def test_what_is_accepted_is_told() -> None:
 
 
 async def test_what_is_refused_is_told(tmp_path: Path) -> None:
-    """A request that is refused is a fact with its way and the problem; so are the lines of a stream, by problem."""
+    """A request that is refused is a fact with its way, the problem and the client; so are the lines of a stream."""
     observer, queue = Recording(), StubbornQueue()
     async with serving(tmp_path, queue=queue, observer=observer) as served:
         head = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -76,6 +77,10 @@ async def test_what_is_refused_is_told(tmp_path: Path) -> None:
         await reader.read()
         writer.close()
     refused = [fact for fact in observer.facts if isinstance(fact, Refused)]
-    assert refused[:2] == [Refused("http", "invalid-event", 1), Refused("http", "unsupported-media-type", 1)]
-    assert set(refused[2:]) == {Refused("stream", "invalid-event", 2), Refused("stream", "malformed", 1)}
+    assert [fact[:3] for fact in refused[:2]] == [("http", "invalid-event", 1), ("http", "unsupported-media-type", 1)]
+    assert {fact[:3] for fact in refused[2:]} == {("stream", "invalid-event", 2), ("stream", "malformed", 1)}
+    assert {fact.peer for fact in refused} == {Peer(f"uid {os.getuid()}", os.getpid())}
+    details = {fact.problem: fact.detail for fact in refused}
+    assert details["unsupported-media-type"].startswith("the content type 'text/html'")
+    assert details["invalid-event"].startswith("eventSourceId: is required")
     assert [fact.events for fact in observer.facts if isinstance(fact, Accepted)] == [1]

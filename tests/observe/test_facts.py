@@ -10,9 +10,11 @@ from forwarder.observe import facts
 
 
 def kinds() -> list[type]:
-    """Return all kinds of facts that the module defines. A condition is none: its beginning and its end are."""
+    """Return all kinds of facts that the module defines. A condition is none: its beginning and its end are; nor is
+    a peer, which is a part of some.
+    """
     found = [kind for kind in vars(facts).values() if isinstance(kind, type) and kind.__module__ == facts.__name__]
-    return [kind for kind in found if kind is not facts.Condition]
+    return [kind for kind in found if kind not in {facts.Condition, facts.Peer}]
 
 
 def test_every_kind_is_a_fact() -> None:

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from forwarder.admin.steering import DestinationStatus
 from forwarder.daemon.assembly import BuiltDestination
 from forwarder.daemon.since import Since
 from forwarder.delivery.clock import Clock
+from forwarder.delivery.outage import Outage
 from forwarder.delivery.pump import Pump
+from forwarder.errors import ForwarderError
 from forwarder.model import EVERY_EVENT, EventFilter, QueueStats, State
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
@@ -40,6 +43,7 @@ class Destinations:
         self._observer = observer
         self._clock = Clock()
         self._since = Since(time.time)
+        self._outages: dict[str, Outage] = {}
         self._running: dict[str, _Running] = {}
         # Includes the tasks of pumps that were replaced or removed and are finishing what they are sending.
         self._tasks: set[asyncio.Task[None]] = set()
@@ -58,6 +62,7 @@ class Destinations:
         paused = {name: found.paused for name, found in (await self._queue.stats()).destinations.items()}
         for name in self._running.keys() - wanted.keys():
             self._running.pop(name).pump.retire()
+            del self._outages[name]
             self._observer.saw(Notice("destination.removed", {"destination": name}))
         for name, built in wanted.items():
             before = self._running.get(name)
@@ -70,7 +75,8 @@ class Destinations:
             if before is not None:
                 before.pump.retire()
             parts = (name, built.config, self._queue, built.destination, self._observer)
-            pump = Pump(*parts, clock=self._clock, paused=paused.get(name, False))
+            outage = self._outages.setdefault(name, Outage())
+            pump = Pump(*parts, clock=self._clock, outage=outage, paused=paused.get(name, False))
             task = asyncio.create_task(self._run(name, pump, built, self._latest.get(name)), name=f"pump-{name}")
             self._running[name] = _Running(built, pump)
             self._tasks.add(task)
@@ -112,11 +118,27 @@ class Destinations:
         if not self._tasks:
             return
         _done, late = await asyncio.wait(self._tasks, timeout=timeout)
+        under_way = {
+            name: running.pump.health.gate.pipeline.unsettled
+            for name, running in self._running.items()
+            if self._latest.get(name) in late
+        }
         for task in late:
             task.cancel()
         if late:
-            self._observer.saw(Notice("shutdown.timeout", {"destinations": len(late)}))
             await asyncio.wait(late)
+            await self._tell_left(under_way)
+
+    async def _tell_left(self, under_way: Mapping[str, int]) -> None:
+        """Say what is left of each destination that did not end in time, with so many batches under way."""
+        try:
+            accounts = (await self._queue.stats()).destinations
+        except ForwarderError:
+            # A storage that fails says so itself; the line is due all the same.
+            accounts = {}
+        for name, batches in under_way.items():
+            left = {"events": accounts[name].queued} if name in accounts else {}
+            self._observer.saw(Notice("shutdown.timeout", {"destination": name, **left, "batches": batches}))
 
     # --- control -------------------------------------------------------------------------------
 
@@ -145,6 +167,23 @@ class Destinations:
             obstacle=health.obstacle,
             waiting_for=health.gate.waiting_for,
         )
+
+    def look_at_outages(self, stats: QueueStats | None) -> None:
+        """Say in a round of the outages that go on, every ten minutes; where nothing waits any more there is none."""
+        now = time.monotonic()
+        for name, running in self._running.items():
+            account = None if stats is None else stats.destinations.get(name)
+            queued = None if account is None else account.queued
+            if queued == 0:
+                self._outages[name].end()
+            elif running.pump.health.gate.state is not State.PAUSED and self._outages[name].is_due(now):
+                self._observer.saw(Notice("destination.still_failing", self._still_failing(name, now, queued)))
+
+    def _still_failing(self, name: str, now: float, queued: int | None) -> dict[str, Any]:
+        outage, error = self._outages[name], self._running[name].pump.health.last_error
+        lasts = {"seconds": round(outage.seconds(now), 3), "attempts": outage.attempts, "events": queued}
+        said = {} if error is None else {"status": error.status, "detail": error.detail}
+        return {"destination": name, **lasts, **said}
 
     def ready(self) -> str | None:
         """Return None while events can be accepted, otherwise the reason why not."""

@@ -22,7 +22,7 @@ from forwarder.delivery.suspects import Suspect
 from forwarder.delivery.triage import InTurn, Nothing, Probe
 from forwarder.errors import StorageError
 from forwarder.model import Batch, Burial, Limits, Outcome, State
-from forwarder.observe.facts import Notice, StateChanged, failure_details
+from forwarder.observe.facts import Notice, failure_details
 from forwarder.queue.base import Outbox
 
 # Seconds before a storage that could not hand out a batch is asked again.
@@ -127,7 +127,7 @@ class Examination:
         error = self._health.last_error
         said = (error.status, error.detail) if error else (None, "")
         seconds = self._health.hold(self._health.failures)
-        self._health.observer.saw(StateChanged(self._name, State.HOLDING, None, *said, seconds))
+        self._sending.waits(State.HOLDING, None, *said, seconds)
         await expire(self._name, self._queue, self._health)
 
     async def _wait_for_events(self) -> Probe | None:

@@ -14,6 +14,7 @@ from forwarder.delivery.backoff import Backoff
 from forwarder.delivery.batch_size import BatchSize
 from forwarder.delivery.clock import Clock
 from forwarder.delivery.gate import ANY_TAKEN, BACKOFF, MENDING, RETRY_AFTER, Gate
+from forwarder.delivery.outage import Outage
 from forwarder.delivery.pipeline import Pipeline
 from forwarder.delivery.policy import Policy
 from forwarder.delivery.rate import Rate
@@ -30,8 +31,18 @@ _PARTS = 4
 class Health:
     """The gate, the record of successes and failures, the suspects, the triage and the size of a batch."""
 
-    def __init__(self, policy: Policy, clock: Clock, pipeline: Pipeline, observer: Observer, *, paused: bool) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        clock: Clock,
+        pipeline: Pipeline,
+        observer: Observer,
+        *,
+        paused: bool,
+        outage: Outage | None = None,
+    ) -> None:
         self.observer = observer
+        self.outage = Outage() if outage is None else outage
         self.rate = Rate(policy.max_rate.events, policy.max_rate.bytes)
         self.gate = Gate(pipeline, self.rate, paused=paused)
         self.attempts = 0
@@ -65,12 +76,11 @@ class Health:
         self.triage.begin(events, failed=failed)
         self.gate.narrow(True)
 
-    def succeeded(self, events: int, size: int) -> tuple[bool, int]:
-        """Note a success; return whether it ended a row of failures, and how many events are set aside because of it.
+    def succeeded(self, events: int, size: int) -> int:
+        """Note a success; return how many events are set aside because of it.
 
         The gate stays as it is: if another delivery has closed it meanwhile, that wait still counts.
         """
-        recovered = self.failures > 0
         self.failures = self._holds = 0
         self.last_success = time.time()
         self.largest = max(self.largest, size)
@@ -78,7 +88,7 @@ class Health:
         set_aside = self.suspects.taken(time.monotonic())
         if self.suspects:
             self.set_aside.set()
-        return recovered, set_aside
+        return set_aside
 
     def failed(self, answer: Answer) -> None:
         """Note what the destination said instead of taking a batch."""

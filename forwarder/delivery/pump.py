@@ -29,6 +29,7 @@ from forwarder.delivery.expiry import release
 from forwarder.delivery.gate import STORAGE
 from forwarder.delivery.health import Health
 from forwarder.delivery.leases import renewed
+from forwarder.delivery.outage import Outage
 from forwarder.delivery.pipeline import Pipeline, Place, Stage
 from forwarder.delivery.policy import Policy
 from forwarder.delivery.questions import Questions
@@ -50,8 +51,8 @@ _TURN_SECONDS = 1.0
 class Pump:
     """Delivers one destination's queue: `run` until `stop`, or until it is cancelled.
 
-    `clock` is handed on from one pump to the next. Up to `at_once` batches are leased together, as asking the queue
-    takes as long as sending to a destination nearby. A storage that could not hand out a batch is asked again
+    `clock` and `outage` are handed on from one pump to the next. Up to `at_once` batches are leased together, as asking
+    the queue takes as long as sending to a destination nearby. A storage that could not hand out a batch is asked again
     after `storage_seconds`. No wait is longer than `look_again` seconds: a wake-up can get lost, a timer cannot.
     """
 
@@ -64,6 +65,7 @@ class Pump:
         observer: Observer,
         *,
         clock: Clock | None = None,
+        outage: Outage | None = None,
         paused: bool = False,
         at_once: int = 2,
         storage_seconds: float = 1.0,
@@ -75,8 +77,8 @@ class Pump:
         self._at_once = at_once
         self._storage_seconds = storage_seconds
         self._pipeline = Pipeline(queue.release, lambda: queue.wake(name), look_again)
-        self.health = Health(policy, clock or Clock(), self._pipeline, observer, paused=paused)
-        self._sending = Sending(name, policy, destination, self.health)
+        self.health = Health(policy, clock or Clock(), self._pipeline, observer, paused=paused, outage=outage)
+        self._sending = Sending(name, policy, destination, self.health, lambda: queue.pending(name).events)
         # Ends a run that was retired and takes too long over it; None while nothing runs.
         self._limit: asyncio.Timeout | None = None
 

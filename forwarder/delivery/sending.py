@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from forwarder.delivery.health import Health
 from forwarder.delivery.policy import Policy
 from forwarder.destination.base import Answer, Destination
-from forwarder.model import Batch, Burial, Outcome, State
+from forwarder.envelope import event_id
+from forwarder.model import Batch, Burial, Outcome, State, whole_lines
 from forwarder.observe.facts import Attempted, Notice, Settled, StateChanged
 from forwarder.queue.base import Outbox
 
@@ -27,15 +29,21 @@ class Result(NamedTuple):
 
 
 class Sending:
-    """Sends requests to one destination, and judges what their answers say about events, sizes and servers."""
+    """Sends requests to one destination, and judges what their answers say about events, sizes and servers.
 
-    def __init__(self, name: str, policy: Policy, destination: Destination, health: Health) -> None:
+    `waiting` returns how many events wait in its queue.
+    """
+
+    def __init__(
+        self, name: str, policy: Policy, destination: Destination, health: Health, waiting: Callable[[], int]
+    ) -> None:
         self.name = name
         self.policy = policy
         self.health = health
         self.prepare = destination.prepare
         self._destination = destination
         self._observer = health.observer
+        self._waiting = waiting
 
     async def attempt(self, batch: Batch, body: bytes, *, fresh: bool = False) -> Result:
         """Send a body that the gate has let through, and note what came of it."""
@@ -56,9 +64,12 @@ class Sending:
     def _taken(self, events: int, size: int) -> None:
         health = self.health
         health.batch_size.passed(events, size + 1)
-        recovered, set_aside = health.succeeded(events, size)
-        if recovered:
-            self._observer.saw(StateChanged(self.name, State.DELIVERING))
+        set_aside = health.succeeded(events, size)
+        if outage := health.outage:
+            gathered, seconds = events + self._waiting(), outage.seconds(time.monotonic())
+            ended = StateChanged(self.name, State.DELIVERING, gathered, seconds=seconds, attempts=outage.attempts)
+            self._observer.saw(ended)
+            outage.end()
         if set_aside:
             details = {"destination": self.name, "events": set_aside, "in_all": len(health.suspects)}
             self._observer.saw(Notice("events.set_aside", details))
@@ -118,16 +129,23 @@ class Sending:
     async def settle(self, queue: Outbox, batch: Batch, burial: Burial | None = None) -> None:
         """Settle events as delivered, or as dead; where there is no room for dead letters they are queued again."""
         if await queue.settle(batch, burial):
-            self._observer.saw(Settled(self.name, batch.events, burial))
+            ids = () if burial is None else tuple(map(event_id, whole_lines(batch.data)))
+            self._observer.saw(Settled(self.name, batch.events, burial, ids=ids))
 
     def defer(self, batch: Batch, result: Result) -> None:
         """Let the destination alone for a back-off."""
         seconds = self.health.defer(result.answer, result.failures_before)
-        self._waits(State.BACKING_OFF, batch, result.answer, seconds)
+        answer = result.answer
+        self.waits(State.BACKING_OFF, batch.events, answer.status, answer.detail, seconds)
 
     def hold(self, batch: Batch, result: Result) -> None:
         """Let the destination alone until somebody mends it, or for a while."""
-        self._waits(State.HOLDING, batch, result.answer, self.health.hold(result.failures_before))
+        answer, seconds = result.answer, self.health.hold(result.failures_before)
+        self.waits(State.HOLDING, batch.events, answer.status, answer.detail, seconds)
 
-    def _waits(self, state: State, batch: Batch, answer: Answer, seconds: float) -> None:
-        self._observer.saw(StateChanged(self.name, state, batch.events, answer.status, answer.detail, seconds))
+    def waits(self, state: State, events: int | None, status: int | None, detail: str, retry_in: float) -> None:
+        """Tell that the destination is let alone; `events` is None where everything that waits is refused."""
+        now, outage = time.monotonic(), self.health.outage
+        is_news = outage.failed((state, events is None), now)
+        lasts = outage.seconds(now), outage.attempts, is_news
+        self._observer.saw(StateChanged(self.name, state, events, status, detail, retry_in, *lasts))

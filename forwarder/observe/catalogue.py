@@ -31,7 +31,9 @@ LINES = {
         "warning", "A second signal came while it was stopping.", "what is not delivered stays queued"
     ),
     "shutdown.timeout": Line(
-        "warning", "Not everything could be delivered within `shutdown_timeout`.", "what is not delivered stays queued"
+        "warning",
+        "A destination did not end within `shutdown_timeout`: what is left of it, and how many batches were under way.",
+        "what is left stays queued; what was under way may be delivered twice",
     ),
     "config.warning": Line("warning", "A setting is allowed, and rarely meant; `detail` says which and why."),
     "reload.done": Line("info", "Another configuration, or other keys, are in place."),
@@ -132,7 +134,25 @@ LINES = {
         "The queue holds events or dead letters of a destination that is not configured.",
         "its events are kept; configure it again",
     ),
-    "destination.recovered": Line("info", "It takes events again after it had failed."),
+    "destination.failing": Line(
+        "warning",
+        "An outage begins: a batch was not taken, and is tried again after `retry_in` seconds, and again.",
+        "nothing is lost; look at the destination and the way to it. forwarder queue flush tries at once",
+    ),
+    "destination.held": Line(
+        "warning",
+        "The destination, or something on the way, is misconfigured or does not know the key; nothing is dropped.",
+        "register the public key (forwarder keys show), or correct the url: a file that changes is tried at once,"
+        " and forwarder queue resume tries at once",
+    ),
+    "destination.still_failing": Line(
+        "warning",
+        "An outage goes on; one line every ten minutes, with how long, how many attempts, and how many events wait.",
+        "forwarder status says what is being waited for",
+    ),
+    "destination.recovered": Line(
+        "info", "An outage is over: it lasted so many `seconds` and `attempts`, and so many `events` had gathered."
+    ),
     "destination.distrusted": Line(
         "warning",
         "It took what it had refused before.",
@@ -141,10 +161,8 @@ LINES = {
     "pump.failed": Line("error", "A bug in the delivery to one destination.", "it is started again; nothing is lost"),
     # --- batches and events ----------------------------------------------------------------------
     "batch.delivered": Line("debug", "A batch was taken."),
-    "batch.deferred": Line("warning", "A batch was not taken; the same is sent again in `retry_in` seconds."),
-    "batch.held": Line(
-        "warning", "The destination, or something on the way to it, is misconfigured; nothing is dropped."
-    ),
+    "batch.deferred": Line("debug", "Another attempt in an outage failed; the next one is in `retry_in` seconds."),
+    "batch.held": Line("debug", "The same, where somebody has to mend the destination."),
     "batch.too_large": Line("info", "Batches are smaller from now on: up to `next_events` and `next_bytes`."),
     "batch.not_taken": Line("error", "The queue could not read what is next; it is tried again."),
     "leases.not_renewed": Line(
@@ -163,7 +181,11 @@ LINES = {
         "they were refused or failed alone; others are delivered meanwhile, and they are tried again",
     ),
     "event.not_read": Line("error", "The queue could not read an event that was set aside; it is tried again."),
-    "event.dead": Line("warning", "Events were given up and are dead letters now.", "see forwarder dead list"),
+    "event.dead": Line(
+        "warning",
+        "Events were given up and are dead letters now; `ids` has the `eventId` of the first 20.",
+        "see forwarder dead list",
+    ),
     "events.expired": Line(
         "error", "Events are older than `give_up_after` and are dead letters now.", "see forwarder dead list"
     ),

@@ -91,6 +91,8 @@ class Settled(NamedTuple):
     burial: Burial | None = None
     waited: bool = False
     """Whether they died of old age while they waited, in no batch."""
+    ids: tuple[str, ...] = ()
+    """The `eventId` of each that is dead, where they are known."""
 
 
 class StateChanged(NamedTuple):
@@ -100,12 +102,19 @@ class StateChanged(NamedTuple):
     state: State
     """BACKING_OFF or HOLDING where it waits from now on, DELIVERING where it works again."""
     events: int | None = None
-    """Of the batch that was not taken; None where everything that waits is refused."""
+    """Of the batch that was not taken, None where everything that waits is refused; or, where it works again, how many
+    had gathered by then."""
     status: int | None = None
     detail: str = ""
     """What the destination said, or what went wrong on the way to it."""
     retry_in: float = 0.0
     """Seconds until the next attempt."""
+    seconds: float = 0.0
+    """Since it has taken nothing; where it works again, for how long it did not."""
+    attempts: int = 0
+    """How many attempts failed in that time."""
+    is_news: bool = True
+    """Whether this is the beginning or the end, or another kind of wait than all before; else it just goes on."""
 
 
 class ConditionChanged(NamedTuple):

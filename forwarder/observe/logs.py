@@ -23,6 +23,12 @@ from forwarder.observe.facts import (
 
 # What comes most often has no line, and is not looked at any closer.
 _COUNTED = frozenset({Accepted, Refused, Committed})
+# Ids in a line about dead letters: as many as one still reads.
+_MOST_IDS = 20
+_ALL_REFUSED = {
+    "reason": "everything that waits is refused, and nothing is given up",
+    "hint": "mend the destination, then: forwarder queue resume",
+}
 
 
 class Logs:
@@ -67,22 +73,21 @@ def _died(fact: Settled) -> tuple[str, dict[str, Any]]:
     if fact.waited or fact.burial is None:
         return "events.expired", found
     why = {"reason": fact.burial.reason, "status": fact.burial.status, "detail": fact.burial.detail}
-    return "event.dead", found | why
+    ids = {"ids": list(fact.ids[:_MOST_IDS])} if fact.ids else {}
+    return "event.dead", found | why | ids
 
 
 def _changed(fact: StateChanged) -> tuple[str, dict[str, Any]]:
+    about: dict[str, Any] = {"destination": fact.destination}
+    lasted = {"seconds": round(fact.seconds, 3), "attempts": fact.attempts}
     if fact.state is State.DELIVERING:
-        return "destination.recovered", {"destination": fact.destination}
-    key = "batch.held" if fact.state is State.HOLDING else "batch.deferred"
-    found = {"status": fact.status, "detail": fact.detail, "retry_in": round(fact.retry_in, 3)}
-    if fact.events is not None:
-        return key, {"destination": fact.destination, "events": fact.events, **found}
-    return key, {
-        "destination": fact.destination,
-        **found,
-        "reason": "everything that waits is refused, and nothing is given up",
-        "hint": "mend the destination, then: forwarder queue resume",
-    }
+        return "destination.recovered", {**about, **lasted, "events": fact.events}
+    said = {"status": fact.status, "detail": fact.detail, "retry_in": round(fact.retry_in, 3)}
+    about |= _ALL_REFUSED if fact.events is None else {"events": fact.events}
+    is_held = fact.state is State.HOLDING
+    if fact.is_news:
+        return "destination.held" if is_held else "destination.failing", {**about, **said}
+    return "batch.held" if is_held else "batch.deferred", {**about, **said, **lasted}
 
 
 def _condition(fact: ConditionChanged) -> tuple[str, dict[str, Any]]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 
 from forwarder.observe.facts import UNKNOWN, Peer
-
-# struct ucred of unix(7): pid, uid, gid.
-_UCRED = struct.Struct("3i")
+from forwarder.web.reach import peer_credentials
 
 
 def peer_of(transport: asyncio.BaseTransport | None) -> Peer:
@@ -19,7 +16,7 @@ def peer_of(transport: asyncio.BaseTransport | None) -> Peer:
         return UNKNOWN
     try:
         if peer.family == socket.AF_UNIX:
-            pid, uid, _gid = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+            pid, uid = peer_credentials(peer)
             return Peer(f"uid {uid}", pid)
         return Peer(str(peer.getpeername()[0]))
     except OSError:

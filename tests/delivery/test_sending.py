@@ -27,13 +27,14 @@ from tests.observe.recording import Recording
 def sending(*answers: Answer, observer: Observer | None = None, **settings: Any) -> Sending:
     config = destination(**settings)
     health = Health(config, Clock(), idle_pipeline(), observer or Logs(), paused=False)
-    return Sending("main", config, Scripted(*answers), health)
+    return Sending("main", config, Scripted(*answers), health, lambda: WAITING)
 
 
 def batch(events: int = 1, size: int = 3) -> Batch:
     return Batch("main", (Slice(0, events, 0.0),), (b"x" * (size - 1) + b"\n") * events)
 
 
+WAITING = 40
 OK = Answer(Outcome.DELIVERED)
 REFUSED = Answer(Outcome.REJECTED, "no", status=400)
 TOO_LARGE = Answer(Outcome.TOO_LARGE, "no", status=413)
@@ -137,14 +138,12 @@ class Full:
 
 class TestFacts:
     async def test_an_attempt_is_told_with_what_came_of_it(self) -> None:
-        """Each attempt is a fact, with its outcome, size, status and seconds; so is the end of a row of failures."""
+        """Each attempt is a fact, with its outcome, size, status and seconds."""
         observer, began = Recording(), time.monotonic()
         found = sending(REFUSED, OK, observer=observer)
         await found.attempt(batch(2, 10), b"signed")
-        found.health.failures = 1
         await found.attempt(batch(3, 10), b"signed")
-        refused, recovered, taken = observer.facts
-        assert recovered == StateChanged("main", State.DELIVERING)
+        refused, taken = observer.facts
         assert isinstance(refused, Attempted)
         assert isinstance(taken, Attempted)
         assert 0 <= refused.seconds <= time.monotonic() - began
@@ -160,10 +159,29 @@ class TestFacts:
         deferred, held = observer.facts
         assert isinstance(deferred, StateChanged)
         assert isinstance(held, StateChanged)
-        assert deferred[:-1] == ("main", State.BACKING_OFF, 2, 500, "")
-        assert held[:-1] == ("main", State.HOLDING, 2, 400, "no")
+        assert deferred[:5] == ("main", State.BACKING_OFF, 2, 500, "")
+        assert held[:5] == ("main", State.HOLDING, 2, 400, "no")
         assert 0 <= deferred.retry_in <= 4.0
         assert held.retry_in > 0
+
+    async def test_an_outage_is_told_from_end_to_end(self) -> None:
+        """Of its waits the first is news, and the first of another kind; its end says how long it was, and how many
+        attempts and events it took.
+        """
+        observer = Recording()
+        found = sending(OK, OK, observer=observer)
+        for _ in range(3):
+            found.defer(batch(2), Result(FAILED, 0))
+        for _ in range(2):
+            found.hold(batch(2), Result(REFUSED, 0))
+        found.waits(State.HOLDING, None, 400, "no", 5.0)
+        await found.attempt(batch(3, 10), b"signed")
+        await found.attempt(batch(3, 10), b"signed")
+        changes = [fact for fact in observer.facts if isinstance(fact, StateChanged)]
+        assert [fact.is_news for fact in changes] == [True, False, False, True, False, True, True]
+        assert [fact.attempts for fact in changes] == [1, 2, 3, 4, 5, 6, 6]
+        assert [fact.seconds for fact in changes] == sorted(fact.seconds for fact in changes)
+        assert (changes[-1].state, changes[-1].events) == (State.DELIVERING, 3 + WAITING)
 
     async def test_only_what_is_settled_is_told(self) -> None:
         """What the queue has recorded is a fact; what it has no room to bury, and queues again, is none."""
@@ -171,10 +189,10 @@ class TestFacts:
         found = sending(observer=observer)
         async with MemoryQueue(1 << 20) as queue:
             await queue.configure({"main": Share()})
-            await queue.append([Segment("main", 1, b"{}\n"), Segment("main", 1, b"[]\n")])
+            await queue.append([Segment("main", 1, b"{}\n"), Segment("main", 1, b'{"eventId":"e-1"}\n')])
             first, second = await queue.take("main", Limits(1, 100), 2)
             await found.settle(queue, first)
             await found.settle(queue, second, Burial("rejected", 400, "no"))
-        assert observer.facts == [Settled("main", 1), Settled("main", 1, Burial("rejected", 400, "no"))]
+        assert observer.facts == [Settled("main", 1), Settled("main", 1, Burial("rejected", 400, "no"), ids=("e-1",))]
         await found.settle(cast("Outbox", Full()), batch(), Burial("rejected"))
         assert len(observer.facts) == 2

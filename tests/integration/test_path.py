@@ -153,7 +153,12 @@ async def test_held_while_the_key_is_unknown(tmp_path: Path) -> None:
         await forwarder.post(events(0, 10))
         account = await forwarder.settled()
     assert (account["delivered"], account["dead"]) == (10, 0)
-    assert len(forwarder.logged("batch.held")) == 3
+    (began,) = forwarder.logged("destination.held")
+    (ended,) = forwarder.logged("destination.recovered")
+    assert (began["level"], began["events"], began["status"]) == ("warning", 10, 403)
+    assert (ended["attempts"], ended["events"]) == (3, 10)
+    assert ended["seconds"] > 0
+    assert not forwarder.logged("batch.held")
 
 
 async def test_one_dead_destination_does_not_hold_up_another(tmp_path: Path) -> None:

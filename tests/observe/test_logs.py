@@ -8,6 +8,7 @@ import pytest
 import structlog.testing
 
 from forwarder.model import Burial, Outcome, State
+from forwarder.observe.catalogue import LINES
 from forwarder.observe.facts import (
     Accepted,
     Acted,
@@ -46,27 +47,57 @@ def logged(fact: Fact) -> list[Any]:
         (
             StateChanged("main", State.BACKING_OFF, 3, 503, "busy", 1.23456),
             "warning",
+            "destination.failing",
+            {
+                "events": 3,
+                "status": 503,
+                "detail": "busy",
+                "retry_in": 1.235,
+                "hint": LINES["destination.failing"].hint,
+            },
+        ),
+        (
+            StateChanged("main", State.BACKING_OFF, 3, 503, "busy", 1.23456, 60.12345, 7, is_news=False),
+            "debug",
             "batch.deferred",
-            {"events": 3, "status": 503, "detail": "busy", "retry_in": 1.235},
+            {"events": 3, "status": 503, "detail": "busy", "retry_in": 1.235, "seconds": 60.123, "attempts": 7},
         ),
         (
             StateChanged("main", State.HOLDING, 3, 403, "no key", 5.0),
             "warning",
+            "destination.held",
+            {"events": 3, "status": 403, "detail": "no key", "retry_in": 5.0, "hint": LINES["destination.held"].hint},
+        ),
+        (
+            StateChanged("main", State.HOLDING, 3, 403, "no key", 5.0, 60.0, 7, is_news=False),
+            "debug",
             "batch.held",
-            {"events": 3, "status": 403, "detail": "no key", "retry_in": 5.0},
+            {"events": 3, "status": 403, "detail": "no key", "retry_in": 5.0, "seconds": 60.0, "attempts": 7},
         ),
         (
             StateChanged("main", State.HOLDING, None, 400, "no", 5.0),
             "warning",
-            "batch.held",
+            "destination.held",
             {"status": 400, "detail": "no", "retry_in": 5.0, "reason": NOBODY, "hint": MEND},
         ),
-        (StateChanged("main", State.DELIVERING), "info", "destination.recovered", {}),
         (
-            Settled("main", 2, REJECTED),
+            StateChanged("main", State.DELIVERING, 500, seconds=61.23456, attempts=9),
+            "info",
+            "destination.recovered",
+            {"seconds": 61.235, "attempts": 9, "events": 500},
+        ),
+        (
+            Settled("main", 30, REJECTED, ids=tuple(map(str, range(30)))),
             "warning",
             "event.dead",
-            {"events": 2, "reason": "rejected", "status": 400, "detail": "no", "hint": DEAD_LIST},
+            {
+                "events": 30,
+                "reason": "rejected",
+                "status": 400,
+                "detail": "no",
+                "hint": DEAD_LIST,
+                "ids": [str(number) for number in range(20)],
+            },
         ),
         (
             Settled("main", 2, Burial("expired", 503, "busy"), waited=True),

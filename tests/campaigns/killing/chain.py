@@ -50,7 +50,9 @@ class Chain:
         self._chance = Random(seed)
         self._sabotage = sabotage
         self._events = Events(seed)
-        self._forwarder = Forwarder(folder / "forwarder", "http://127.0.0.1:1/put")
+        # Each attempt that is given up is a line only at this level.
+        log = {"level": "debug"}
+        self._forwarder = Forwarder(folder / "forwarder", "http://127.0.0.1:1/put", log=log)
         self._shot = Shot(_NEVER, 1, 0.0)
         self._faults = self._draw_faults()
         self._receiver = Receiver(

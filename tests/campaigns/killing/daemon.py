@@ -133,7 +133,7 @@ class Daemon:
             return
         if found["level"] in {"error", "critical"} or "exception" in found:
             self.complaints.append(line.decode().rstrip())
-        elif found["event"] == "batch.deferred":
+        elif found["event"] in {"destination.failing", "batch.deferred"}:
             self.timeouts[found["destination"]] += found["detail"].startswith("no answer within")
         elif found["event"] == "forwarder.started":
             self._saw(Sight.READY)

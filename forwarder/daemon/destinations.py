@@ -20,6 +20,7 @@ from forwarder.errors import ForwarderError
 from forwarder.model import EVERY_EVENT, EventFilter, QueueStats, State
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
+from forwarder.observe.logs import brief
 from forwarder.queue.base import Queue
 from forwarder.waiting import wait_at_most
 
@@ -146,9 +147,10 @@ class Destinations:
         """Return the state of each configured destination."""
         return self._look()
 
-    def look(self, _stats: QueueStats | None) -> None:
-        """Notice in a round whether a destination has begun or ceased to fail."""
+    def look(self, stats: QueueStats | None) -> None:
+        """Notice in a round whether a destination has begun or ceased to fail, and tell of an outage that goes on."""
         self._look()
+        self._tell_outages(stats)
 
     def _look(self) -> dict[str, DestinationStatus]:
         self._since.keep(self._running.keys())
@@ -168,8 +170,8 @@ class Destinations:
             waiting_for=health.gate.waiting_for,
         )
 
-    def look_at_outages(self, stats: QueueStats | None) -> None:
-        """Say in a round of the outages that go on, every ten minutes; where nothing waits any more there is none."""
+    def _tell_outages(self, stats: QueueStats | None) -> None:
+        """Tell of outages that go on, every ten minutes; where nothing waits any more there is none."""
         now = time.monotonic()
         for name, running in self._running.items():
             account = None if stats is None else stats.destinations.get(name)
@@ -182,7 +184,7 @@ class Destinations:
     def _still_failing(self, name: str, now: float, queued: int | None) -> dict[str, Any]:
         outage, error = self._outages[name], self._running[name].pump.health.last_error
         lasts = {"seconds": round(outage.seconds(now), 3), "attempts": outage.attempts, "events": queued}
-        said = {} if error is None else {"status": error.status, "detail": error.detail}
+        said = {} if error is None else {"status": error.status, "detail": brief(error.status, error.detail)}
         return {"destination": name, **lasts, **said}
 
     def ready(self) -> str | None:

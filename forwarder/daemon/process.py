@@ -43,6 +43,7 @@ from forwarder.observe.facts import Notice
 from forwarder.observe.history import History
 from forwarder.observe.logs import Logs
 from forwarder.observe.metrics import Metrics
+from forwarder.observe.refusals import Refusals
 from forwarder.queue.backends import BACKENDS, changed_for_good
 from forwarder.queue.base import Queue
 from forwarder.running import Note, Running
@@ -66,13 +67,14 @@ async def _live(assembly: Assembly, load: Load, note: Note) -> None:
     config = assembly.config
     notifier = Notifier(os.environ)
     metrics = Metrics()
-    observer = Observers(Logs(), metrics)
+    refusals = Refusals(time.time)
+    observer = Observers(Logs(), metrics, refusals)
     stop, reload = _signals(observer)
     backend = BACKENDS[type(config.queue)]
     description = backend.describe(config.queue)
     notifier.send(f"STATUS=Opening the queue {description['queue']}")
     async with await backend.open(config.queue, list(config.destinations), observer) as queue:
-        daemon = Daemon(assembly, queue, load, note, observer, metrics)
+        daemon = Daemon(assembly, queue, load, note, observer, metrics, refusals)
         await daemon.start()
         spare_what_stays()
         report = Report(notifier, queue, daemon.listening)
@@ -121,7 +123,14 @@ class Daemon:
     """Everything that runs for one queue."""
 
     def __init__(
-        self, assembly: Assembly, queue: Queue, load: Load, note: Note, observer: Observer, metrics: Metrics
+        self,
+        assembly: Assembly,
+        queue: Queue,
+        load: Load,
+        note: Note,
+        observer: Observer,
+        metrics: Metrics,
+        refusals: Refusals,
     ) -> None:
         self.assembly = assembly
         self._observer = observer
@@ -146,7 +155,8 @@ class Daemon:
             history=self.history,
         )
         # Whoever has something to find out again and again, be it a rate or an early warning, looks here.
-        self.rounds = Rounds(queue, [self.history.look, self.destinations.look], observer)
+        looks = [self.history.look, self.destinations.look, lambda _stats: refusals.tell(observer)]
+        self.rounds = Rounds(queue, looks, observer)
         self._listeners = Listeners(assembly, self._intake, admin, listening_sockets(os.environ))
 
     async def start(self) -> None:

@@ -23,6 +23,8 @@ from forwarder.observe.facts import (
 
 # What comes most often has no line, and is not looked at any closer.
 _COUNTED = frozenset({Accepted, Refused, Committed})
+# The longest status and reason of an answer, in characters: the longest that is registered has 35.
+_LONGEST_REASON = 40
 # Ids in a line about dead letters: as many as one still reads.
 _MOST_IDS = 20
 _ALL_REFUSED = {
@@ -46,6 +48,14 @@ class Logs:
             hint = {"hint": line.hint} if line.hint and "hint" not in details else {}
             error = {"exc_info": fact.error} if isinstance(fact, Notice) and fact.error else {}
             getattr(self._log, line.level)(key, **details, **hint, **error)
+
+
+def brief(status: int | None, detail: str) -> str:
+    """Return what a destination said as far as it may be logged: of an answer its status and reason alone.
+
+    The rest may repeat the events that were sent, or the whole JWS; it is shown by `status`, and with the dead letter.
+    """
+    return detail if status is None else detail.partition(": ")[0][:_LONGEST_REASON]
 
 
 def line_of(fact: Fact) -> tuple[str, dict[str, Any]] | None:
@@ -72,7 +82,8 @@ def _died(fact: Settled) -> tuple[str, dict[str, Any]]:
     found = {"destination": fact.destination, "events": fact.events}
     if fact.waited or fact.burial is None:
         return "events.expired", found
-    why = {"reason": fact.burial.reason, "status": fact.burial.status, "detail": fact.burial.detail}
+    status, detail = fact.burial.status, brief(fact.burial.status, fact.burial.detail)
+    why = {"reason": fact.burial.reason, "status": status, "detail": detail}
     ids = {"ids": list(fact.ids[:_MOST_IDS])} if fact.ids else {}
     return "event.dead", found | why | ids
 
@@ -82,7 +93,8 @@ def _changed(fact: StateChanged) -> tuple[str, dict[str, Any]]:
     lasted = {"seconds": round(fact.seconds, 3), "attempts": fact.attempts}
     if fact.state is State.DELIVERING:
         return "destination.recovered", {**about, **lasted, "events": fact.events}
-    said = {"status": fact.status, "detail": fact.detail, "retry_in": round(fact.retry_in, 3)}
+    detail = brief(fact.status, fact.detail)
+    said = {"status": fact.status, "detail": detail, "retry_in": round(fact.retry_in, 3)}
     about |= _ALL_REFUSED if fact.events is None else {"events": fact.events}
     is_held = fact.state is State.HOLDING
     if fact.is_news:

@@ -40,8 +40,8 @@ class ErrorState(msgspec.Struct):
     detail: str
 
 
-class DestinationState(msgspec.Struct):
-    """One destination: what it is doing, and its account."""
+class DestinationState(msgspec.Struct, kw_only=True):
+    """One destination: what it is doing, and its account. A command may ask a daemon that lacks the newest fields."""
 
     state: State
     accepted: int
@@ -49,9 +49,9 @@ class DestinationState(msgspec.Struct):
     delivered: int
     dead: int
     dropped: int
-    died: int
+    died: int = 0
     """How many ever became dead letters."""
-    replayed: int
+    replayed: int = 0
     oldest_age_seconds: float | None
     attempts: int
     next_attempt_in_seconds: float | None
@@ -59,7 +59,9 @@ class DestinationState(msgspec.Struct):
     last_error: ErrorState | None
     set_aside: int
     reason: str | None
-    waiting_for: str | None
+    next_step: str | None = None
+    """What an operator can do about it, in words; null if nothing."""
+    waiting_for: str | None = None
     since: datetime | None = None
     """Since when it has been working, failing or paused; null if that was so before the forwarder started."""
     rate_in: float | None = None
@@ -67,8 +69,6 @@ class DestinationState(msgspec.Struct):
     rate_out: float | None = None
     drain_seconds: float | None = None
     """Until its backlog is delivered, as fast as it goes now; null if there is none, or it does not shrink."""
-    next_step: str | None = None
-    """What an operator can do about it, in words; null if nothing."""
 
 
 class ReloadState(msgspec.Struct):

@@ -39,7 +39,7 @@ def test_table(served: Served) -> None:
     served.daemon.states["main"] = DestinationStatus(State.BACKING_OFF, 3, 65.0, NOW, error)
     ended = run("status", "--admin", str(served.address))
     assert ended.code == 0
-    head, queue, _, columns, main, audit = ended.out.splitlines()
+    head, queue, _, columns, main, audit, *_steps = ended.out.splitlines()
     assert head.startswith("forwarder ")
     assert head.endswith(", ready")
     assert queue == "queue █████░░░░░░░░░░░░░░░ 25% of 2.0 KiB (512 B, memory)"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
-from forwarder.log import configure
+from forwarder.log import configure, leads_to_journal
 from forwarder.lossy import LossyStream
 
 
@@ -87,6 +87,58 @@ def test_a_traceback_shows_no_values(format_: str) -> None:
     assert "ValueError: invalid literal" in out.getvalue()
     # The line that sets it is not a line of the traceback.
     assert "hush-hush" not in out.getvalue()
+
+
+def test_a_line_begins_with_what_it_is_about() -> None:
+    """The key is first, then level and time, of our own lines and of those of libraries: a line may be cut off."""
+    out = io.StringIO()
+    configure("info", "json", out)
+    log_something()
+    assert all(list(line)[:3] == ["event", "level", "time"] for line in parsed(out))
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_priorities_in_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str) -> None:
+    """Where systemd connects standard error with the journal, each line has its priority, also in a traceback."""
+    with (tmp_path / "log").open("w") as out:
+        found = os.fstat(out.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        stream = LossyStream(out)
+        configure("info", format_, stream)
+        log_something()
+        stream.write(stream.words(3))
+        stream.drain()
+    lines = (tmp_path / "log").read_text().splitlines()
+    priorities = [line[:3] for line in lines]
+    assert priorities[:2] == ["<6>", "<4>"]
+    assert (priorities[-1], lines[-1].count("log.lines_lost")) == ("<4>", 1)
+    assert set(priorities[2:-1]) == {"<3>"}
+    if format_ == "json":
+        assert [json.loads(line[3:])["level"] for line in lines] == ["info", "warning", "error", "error", "warning"]
+
+
+@pytest.mark.parametrize("value", ["", "1:2", "8:1234:5"])
+def test_no_priorities_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """A service whose standard error was redirected, or that merely inherits the variable, writes plain lines."""
+    monkeypatch.setenv("JOURNAL_STREAM", value)
+    with (tmp_path / "log").open("w") as out:
+        configure("info", "json", out)
+        log_something()
+    assert (tmp_path / "log").read_text().startswith("{")
+    assert not leads_to_journal(io.StringIO(), os.environ)
+
+
+def test_another_level_holds_at_once() -> None:
+    """A reload with another level applies to whoever logs already."""
+    out = io.StringIO()
+    configure("info", "json", out)
+    log = structlog.get_logger("forwarder")
+    log.debug("batch.deferred")
+    configure("debug", "json", out)
+    log.debug("batch.held")
+    configure("warning", "json", out)
+    log.info("destination.recovered")
+    assert [line["event"] for line in parsed(out)] == ["batch.held"]
 
 
 def test_levels() -> None:

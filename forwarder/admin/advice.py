@@ -13,7 +13,7 @@ from forwarder.admin.steering import DestinationStatus
 from forwarder.model import Counters, LastError, Obstacle, State
 from forwarder.observe.history import Pace
 
-# The most characters of an answer that are shown: it may be a whole page of HTML. The log has more of it.
+# The most characters of an answer that are shown: it may be a whole page of HTML. `status --json` has more of it.
 _DETAIL = 200
 # A destination falls behind if its oldest event has waited for so many seconds and more come in than it takes; what
 # comes and goes within a minute is no reason to do anything.

@@ -37,7 +37,7 @@ class DeadLine(msgspec.Struct, omit_defaults=True):
     event_base64: str | None = None
 
 
-class Wanted(msgspec.Struct, forbid_unknown_fields=True):
+class Wanted(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The filters of a request; `older_than` is in seconds since the event became a dead letter."""
 
     destination: str | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -67,10 +67,10 @@ class AdminClient:
         with self._answer(method, path, body) as answer:
             return answer.read()
 
-    def lines(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Iterator[bytes]:
+    def lines(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[bytes]:
         """Yield the lines of a streamed answer as they arrive, without their newlines."""
         rest = b""
-        with self._answer("GET", f"{path}?{urlencode(query)}" if query else path) as answer:
+        with self._answer("GET", f"{path}?{urlencode(query, doseq=True)}" if query else path) as answer:
             while piece := answer.read1(_READ_BYTES):
                 *lines, rest = (rest + piece).split(b"\n")
                 yield from lines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from forwarder.admin.dead import DeadLine
+from forwarder.admin.dead import DeadLine, Wanted
 from forwarder.cli.client import AdminClient, usage, with_admin
 from forwarder.cli.options import parsed
 from forwarder.cli.output import open_output
@@ -30,62 +29,8 @@ _RIGHT = frozenset({"ID", "STATUS"})
 _REASONS = ("rejected", "too_large", "failing", "expired", "damaged", "invalid")
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Selects the dead letters that a command is about; `older_than` is in seconds."""
-
-    destination: str | None = None
-    ids: tuple[str, ...] = ()
-    reason: str | None = None
-    older_than: float | None = None
-    source: str | None = None
-    object: str | None = None
-
-    def query(self, limit: int | None = None) -> list[tuple[str, str]]:
-        """Return the filters as query parameters."""
-        single = {
-            "destination": self.destination,
-            "reason": self.reason,
-            "older_than": None if self.older_than is None else repr(self.older_than),
-            "source": self.source,
-            "object": self.object,
-            "limit": None if limit is None else str(limit),
-        }
-        query = [(name, value) for name, value in single.items() if value is not None]
-        return query + [("id", value) for value in self.ids]
-
-    def body(self, everything: bool) -> dict[str, Any]:
-        """Return the filters as the body of a request; exits with code 2 if they leave open what is meant."""
-        body: dict[str, Any] = {
-            "destination": self.destination,
-            "ids": list(self.ids) or None,
-            "reason": self.reason,
-            "older_than": self.older_than,
-            "source": self.source,
-            "object": self.object,
-        }
-        body = {name: value for name, value in body.items() if value is not None}
-        if not body and not everything:
-            raise usage(
-                "say which: --destination, --id, --reason, --older-than, --source or --object, or --all for every"
-                " dead letter"
-            )
-        return body or {"all": True}
-
-    def __str__(self) -> str:
-        parts = [
-            f"of {self.destination}" if self.destination is not None else "",
-            f"with id {', '.join(self.ids)}" if self.ids else "",
-            f"with reason {self.reason}" if self.reason is not None else "",
-            f"older than {self.older_than:g}s" if self.older_than is not None else "",
-            f"from {self.source}" if self.source is not None else "",
-            f"about {self.object}" if self.object is not None else "",
-        ]
-        return printable(" ".join(["the dead letters", *filter(None, parts)])) if any(parts) else "all dead letters"
-
-
 def with_filters(command: Command) -> Command:
-    """Add the options for selecting dead letters; the command gets them as `filters`."""
+    """Add the options for selecting dead letters; the command gets them as `wanted`."""
 
     @click.option("--destination", "-d", metavar="NAME", help="Those of one destination.")
     @click.option("--id", "ids", multiple=True, metavar="ID", help="A number or an eventId; may be repeated.")
@@ -109,7 +54,8 @@ def with_filters(command: Command) -> Command:
         about: str | None,
         **kwargs: Any,
     ) -> Any:
-        return command(*args, filters=Filters(destination, ids, reason, older_than, source, about), **kwargs)
+        wanted = Wanted(destination, [*ids] or None, reason, older_than, source, about)
+        return command(*args, wanted=wanted, **kwargs)
 
     return wrapped  # type: ignore[return-value]
 
@@ -124,15 +70,15 @@ def dead_group() -> None:
 @click.option("--limit", type=click.IntRange(min=1), help=f"How many; on a terminal {_SCREEN} if not given.")
 @with_filters
 @with_admin
-def list_command(admin: AdminClient, filters: Filters, as_json: bool, limit: int | None) -> None:
+def list_command(admin: AdminClient, wanted: Wanted, as_json: bool, limit: int | None) -> None:
     """List dead letters, the oldest first."""
     if limit is None and on_terminal() and not as_json:
         limit = _SCREEN
     # Ask for one more than is shown, to know whether there are more.
-    lines = admin.lines("/v1/dead", filters.query(None if limit is None else limit + 1))
+    lines = admin.lines("/v1/dead", _query(wanted, None if limit is None else limit + 1))
     first = next(lines, None)
     if first is None:
-        click.echo(_nothing(filters), err=True)
+        click.echo(_nothing(wanted), err=True)
         return
     lines = chain([first], lines)
     shown = islice(lines, limit)
@@ -146,24 +92,24 @@ def list_command(admin: AdminClient, filters: Filters, as_json: bool, limit: int
 
 
 @dead_group.command()
-@click.argument("wanted", nargs=-1, metavar="ID...")
+@click.argument("given", nargs=-1, metavar="ID...")
 @click.option("--id", "ids", multiple=True, metavar="ID", help="The same, as with the other commands.")
 @with_admin
 @click.pass_context
-def show(ctx: click.Context, admin: AdminClient, wanted: tuple[str, ...], ids: tuple[str, ...]) -> None:
+def show(ctx: click.Context, admin: AdminClient, given: tuple[str, ...], ids: tuple[str, ...]) -> None:
     """Show everything about dead letters, the events included. Exits with 1 if there is no such dead letter.
 
     ID is a number or an eventId.
     """
-    ids = wanted + ids
-    if not ids:
+    wanted = Wanted(ids=[*given, *ids])
+    if not wanted.ids:
         raise usage("say which: a number or an eventId, as `forwarder dead list` shows them")
     found = 0
-    for line in admin.lines("/v1/dead", Filters(ids=ids).query()):
+    for line in admin.lines("/v1/dead", _query(wanted)):
         click.echo("\n" * bool(found) + _describe(admin.decode(line, DeadLine)))
         found += 1
     if not found:
-        click.echo(_nothing(Filters(ids=ids)), err=True)
+        click.echo(_nothing(wanted), err=True)
         ctx.exit(1)
 
 
@@ -171,14 +117,14 @@ def show(ctx: click.Context, admin: AdminClient, wanted: tuple[str, ...], ids: t
 @click.option("--all", "everything", is_flag=True, help="Every dead letter, where no filter is given.")
 @with_filters
 @with_admin
-def replay(admin: AdminClient, filters: Filters, everything: bool) -> None:
+def replay(admin: AdminClient, wanted: Wanted, everything: bool) -> None:
     """Put dead letters back at the end of their queues, to be delivered again."""
-    replayed = admin.count("POST", "/v1/dead/replay", "replayed", filters.body(everything))
-    stays = next(admin.lines("/v1/dead", filters.query(1)), None) is not None
+    replayed = admin.count("POST", "/v1/dead/replay", "replayed", _body(wanted, everything))
+    stays = next(admin.lines("/v1/dead", _query(wanted, 1)), None) is not None
     if replayed:
         click.echo(f"{counted(replayed, 'dead letter')} put back into the queue")
     elif not stays:
-        click.echo(_nothing(filters))
+        click.echo(_nothing(wanted))
     if stays:
         words = "what else matches" if replayed else "nothing was put back: what matches"
         click.echo(f"{words} is damaged, or still invalid; see forwarder dead export --full")
@@ -189,18 +135,18 @@ def replay(admin: AdminClient, filters: Filters, everything: bool) -> None:
 @click.option("--full", is_flag=True, help="With the reason and everything else, not the events alone.")
 @with_filters
 @with_admin
-def export(admin: AdminClient, filters: Filters, output: Path | None, full: bool) -> None:
+def export(admin: AdminClient, wanted: Wanted, output: Path | None, full: bool) -> None:
     """Write the events of dead letters, one a line; `forwarder send` reads such a file."""
     written = damaged = 0
     with open_output(output) as stream:
-        for line in admin.lines("/v1/dead", filters.query()):
+        for line in admin.lines("/v1/dead", _query(wanted)):
             letter = admin.decode(line, DeadLine)
             if letter.event_base64 is not None and not full:
                 damaged += 1
                 continue
             stream.write((line if full else bytes(letter.event)) + b"\n")
             written += 1
-    click.echo(f"{counted(written, 'event')} exported" if written or damaged else _nothing(filters), err=True)
+    click.echo(f"{counted(written, 'event')} exported" if written or damaged else _nothing(wanted), err=True)
     if damaged:
         click.echo(
             f"{counted(damaged, 'event')} left out: not JSON any more; --full exports what is left of them", err=True
@@ -213,17 +159,46 @@ def export(admin: AdminClient, filters: Filters, output: Path | None, full: bool
 @with_filters
 @with_admin
 @click.pass_context
-def purge(ctx: click.Context, admin: AdminClient, filters: Filters, everything: bool, yes: bool) -> None:
+def purge(ctx: click.Context, admin: AdminClient, wanted: Wanted, everything: bool, yes: bool) -> None:
     """Drop dead letters for good. They are counted as dropped."""
-    body = filters.body(everything)
-    if not agreed(f"Drop {filters}, for good?", yes):
+    body = _body(wanted, everything)
+    if not agreed(f"Drop {_words(wanted)}, for good?", yes):
         ctx.exit(1)
     dropped = admin.count("POST", "/v1/dead/purge", "dropped", body)
-    click.echo(f"{counted(dropped, 'dead letter')} dropped" if dropped else _nothing(filters))
+    click.echo(f"{counted(dropped, 'dead letter')} dropped" if dropped else _nothing(wanted))
 
 
-def _nothing(filters: Filters) -> str:
-    return "there are no dead letters" if filters == Filters() else f"nothing matched {filters}"
+def _query(wanted: Wanted, limit: int | None = None) -> dict[str, Any]:
+    """Return the filters, and how many letters to list, as query parameters."""
+    given = msgspec.to_builtins(wanted) | ({} if limit is None else {"limit": limit})
+    return {"id" if name == "ids" else name: value for name, value in given.items()}
+
+
+def _body(wanted: Wanted, everything: bool) -> Wanted:
+    """Return the filters as the body of a request; exits with code 2 if they leave open what is meant."""
+    if wanted.is_open and not everything:
+        raise usage(
+            "say which: --destination, --id, --reason, --older-than, --source or --object, or --all for every dead"
+            " letter"
+        )
+    return msgspec.structs.replace(wanted, all=wanted.is_open)
+
+
+def _words(wanted: Wanted) -> str:
+    """Return what is selected, in words."""
+    parts = [
+        f"of {wanted.destination}" if wanted.destination is not None else "",
+        f"with id {', '.join(map(str, wanted.ids))}" if wanted.ids else "",
+        f"with reason {wanted.reason}" if wanted.reason is not None else "",
+        f"older than {wanted.older_than:g}s" if wanted.older_than is not None else "",
+        f"from {wanted.source}" if wanted.source is not None else "",
+        f"about {wanted.object}" if wanted.object is not None else "",
+    ]
+    return printable(" ".join(["the dead letters", *filter(None, parts)])) if any(parts) else "all dead letters"
+
+
+def _nothing(wanted: Wanted) -> str:
+    return "there are no dead letters" if wanted.is_open else f"nothing matched {_words(wanted)}"
 
 
 def _row(letter: DeadLine) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ def peek(admin: AdminClient, destination: str | None, limit: int) -> None:
     """Print the oldest queued events, one a line, without taking them."""
     name = admin.destination(destination, removed=True)
     found = 0
-    for line in admin.lines(destination_path(name, "queue"), [("limit", str(limit))]):
+    for line in admin.lines(destination_path(name, "queue"), {"limit": limit}):
         found += 1
         # An event may contain control characters, which must not reach a terminal. A program gets it unchanged.
         click.echo(printable(line.decode(errors="replace")) if on_terminal() else line)

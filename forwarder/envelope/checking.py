@@ -185,7 +185,7 @@ class Envelope:
         return self._each_of(pieces(_ended(body), MAX_SEGMENT_BYTES))
 
     def _each_of(self, lines: Iterable[bytes]) -> tuple[Checked, list[Refused]]:
-        sifted = self._sift(lines, max_refused=_MOST_REFUSED)
+        sifted = self._sift(lines, _Sifted(max_refused=_MOST_REFUSED))
         if len(sifted.refused) >= _MOST_REFUSED:
             raise _refused_all(sifted.refused)
         return sifted.checked(), sifted.refusals()
@@ -197,18 +197,17 @@ class Envelope:
         call never takes long.
         """
         few = data[: nth_line(data, _MAX_LINES)] if has_more(data, b"\n", _MAX_LINES) else data
-        sifted = self._sift(pieces(few, MAX_SEGMENT_BYTES), max_close=_MAX_CLOSE)
+        sifted = self._sift(pieces(few, MAX_SEGMENT_BYTES), _Sifted(max_close=_MAX_CLOSE))
         return sifted.checked(), sifted.refusals(), data[sifted.size :]
 
     def _accept(self, lines: Iterable[bytes]) -> Checked:
-        sifted = self._sift(lines, max_refused=MAX_ERRORS)
+        sifted = self._sift(lines, _Sifted(max_refused=MAX_ERRORS))
         if sifted.refused:
             raise _refused_all(sifted.refused)
         return sifted.checked()
 
-    def _sift(self, lines: Iterable[bytes], *, max_refused: float = inf, max_close: float = inf) -> _Sifted:
-        """Check lines piece by piece, until all are checked or a limit is reached."""
-        sifted = _Sifted(max_refused=max_refused, max_close=max_close)
+    def _sift(self, lines: Iterable[bytes], sifted: _Sifted) -> _Sifted:
+        """Check lines piece by piece, until all are checked or a limit of `sifted` is reached."""
         for piece in lines:
             if self._quick(piece, sifted):
                 sifted.size += len(piece)

@@ -156,6 +156,7 @@ class AdminApi:
             now=self._now(),
             refused=self._reloads.refused,
             conditions=self._conditions.active(),
+            config=self._reloads.file,
         )
 
     # --- inspecting ----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from forwarder.admin.advice import advise
-from forwarder.admin.steering import DestinationStatus, Refusal
+from forwarder.admin.steering import ConfigOnDisk, DestinationStatus, Refusal
 from forwarder.model import INVALID, Counters, LastError, QueueStats, State
 from forwarder.observe.catalogue import LINES
 from forwarder.observe.facts import Condition
@@ -90,6 +90,15 @@ class Warned(msgspec.Struct):
     """The next step; empty where there is none."""
 
 
+class ConfigState(msgspec.Struct):
+    """The file that the configuration in force was read from."""
+
+    file: str
+    loaded_at: datetime
+    changed_on_disk: bool
+    """Whether the file says something else than what is in force: nobody has read it, or it was refused."""
+
+
 class Status(msgspec.Struct):
     """The whole answer. Times are RFC 3339 in UTC, durations are in seconds."""
 
@@ -102,6 +111,7 @@ class Status(msgspec.Struct):
     warnings: list[Warned] = []
     not_ready: str | None = None
     """Why events cannot be accepted just now."""
+    config: ConfigState | None = None
 
 
 def _nothing_known(_name: str) -> Pace:
@@ -119,6 +129,7 @@ def build_status(
     pace: Callable[[str], Pace] = _nothing_known,
     refused: Refusal | None = None,
     conditions: Iterable[Condition] = (),
+    config: ConfigOnDisk | None = None,
 ) -> Status:
     """Combine what the queue and the pumps know; `uptime` is in seconds, `now` in seconds since the epoch.
 
@@ -142,6 +153,7 @@ def build_status(
         reload_refused=None if refused is None else ReloadState(utc(refused.at), list(refused.problems)),
         warnings=[_warned(condition) for condition in conditions],
         not_ready=not_ready,
+        config=None if config is None else ConfigState(config.name, utc(config.loaded_at), config.is_changed),
     )
 
 

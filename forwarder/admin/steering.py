@@ -45,8 +45,27 @@ class Refusal:
         return "; ".join(self.problems)
 
 
+class ConfigOnDisk(Protocol):
+    """The file that the configuration in force was read from."""
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+
+    @property
+    def loaded_at(self) -> float:
+        """When that was, in seconds since the epoch."""
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the file says something else than what is in force."""
+
+
 class Reloads(Protocol):
     """The part of the daemon that reads its configuration again."""
+
+    @property
+    def file(self) -> ConfigOnDisk: ...
 
     @property
     def refused(self) -> Refusal | None:

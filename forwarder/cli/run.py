@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from functools import partial
 from pathlib import Path
 
 import click
@@ -22,11 +23,12 @@ def run_command(config_path: Path | None) -> None:
     once. SIGHUP makes it read the configuration and the keys again. Nothing that was accepted is lost.
     """
     # Imported here, as the help of all commands loads this module and does not need the daemon.
-    from forwarder.daemon import Assembly, run
+    from forwarder.daemon import Assembly, ConfigFile, run
 
     # This is never undone, because the final error, a traceback or the output of a library must not block either.
     lossy.make_stderr_lossy()
     atexit.register(lossy.drain_stderr)
-    config = load(config_path, os.environ)
+    file = ConfigFile(config_file(config_path, os.environ), partial(load, config_path, os.environ))
+    config = file.load()
     log.configure(config.log.level, config.log.format)
-    run(Assembly.build(config), lambda: load(config_path, os.environ), config_file(config_path, os.environ))
+    run(Assembly.build(config), file)

@@ -377,6 +377,12 @@ class Config:
     ]
     admin: AdminConfig = AdminConfig()
     log: LogConfig = LogConfig()
+    reload: Annotated[
+        str,
+        OneOf(choices=("manual", "auto")),
+        "When this file is read again: manual: at `forwarder reload` or SIGHUP, and a change that was not read is "
+        "told; auto: a few seconds after it has changed. Keys, tokens and certificates are once they are replaced.",
+    ] = "manual"
     shutdown_timeout: Annotated[
         float,
         Duration(at_least=0, example="20s"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from forwarder.daemon.assembly import Assembly
+from forwarder.daemon.config_file import ConfigFile
 from forwarder.daemon.process import run
 
-__all__ = ["Assembly", "run"]
+__all__ = ["Assembly", "ConfigFile", "run"]

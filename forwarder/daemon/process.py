@@ -14,7 +14,6 @@ import signal
 import time
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 
 import uvloop
 
@@ -24,13 +23,14 @@ from forwarder.admin.api import AdminApi
 from forwarder.config import warnings
 from forwarder.daemon.assembly import Assembly
 from forwarder.daemon.cleaning import Cleaning
+from forwarder.daemon.config_file import ConfigFile
 from forwarder.daemon.descriptors import raise_limit
 from forwarder.daemon.destinations import Destinations
 from forwarder.daemon.lag import LoopLag
 from forwarder.daemon.listeners import Listeners
 from forwarder.daemon.memory import keep_freed_blocks, spare_what_stays
 from forwarder.daemon.readings import Readings
-from forwarder.daemon.reloading import Load, Reloading
+from forwarder.daemon.reloading import Reloading
 from forwarder.daemon.report import Report
 from forwarder.daemon.rounds import Rounds
 from forwarder.errors import ConfigError, Problem
@@ -50,20 +50,20 @@ from forwarder.running import Note, Running
 from forwarder.systemd import Notifier, listening_sockets
 
 
-def run(assembly: Assembly, load: Load, config_file: Path) -> None:
-    """Run the daemon until it is told to stop. `load` reads the configuration again, for a reload.
+def run(assembly: Assembly, config_file: ConfigFile) -> None:
+    """Run the daemon until it is told to stop. `config_file` is read again for a reload.
 
-    Commands find the daemon by its `config_file`.
+    Commands find the daemon by its path.
 
     Raises QueueLockedError, StorageError or ListenError if it cannot start.
     """
     keep_freed_blocks()
     raise_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_live(assembly, load, Note(config_file, os.environ)))
+        runner.run(_live(assembly, config_file, Note(config_file.path, os.environ)))
 
 
-async def _live(assembly: Assembly, load: Load, note: Note) -> None:
+async def _live(assembly: Assembly, config_file: ConfigFile, note: Note) -> None:
     config = assembly.config
     notifier = Notifier(os.environ)
     metrics = Metrics()
@@ -74,7 +74,7 @@ async def _live(assembly: Assembly, load: Load, note: Note) -> None:
     description = backend.describe(config.queue)
     notifier.send(f"STATUS=Opening the queue {description['queue']}")
     async with await backend.open(config.queue, list(config.destinations), observer) as queue:
-        daemon = Daemon(assembly, queue, load, note, observer, metrics, refusals)
+        daemon = Daemon(assembly, queue, config_file, note, observer, metrics, refusals)
         await daemon.start()
         spare_what_stays()
         report = Report(notifier, queue, daemon.listening)
@@ -126,7 +126,7 @@ class Daemon:
         self,
         assembly: Assembly,
         queue: Queue,
-        load: Load,
+        config_file: ConfigFile,
         note: Note,
         observer: Observer,
         metrics: Metrics,
@@ -140,7 +140,7 @@ class Daemon:
         self._queue = queue
         self._intake = Intake(queue, assembly.envelope, observer, keeps_invalid=assembly.keeps_invalid)
         self.destinations = Destinations(queue, observer)
-        self.reloading = Reloading(assembly, load, self._put_in_place, observer)
+        self.reloading = Reloading(assembly, config_file, self._put_in_place, observer, self.conditions)
         again = partial(readmit, queue, self._intake)
         self.lag = LoopLag()
         readings = Readings(metrics, self.lag, lambda: self._listeners)

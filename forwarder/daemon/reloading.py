@@ -2,7 +2,8 @@
 
 A reload is triggered by a signal, by the admin API, or by a key, token or certificate that was replaced on
 disk; only one runs at a time. In the last case the configuration itself is not read again, because somebody
-may be in the middle of editing it. The reason why a reload was refused is kept until the next one succeeds.
+may be in the middle of editing it: that it has changed is told as a condition. With `reload: auto` it is read, once
+it has been the same for two looks. The reason why a reload was refused is kept until the next one succeeds.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from collections.abc import Awaitable, Callable
 
 from forwarder.admin.steering import Refusal
 from forwarder.config import Config
-from forwarder.daemon.assembly import Assembly
+from forwarder.daemon.assembly import Assembly, Files
+from forwarder.daemon.config_file import ConfigFile
 from forwarder.daemon.report import Report
 from forwarder.errors import ConfigError, ForwarderError, ShuttingDownError
 from forwarder.observe.base import Observer
+from forwarder.observe.conditions import Conditions
 from forwarder.observe.facts import Notice
 from forwarder.waiting import wait_at_most
 
@@ -25,18 +28,28 @@ _LOOK_AT_FILES_SECONDS = 2.0
 
 Load = Callable[[], Config]
 
+_NOT_READ = "{path} has changed since it was read: what it says now is not in force"
+
 
 class Reloading:
     """The reloads of one daemon, which starts with `assembly`.
 
-    `load` reads the configuration and `put_in_place` applies it; if that raises ForwarderError, nothing has changed.
+    `file` is the configuration and `put_in_place` applies it; if that raises ForwarderError, nothing has changed.
     """
 
     def __init__(
-        self, assembly: Assembly, load: Load, put_in_place: Callable[[Assembly], Awaitable[None]], observer: Observer
+        self,
+        assembly: Assembly,
+        file: ConfigFile,
+        put_in_place: Callable[[Assembly], Awaitable[None]],
+        observer: Observer,
+        conditions: Conditions,
     ) -> None:
         self._assembly = assembly
-        self._load = load
+        self.file = file
+        file.took_effect()
+        self._conditions = conditions
+        self._was_unread = False
         self._put_in_place = put_in_place
         self._observer = observer
         self._tried = assembly.files
@@ -52,7 +65,7 @@ class Reloading:
         The reload goes on even if the caller is cancelled, because it may close the very connection over which
         it was requested. Raises ShuttingDownError while the daemon starts or stops.
         """
-        return await self._begin(self._load)
+        return await self._begin(self.file.load)
 
     async def run(self, wanted: asyncio.Event, report: Report) -> None:
         """Reload whenever `wanted` is set or a file was replaced, until cancelled; meanwhile `reload` works, too."""
@@ -71,7 +84,8 @@ class Reloading:
             await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _look_at_files(self) -> None:
-        found = await asyncio.to_thread(self._assembly.files_now)
+        found = await asyncio.to_thread(self._look)
+        await self._look_at_config()
         # Files that were refused are not tried again until they change again.
         if found == self._tried:
             return
@@ -81,6 +95,20 @@ class Reloading:
             self._ended(None)
         else:
             await self._begin(lambda: self._assembly.config)
+
+    def _look(self) -> Files:
+        self.file.look()
+        return self._assembly.files_now()
+
+    async def _look_at_config(self) -> None:
+        """Read a configuration that has changed, or tell that nobody has."""
+        is_unread, is_auto = self.file.is_unread, self._assembly.config.reload == "auto"
+        # Whoever writes it may not have come to the end at the first look.
+        if is_unread and is_auto and self._was_unread:
+            await self.reload()
+        self._was_unread = is_unread
+        detail = _NOT_READ.format(path=self.file.name) if is_unread and not is_auto else None
+        self._conditions.set("config.not_read", detail)
 
     async def _begin(self, load: Load) -> Refusal | None:
         if self._report is None:
@@ -113,6 +141,8 @@ class Reloading:
             return [f"{type(error).__name__}, see the log"]
         else:
             self._assembly = assembly
+            if load == self.file.load:
+                self.file.took_effect()
             return []
         for problem in problems:
             self._observer.saw(Notice("reload.refused", {"problem": problem}))

@@ -195,6 +195,11 @@ LINES = {
         "warning", "The storage fails: dead letters that are too old are still there.", "they are dropped once it works"
     ),
     # --- conditions: each begins with a line of its own key ---------------------------------------
+    "config.not_read": Line(
+        "warning",
+        "The configuration file has changed on disk, and nobody has read it.",
+        "forwarder check, then forwarder reload; `reload: auto` in it does so by itself",
+    ),
     "condition.ended": Line("info", "What the line `condition` told of is over, after so many `seconds`."),
     # --- operators -------------------------------------------------------------------------------
     "admin.act": Line("warning", "Somebody did something to the daemon: who, what, and what came of it."),

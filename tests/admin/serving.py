@@ -55,11 +55,21 @@ class FakeDaemon:
         return await self.queue.purge(name, wanted)
 
 
+@dataclass(frozen=True)
+class FakeFile:
+    """The configuration file of a daemon that reads none."""
+
+    name: str = "/etc/forwarder/forwarder.yaml"
+    loaded_at: float = 1_700_000_000.0
+    is_changed: bool = False
+
+
 class FakeReloads:
     """The reloads of a daemon, which all end in the same way."""
 
     def __init__(self, refused: Refusal | None = None) -> None:
         self.refused = refused
+        self.file = FakeFile()
         self.error: Exception | None = None
         self.asked = 0
 

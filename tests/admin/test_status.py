@@ -11,6 +11,7 @@ from forwarder.admin.status import Status, build_status
 from forwarder.admin.steering import DestinationStatus
 from forwarder.model import Counters, LastError, QueueStats, State
 from forwarder.observe.history import Pace
+from tests.admin.serving import FakeFile
 
 NOW = 1_700_000_000.0
 NOTHING = Pace()
@@ -21,7 +22,14 @@ def build(
 ) -> dict[str, object]:
     stats = QueueStats("sqlite", 10, 100, False, None, counters)
     status = build_status(
-        stats, pumps, version="1.2.3", uptime=12.3456, not_ready=None, now=NOW, pace=lambda _name: pace
+        stats,
+        pumps,
+        version="1.2.3",
+        uptime=12.3456,
+        not_ready=None,
+        now=NOW,
+        pace=lambda _name: pace,
+        config=FakeFile(),
     )
     document: dict[str, object] = msgspec.json.decode(msgspec.json.encode(status))
     return document
@@ -65,6 +73,11 @@ def test_exact_shape() -> None:
         "reload_refused": None,
         "warnings": [],
         "not_ready": None,
+        "config": {
+            "file": "/etc/forwarder/forwarder.yaml",
+            "loaded_at": "2023-11-14T22:13:20Z",
+            "changed_on_disk": False,
+        },
     }
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from forwarder.config import Config
 from forwarder.daemon.assembly import Assembly
+from forwarder.daemon.config_file import ConfigFile
 from forwarder.daemon.reloading import Reloading
 from forwarder.daemon.report import Report
 from forwarder.errors import ConfigError, ListenError, Problem, ShuttingDownError
+from forwarder.observe.conditions import Conditions
 from forwarder.observe.facts import Notice
 from forwarder.receiver import Receiver
 from forwarder.signing import Signer, generate_key
@@ -89,13 +92,24 @@ class Life:
     observer: Recording
     errors: list[Exception]
     """What putting in place raises, one reload after the other; nothing once it is empty."""
+    conditions: Conditions
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        async with asyncio.timeout(20):
+            while not is_so():
+                await asyncio.sleep(0.02)
 
 
 EMPTY = Config(destinations={})
 
 
 @asynccontextmanager
-async def living(load: Callable[[], Config] = lambda: EMPTY, gate: asyncio.Event | None = None) -> AsyncIterator[Life]:
+async def living(
+    load: Callable[[], Config] = lambda: EMPTY,
+    gate: asyncio.Event | None = None,
+    file: Path = Path("/nowhere/forwarder.yaml"),
+) -> AsyncIterator[Life]:
     """Run the reloads; with a gate, each is put in place only when that is set."""
     placed: list[Assembly] = []
     errors: list[Exception] = []
@@ -108,8 +122,10 @@ async def living(load: Callable[[], Config] = lambda: EMPTY, gate: asyncio.Event
         placed.append(assembly)
 
     observer = Recording()
-    reloading = Reloading(Assembly.build(EMPTY), load, put_in_place, observer)
-    life = Life(reloading, asyncio.Event(), placed, observer, errors)
+    config_file, conditions = ConfigFile(file, load), Conditions(observer, time.time)
+    assembly = Assembly.build(config_file.load())
+    reloading = Reloading(assembly, config_file, put_in_place, observer, conditions)
+    life = Life(reloading, asyncio.Event(), placed, observer, errors, conditions)
     running = asyncio.create_task(reloading.run(life.wanted, Report(Notifier({}), WatchedQueue(), lambda: "")))
     await asyncio.sleep(0)
     try:
@@ -164,12 +180,59 @@ async def test_one_reload_follows_the_other() -> None:
         return EMPTY
 
     async with living(load, gate) as life:
+        loads.clear()
         both = [asyncio.create_task(life.reloading.reload()) for _ in range(2)]
         await asyncio.sleep(0.1)
         assert (len(loads), life.placed) == (1, [])
         gate.set()
         assert await asyncio.gather(*both) == [None, None]
         assert (len(loads), len(life.placed)) == (2, 2)
+
+
+async def test_a_configuration_that_nobody_has_read_is_told(tmp_path: Path) -> None:
+    """That the file has changed is told until it is read, or says again what is in force; a touch says nothing."""
+    file = tmp_path / "forwarder.yaml"
+    file.write_text("one")
+    async with living(file=file) as life:
+        file.write_text("two")
+        await life.until(lambda: bool(life.conditions.active()))
+        (condition,) = life.conditions.active()
+        assert (condition.key, condition.destination) == ("config.not_read", None)
+        assert str(file) in condition.detail
+        assert life.reloading.file.is_changed
+        file.write_text("one")
+        await life.until(lambda: not life.conditions.active())
+        file.write_text("three")
+        await life.until(lambda: bool(life.conditions.active()))
+        assert await life.reloading.reload() is None
+        await life.until(lambda: not life.conditions.active())
+        assert not life.reloading.file.is_changed
+    assert len(life.placed) == 1
+
+
+async def test_a_configuration_that_was_refused_was_read(tmp_path: Path) -> None:
+    """What was read and refused is not unread, but it is not in force either."""
+    file = tmp_path / "forwarder.yaml"
+    file.write_text("one")
+    async with living(file=file) as life:
+        file.write_text("two")
+        life.errors.append(ListenError("taken", hint="listen elsewhere"))
+        assert await life.reloading.reload() is not None
+        assert (life.reloading.file.is_unread, life.reloading.file.is_changed) == (False, True)
+
+
+async def test_a_configuration_is_read_by_itself(tmp_path: Path) -> None:
+    """With `reload: auto` the file is read within seconds after it has changed, once, also where it is refused."""
+    file = tmp_path / "forwarder.yaml"
+    file.write_text("one")
+    async with living(lambda: replace(EMPTY, reload="auto"), file=file) as life:
+        file.write_text("two")
+        await life.until(lambda: len(life.placed) == 1)
+        life.errors.append(ListenError("taken", hint="listen elsewhere"))
+        file.write_text("three")
+        await life.until(lambda: life.reloading.refused is not None)
+        assert life.conditions.active() == []
+    assert keys(life) == ["reload.refused"]
 
 
 async def test_a_reload_goes_on_without_whoever_asked_for_it() -> None:

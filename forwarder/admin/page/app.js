@@ -17,6 +17,7 @@ const SILENCE_MS = 20_000;
 const RETRY_MS = [1_000, 2_000, 5_000, 10_000];
 const HISTORY_MS = { hour: 10_000, day: 60_000 };
 const LISTS_MS = 10_000;
+const RENDER_MS = 2_500;
 // The points of a chart: more cannot be told apart in its width.
 const MAX_POINTS = 120;
 const CHART = { width: 300, height: 60 };
@@ -34,12 +35,15 @@ const STATES = {
   invalid: ["note", "Invalid events that were kept"],
 };
 
+const WORKS = new Set(["idle", "delivering"]);
+
 // --- numbers, times and words -----------------------------------------------------------------------
 
 const whole = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 1 });
-const timeOfDay = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
-const dayAndTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const hourAndMinute = { hour: "2-digit", minute: "2-digit" };
+const timeOfDay = new Intl.DateTimeFormat("en-GB", hourAndMinute);
+const dayAndTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", ...hourAndMinute });
 const exactTime = new Intl.DateTimeFormat("en-GB", { dateStyle: "full", timeStyle: "long" });
 
 const count = (number) => whole.format(number);
@@ -131,6 +135,13 @@ const byId = (id) => document.getElementById(id);
 /** Write a text where it differs, so that nothing is laid out again for nothing. */
 function write(node, words) {
   if (node.textContent !== words) node.textContent = words;
+}
+
+/** Write a sentence in which what is to be typed stands between backticks. */
+function writeWords(node, words) {
+  const parts = words.split("`");
+  if (node.textContent === parts.join("")) return;
+  node.replaceChildren(...parts.map((part, place) => (place % 2 ? element("code", part) : part)));
 }
 
 function show(node, isShown) {
@@ -336,7 +347,7 @@ function confirmed(title, text, yes) {
 
 // --- what is known ----------------------------------------------------------------------------------
 
-let session = { may_act: false, sees_events: false };
+let session = { role: null, may_act: false, sees_events: false };
 let status = null;
 // When the status arrived and when it was last said that it still holds, in milliseconds of the page's own clock.
 let arrivedAt = 0;
@@ -357,22 +368,14 @@ function oldestAge() {
 
 // --- the verdict ------------------------------------------------------------------------------------
 
-/** Why not everything is delivered to a destination, in the daemon's words. */
-function reasonOf(state) {
-  if (state.reason) return state.reason;
-  const isFailing = state.state === "holding" || state.state === "backing_off";
-  if (!isFailing || !state.last_error) return "";
-  const { status: code, detail } = state.last_error;
-  return isKnown(code) ? `the destination answered ${answerWords(code, detail)}` : detail;
-}
-
 const levelOf = (state) => (state.full ? "bad" : STATES[state.state]?.[0] ?? "note");
 const stateWords = (state) => STATES[state.state]?.[1] ?? state.state;
 
 function headlineOf(troubled) {
   const of = (name) => troubled.filter(([, state]) => state.state === name);
+  const full = troubled.filter(([, state]) => state.full);
   const who = (list) => (list.length === 1 ? list[0][0] : `${list.length} of ${destinations().length} destinations`);
-  const [held, retried, paused, full] = [of("holding"), of("backing_off"), of("paused"), troubled.filter(([, s]) => s.full)];
+  const [held, retried, paused] = [of("holding"), of("backing_off"), of("paused")];
   if (!status.ready) return ["bad", `Not accepting events: ${status.not_ready ?? "not ready"}`];
   if (status.queue.full) return ["bad", "The queue is full: producers are refused or wait"];
   if (full.length) return ["bad", `The share of the queue is full: ${who(full)}`];
@@ -388,16 +391,17 @@ function headlineOf(troubled) {
 /** Say whether anything is lost. */
 function keptWords() {
   const [dead, dropped, { full, refused_while_full: refused }] = [sum("dead"), sum("dropped"), status.queue];
-  const words = [];
-  if (dead) words.push(`${plural(dead, "event")} could not be delivered and ${dead === 1 ? "is" : "are"} kept as dead letters, below.`);
-  if (dropped) words.push(`${plural(dropped, "event")} ${dropped === 1 ? "was" : "were"} dropped so far, by a purge or by a policy.`);
-  if (full && refused) words.push(`${count(refused)} were refused while it is full; their producers were told to send them again.`);
-  if (!dead && !dropped && sum("accepted")) words.push("Nothing is lost: whatever was accepted is delivered or queued.");
-  return words.join(" ");
+  return [
+    dead && `Kept as dead letters, below: ${plural(dead, "event")} that could not be delivered.`,
+    dropped && `Dropped so far, by a purge or by a policy: ${plural(dropped, "event")}.`,
+    !dead && !dropped && sum("accepted") && "Nothing is lost: whatever was accepted is delivered or queued.",
+    full && refused && `Refused while it is full: ${count(refused)}; their producers were told to try again.`,
+  ].filter(Boolean).join(" ");
 }
 
 function troubleRow() {
-  const [node, link, rest, next] = [element("li"), element("a"), element("span"), element("span", "", { className: "next" })];
+  const [node, link, rest] = [element("li"), element("a"), element("span")];
+  const next = element("span", "", { className: "next" });
   node.append(element("span", "", { className: "mark", ariaHidden: "true" }), link, rest, next);
   return {
     node,
@@ -405,10 +409,11 @@ function troubleRow() {
       node.dataset.level = levelOf(state);
       write(link, name);
       link.hash = `destination-${encodeURIComponent(name)}`;
-      const since = state.since ? ` since ${clock(state.since)}` : "";
-      const reason = reasonOf(state);
-      writeShortened(rest, ` ${stateWords(state).toLowerCase()}${state.full ? ", full," : ""}${since}${reason ? `: ${reason}` : ""}`);
-      write(next, state.next_step ? ` ${sentence(state.next_step)}` : "");
+      const since = state.since && !WORKS.has(state.state) ? ` since ${clock(state.since)}` : "";
+      const reason = state.reason ? `: ${state.reason}` : "";
+      const full = state.full ? ", its share full" : "";
+      writeShortened(rest, ` ${stateWords(state).toLowerCase()}${full}${since}${reason}`);
+      writeWords(next, state.next_step ? `Next step: ${ended(state.next_step)}` : "");
     },
   };
 }
@@ -428,7 +433,7 @@ function renderVerdict() {
   show(byId("troubles-more"), troubled.length > MAX_TROUBLES);
   write(byId("troubles-more"), `and ${count(troubled.length - MAX_TROUBLES)} more, below`);
   renderTotals();
-  write(document.querySelector("title"), lostSince === null ? `${words} · Event forwarder` : "Not connected · Event forwarder");
+  write(document.querySelector("title"), `${lostSince === null ? words : "Not connected"} · Event forwarder`);
   // A screen reader is told when the state changes, and not of every number.
   const key = JSON.stringify([level, troubled.map(([name, state]) => [name, state.state])]);
   if (announced && announced !== key) write(byId("announcer"), words);
@@ -443,10 +448,10 @@ function renderTotals() {
   write(byId("total-in"), rate(rates("rate_in")));
   write(byId("total-out"), rate(rates("rate_out")));
   write(byId("total-dead"), count(sum("dead")));
-  write(byId("total-used"), full ? "full" : share(bytes, most));
+  write(byId("total-used"), full ? "full" : `${count(percentage(bytes, most))} %`);
 }
 
-const share = (bytes, most) => `${whole.format(Math.min(100, most ? (100 * bytes) / most : 0))} %`;
+const percentage = (bytes, most) => Math.min(100, most ? (100 * bytes) / most : 0);
 
 // --- warnings ---------------------------------------------------------------------------------------
 
@@ -454,20 +459,21 @@ function warningsOf() {
   const refused = status.reload_refused;
   if (!refused) return status.warnings;
   const detail = `the last reload was refused, the configuration before it goes on: ${refused.problems.join("; ")}`;
-  return [{ key: "reload.refused", destination: null, since: refused.at, detail, hint: "mend it and reload" }, ...status.warnings];
+  const told = { key: "reload.refused", destination: null, since: refused.at, detail, hint: "mend it and reload" };
+  return [told, ...status.warnings];
 }
 
 function warningRow() {
-  const [node, words, hint, about] = [element("li"), element("p"), element("p"), element("p", "", { className: "muted" })];
-  const since = element("time");
+  const [node, words, hint, since] = [element("li"), element("p"), element("p"), element("time")];
+  const about = element("p", "", { className: "muted" });
   const where = element("span");
   about.append(where, "since ", since);
   node.append(words, hint, about);
   return {
     node,
     update: (warning) => {
-      write(words, sentence(warning.detail));
-      write(hint, warning.hint ? `Next step: ${sentence(warning.hint)}` : "");
+      writeWords(words, sentence(warning.detail));
+      writeWords(hint, warning.hint ? `Next step: ${ended(warning.hint)}` : "");
       write(where, `${warning.key}, ${warning.destination ? `${warning.destination}, ` : ""}`);
       writeTime(since, warning.since);
     },
@@ -477,19 +483,29 @@ function warningRow() {
 function renderWarnings() {
   const warnings = warningsOf();
   show(byId("warnings"), warnings.length > 0);
-  keep(byId("warning-list"), warnings, ({ key, destination, since }) => JSON.stringify([key, destination, since]), warningRow);
+  const keyOf = ({ key, destination, since }) => JSON.stringify([key, destination, since]);
+  keep(byId("warning-list"), warnings, keyOf, warningRow);
 }
 
 // --- destinations -----------------------------------------------------------------------------------
 
 // What can be done in each state besides pausing: the words of the button, and the request.
-const NOW = { holding: ["Try now", "resume"], backing_off: ["Try now", "flush"], idle: ["Flush", "flush"], delivering: ["Flush", "flush"] };
-const DONE = { flush: "is tried now", resume: "goes on", pause: "is paused: events are still accepted, and queued" };
+const NOW = {
+  holding: ["Try now", "resume"],
+  backing_off: ["Try now", "flush"],
+  idle: ["Flush", "flush"],
+  delivering: ["Flush", "flush"],
+};
+const DONE = {
+  flush: "what is queued is sent now",
+  resume: "delivering goes on",
+  pause: "paused. Events are still accepted, and queued",
+};
 
 async function steer(name, verb) {
   await ask("POST", `v1/destinations/${encodeURIComponent(name)}/${verb}`);
   refreshLists();
-  return `${name} ${verb === "resume" && status.destinations[name]?.state === "holding" ? "is tried now" : DONE[verb]}.`;
+  return `${name}: ${DONE[verb]}.`;
 }
 
 /** Make the card of a destination, with `part(name)` for what is inside. */
@@ -522,7 +538,8 @@ function updateCard(node, part, name, state) {
   node.dataset.level = levelOf(state);
   write(part("state"), stateWords(state));
   show(part("full"), state.full === true);
-  write(part("since"), state.since ? `since ${clock(state.since)}` : "");
+  // Working is one state in that regard: it is idle and delivers in turn.
+  write(part("since"), state.since ? `${WORKS.has(state.state) ? "works " : ""}since ${clock(state.since)}` : "");
   updateActs(part, name, state);
   updateAdvice(part, state);
   write(part("queued"), count(state.queued));
@@ -546,29 +563,30 @@ function updateActs(part, name, state) {
 }
 
 function updateAdvice(part, state) {
-  const reason = reasonOf(state);
-  const upcoming = isKnown(state.next_attempt_in_seconds) ? Math.max(0, state.next_attempt_in_seconds - elapsed()) : null;
-  const next = upcoming === null ? "" : upcoming < 1 ? "Next try now." : `Next try in ${duration(upcoming)}.`;
+  const seconds = state.next_attempt_in_seconds;
+  const next = isKnown(seconds) ? `Next try in ${duration(Math.max(0, seconds - elapsed()))}.` : "";
   const waiting = state.waiting_for ? `Waiting for ${ended(state.waiting_for)}` : "";
-  write(part("reason"), sentence(reason));
-  write(part("next"), state.next_step ? `Next step: ${sentence(state.next_step)}` : "");
+  writeWords(part("reason"), sentence(state.reason));
+  writeWords(part("next"), state.next_step ? `Next step: ${ended(state.next_step)}` : "");
   write(part("waiting"), [waiting, next].filter(Boolean).join(" "));
-  show(part("advice"), Boolean(reason || state.next_step || waiting || next));
+  show(part("advice"), Boolean(state.reason || state.next_step || waiting || next));
 }
 
 function updateMore(part, state) {
   const { accepted, queued, delivered, dead, dropped } = state;
-  for (const [key, number] of Object.entries({ accepted, "account-queued": queued, delivered, dead, dropped })) write(part(key), count(number));
-  write(part("wrong"), accepted === queued + delivered + dead + dropped ? "" : "The account does not add up: please report this.");
+  const account = { accepted, "account-queued": queued, delivered, dead, dropped };
+  for (const [key, number] of Object.entries(account)) write(part(key), count(number));
+  const isRight = accepted === queued + delivered + dead + dropped;
+  write(part("wrong"), isRight ? "" : "The account does not add up: please report this.");
   if (dead) part("dead-link").href = "#dead";
   else part("dead-link").removeAttribute("href");
   const error = state.last_error;
   keepPairs(part("facts"), [
     ["Last delivery", state.last_success ? clock(state.last_success) : "none since the start"],
-    ["Last failure", error ? `${clock(error.at)}: ${shortened(answerWords(error.status, error.detail))}` : "none since the start"],
+    ["Last failure", error ? `${clock(error.at)}: ${answerWords(error.status, error.detail)}` : "none since the start"],
     ["Set aside", state.set_aside ? `${plural(state.set_aside, "event")}, tried again alone` : null],
     ["Died, replayed", state.died || state.replayed ? `${count(state.died)}, ${count(state.replayed)}` : null],
-    ["Sent again", state.sent_again ? `${plural(state.sent_again, "batch").replace(/hs$/, "hes")}: duplicates are possible` : null],
+    ["Batches sent again", state.sent_again ? `${count(state.sent_again)}: duplicates are possible` : null],
   ]);
 }
 
@@ -590,7 +608,7 @@ function points(values, fold) {
   });
 }
 
-const mean = (values) => values.reduce((total, value) => total + value, 0) / values.length;
+const mean = (values) => values.reduce((total, value) => total + value, 0) / Math.max(1, values.length);
 
 /** The path of a line, or of the area below it; it has a gap where nothing is known. */
 function pathOf(values, most, isArea) {
@@ -609,25 +627,24 @@ function pathOf(values, most, isArea) {
   return path;
 }
 
-const spanWords = () => `over the last ${span}`;
-
 function drawCharts(name, part) {
   const series = history?.destinations[name];
   if (!series) return;
-  const perSecond = (values) => points(values, mean).map((value) => (value === null ? null : value / history.step_seconds));
-  const [taken, sent, depth] = [perSecond(series.accepted), perSecond(series.delivered), points(series.queued, (values) => Math.max(...values))];
-  const most = Math.max(0, ...taken, ...sent);
-  const deepest = Math.max(0, ...depth);
-  const from = clock(history.from);
+  const perSecond = (values) => points(values, (known) => mean(known) / history.step_seconds);
+  const taken = perSecond(series.accepted);
+  const sent = perSecond(series.delivered);
+  const depth = points(series.queued, (known) => Math.max(...known));
+  const most = Math.max(...taken, ...sent);
+  const deepest = Math.max(...depth);
   attribute(part("rates").querySelector(".out"), "d", pathOf(sent, most, true));
   attribute(part("rates").querySelector(".in"), "d", pathOf(taken, most, false));
   attribute(part("depth").querySelector(".queued"), "d", pathOf(depth, deepest, true));
-  const known = (values) => mean([0, ...values.filter(isKnown)].slice(values.some(isKnown) ? 1 : 0));
-  attribute(part("rates"), "aria-label", `In, ${rate(known(taken))} on average, at most ${rate(Math.max(0, ...taken))}; out, ${rate(known(sent))} on average, at most ${rate(Math.max(0, ...sent))}; ${spanWords()}`);
-  attribute(part("depth"), "aria-label", `Queued, at most ${plural(deepest, "event")} ${spanWords()}`);
+  const summary = (values) => `${rate(mean(values.filter(isKnown)))} on average, at most ${rate(Math.max(...values))}`;
+  attribute(part("rates"), "aria-label", `In: ${summary(taken)}. Out: ${summary(sent)}. Over the last ${span}.`);
+  attribute(part("depth"), "aria-label", `Queued: at most ${plural(deepest, "event")} over the last ${span}.`);
   write(part("rate-most"), most ? `at most ${rate(most)}` : "none");
   write(part("queue-most"), deepest ? `at most ${count(deepest)}` : "none");
-  for (const key of ["rates-from", "depth-from"]) write(part(key), from);
+  for (const key of ["rates-from", "depth-from"]) write(part(key), clock(history.from));
 }
 
 function drawAllCharts() {
@@ -643,6 +660,8 @@ async function refreshHistory() {
 }
 
 // --- dead letters -----------------------------------------------------------------------------------
+
+const FIELDS = ["destination", "id", "source", "type", "text"];
 
 let groups = [];
 let search = {};
@@ -663,7 +682,8 @@ function filterOf({ destination, reason, status: code, detail }) {
 /** A filter in words: "destination main, answer 422 unknown type". */
 function filterWords({ status: code, detail, ...others }) {
   const said = answerWords(code === "none" ? null : code, shortened(detail ?? ""));
-  return [...Object.entries(others), ["answer", said]].filter(([, value]) => value).map(([name, value]) => `${name} ${value}`).join(", ");
+  const pairs = [...Object.entries(others), ["answer", said]].filter(([, value]) => value);
+  return pairs.map(([name, value]) => `${name} ${value}`).join(", ");
 }
 
 
@@ -684,7 +704,8 @@ async function replay(filter) {
 async function purge(filter, number) {
   const what = number === null ? "every dead letter that the search finds" : plural(number, "dead letter");
   const about = Object.keys(filter).length ? ` (${filterWords(filter)})` : "";
-  if (!(await confirmed("Purge?", `This drops ${what}${about}. They are gone for good, and counted as dropped.`, `Purge ${number === null ? "all of them" : what}`))) return "";
+  const text = `This drops ${what}${about}. What is purged is gone for good, and counted as dropped.`;
+  if (!(await confirmed("Purge?", text, `Purge ${number === null ? "all of them" : what}`))) return "";
   const { dropped } = await (await ask("POST", "v1/dead/purge", bodyOf(filter))).json();
   await refreshDead();
   return `Purged ${plural(dropped, "dead letter")}: gone, and counted as dropped.`;
@@ -698,10 +719,11 @@ function exportLink(link, filter) {
 function fillGroupActs(cell, group) {
   if (cell.firstChild) return;
   const filter = filterOf(group);
+  const about = `${group.destination}, ${group.reason} ${shortened(answerWords(group.status, group.detail))}`;
   const events = () => groups.find((each) => groupKey(each) === groupKey(group))?.events ?? 0;
   const button = (words, work, className = "") => {
     const node = onPress(element("button", words, { type: "button", className }), work);
-    attribute(node, "aria-label", `${words}: ${group.destination}, ${group.reason} ${shortened(answerWords(group.status, group.detail))}`);
+    attribute(node, "aria-label", `${words}: ${about}`);
     return node;
   };
   const list = element("div", "", { className: "row" });
@@ -721,11 +743,14 @@ const GROUP_COLUMNS = [
   writePeriod,
   fillGroupActs,
 ];
-const showGroups = paged(byId("group-pager"), "Pages of groups", (page) => keepRows(byId("group-list"), page, groupKey, GROUP_COLUMNS));
+const showGroups = paged(byId("group-pager"), "Pages of groups", (page) => {
+  keepRows(byId("group-list"), page, groupKey, GROUP_COLUMNS);
+});
 
 async function refreshGroups() {
-  deadShown = sum("dead");
-  groups = deadShown ? await askJson("v1/dead/groups") : [];
+  const dead = sum("dead");
+  groups = dead ? await askJson("v1/dead/groups") : [];
+  deadShown = dead;
   showGroups(groups);
 }
 
@@ -773,7 +798,7 @@ const LETTER_COLUMNS = [
 async function searchFor(filter) {
   search = Object.fromEntries(Object.entries(filter).filter(([, value]) => value !== ""));
   trail = [];
-  for (const name of ["destination", "id", "source", "type", "text"]) byId(`search-${name}`).value = search[name] ?? "";
+  for (const name of FIELDS) byId(`search-${name}`).value = search[name] ?? "";
   const { reason, status: code, detail } = search;
   show(byId("search-group"), isKnown(reason));
   write(byId("search-group-words"), `Only: ${filterWords({ reason, status: code, detail })}`);
@@ -784,7 +809,7 @@ async function searchFor(filter) {
 function searched() {
   const { reason, status: code, detail } = search;
   const group = isKnown(reason) ? { reason, status: code, detail } : {};
-  const fields = ["destination", "id", "source", "type", "text"].map((name) => [name, byId(`search-${name}`).value.trim()]);
+  const fields = FIELDS.map((name) => [name, byId(`search-${name}`).value.trim()]);
   return searchFor({ ...group, ...Object.fromEntries(fields) });
 }
 
@@ -841,18 +866,19 @@ function edit(isEdited) {
   byId("editor-text").focus();
 }
 
+const errorWords = ({ field, message }) => (field ? `${field}: ${message}` : message);
+
 /** Replace the letter by what was written, if the daemon finds nothing wrong with it. */
 async function sendEdited() {
   const text = byId("editor-text").value;
   try {
-    const value = JSON.parse(text);
-    if (value === null || typeof value !== "object" || Array.isArray(value)) throw new SyntaxError("An event is one JSON object.");
+    JSON.parse(text);
     const { destination, id } = opened;
     // As a text, so that it arrives as it was written: see TOKENS.
     await ask("POST", "v1/dead/edit", JSON.stringify({ destination, id, event: text }));
   } catch (error) {
     if (!(error instanceof Problem || error instanceof SyntaxError)) throw error;
-    const errors = error.errors?.length ? error.errors.map(({ field, message }) => `${field ? `${field}: ` : ""}${message}`) : [error.message];
+    const errors = error.errors?.length ? error.errors.map(errorWords) : [error.message];
     byId("editor-problem").replaceChildren(...errors.map((words) => element("li", words)));
     byId("editor-text").focus();
     return "";
@@ -888,7 +914,7 @@ function setUpLetter() {
 const REFUSAL_COLUMNS = [
   (cell, refusal) => write(cell, refusal.problem),
   (cell, refusal) => write(cell, refusal.way),
-  (cell, refusal) => writeShortened(cell, typeof refusal.peer === "object" ? flat(refusal.peer ?? "unknown") : refusal.peer),
+  (cell, refusal) => writeShortened(cell, flat(refusal.peer ?? "unknown")),
   (cell, refusal) => writeShortened(cell, refusal.detail ?? ""),
   (cell, refusal) => write(cell, count(refusal.number)),
   writePeriod,
@@ -901,8 +927,12 @@ const ACT_COLUMNS = [
   (cell, act) => writeShortened(cell, act.failure ? `failed: ${act.failure}` : flat(act.result) || "done"),
 ];
 const refusalKey = ({ way, problem, peer, detail }) => JSON.stringify([way, problem, peer, detail]);
-const showRefusals = paged(byId("refusal-pager"), "Pages of refusals", (page) => keepRows(byId("refusal-list"), page, refusalKey, REFUSAL_COLUMNS));
-const showActs = paged(byId("act-pager"), "Pages of acts", (page) => keepRows(byId("act-list"), page, JSON.stringify, ACT_COLUMNS));
+const showRefusals = paged(byId("refusal-pager"), "Pages of refusals", (page) => {
+  keepRows(byId("refusal-list"), page, refusalKey, REFUSAL_COLUMNS);
+});
+const showActs = paged(byId("act-pager"), "Pages of acts", (page) => {
+  keepRows(byId("act-list"), page, JSON.stringify, ACT_COLUMNS);
+});
 
 async function refreshActivity() {
   const { acts, refusals } = await askJson("v1/activity");
@@ -926,9 +956,10 @@ const INTAKE_COLUMNS = [
 
 function renderQueue() {
   const { queue, intake } = status;
-  attribute(byId("queue-bar"), "width", String(Math.min(100, queue.max_bytes ? (100 * queue.bytes) / queue.max_bytes : 0)));
+  const used = percentage(queue.bytes, queue.max_bytes);
+  attribute(byId("queue-bar"), "width", String(used));
   byId("queue").dataset.level = queue.full ? "bad" : "good";
-  write(byId("queue-used"), `${share(queue.bytes, queue.max_bytes)} used: ${size(queue.bytes)} of ${size(queue.max_bytes)}.`);
+  write(byId("queue-used"), `${count(used)} % used: ${size(queue.bytes)} of ${size(queue.max_bytes)}.`);
   show(byId("queue-full"), queue.full);
   const since = queue.full_since ? ` since ${clock(queue.full_since)}` : "";
   write(byId("queue-full"), `Full${since}: ${count(queue.refused_while_full ?? 0)} refused or stopped meanwhile.`);
@@ -946,9 +977,11 @@ function renderConfiguration() {
   show(byId("configuration-file"), Boolean(config));
   if (config) {
     const changed = config.changed_on_disk ? " It has changed on disk since then and was not read." : "";
-    write(byId("configuration-file"), `${config.file ?? "From the environment"}, read ${clock(config.loaded_at)}.${changed}`);
+    const file = config.file ?? "From the environment";
+    write(byId("configuration-file"), `${file}, read ${clock(config.loaded_at)}.${changed}`);
   }
-  write(byId("about"), `Version ${status.version}, up ${duration(status.uptime_seconds + elapsed())}. Times are those of this browser (${zone}).`);
+  const up = duration(status.uptime_seconds + elapsed());
+  write(byId("about"), `Version ${status.version}, up ${up}. Times are those of this browser (${zone}).`);
 }
 
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -968,11 +1001,13 @@ async function reload() {
 
 let source = null;
 let failures = 0;
+let renderedAt = 0;
 let isBeginning = false;
 let listsDue = 0;
 let historyDue = 0;
 
 function render() {
+  renderedAt = performance.now();
   renderVerdict();
   renderWarnings();
   renderDestinations();
@@ -1000,7 +1035,8 @@ function heard(event) {
     listsDue = historyDue = 0;
     renderConnection();
   }
-  if (!document.hidden) render();
+  if (document.hidden) renderVerdict();
+  else render();
 }
 
 function lost() {
@@ -1028,7 +1064,10 @@ async function begin() {
   source?.close();
   source = null;
   try {
+    const { role } = session;
     session = await askJson("v1/session");
+    // What an operator was shown must not stay in the memory of a page that a viewer goes on with.
+    if (status && session.role && session.role !== role) location.reload();
     showSession();
     if (session.role) connect();
   } catch (error) {
@@ -1097,7 +1136,8 @@ function tick() {
   const now = performance.now();
   if (isLive() && source && now - heardAt > SILENCE_MS) lost();
   if (!isLive() || document.hidden) return;
-  render();
+  // While the daemon says something every two seconds, that is often enough.
+  if (now - renderedAt > RENDER_MS) render();
   if (now >= listsDue) {
     listsDue = now + LISTS_MS;
     reported(refreshActivity);

@@ -1,0 +1,293 @@
+"""The dashboard in a real browser: what an operator sees and does, whatever events and answers contain."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forwarder.admin.steering import DestinationStatus
+from forwarder.model import Counters, LastError, State
+from forwarder.observe.facts import Condition
+from tests.page.conftest import Opens
+from tests.page.daemon import HOSTILE, NOBODY, VIEWER, Daemon, letter
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.slow, pytest.mark.system]
+
+LONG = "eu-west-1-customer-entitlements-and-licensing-production"
+
+
+def held(detail: str = "unknown key") -> DestinationStatus:
+    now = time.time()
+    return DestinationStatus(
+        State.HOLDING,
+        attempts=3,
+        next_attempt_in_seconds=240.0,
+        last_error=LastError(now, 403, detail),
+        since=now - 60,
+        waiting_for="somebody to mend it",
+    )
+
+
+def expect(page: Page, selector: str, text: str) -> None:
+    """Wait until an element that can be seen contains a text."""
+    page.locator(selector, has_text=text).first.wait_for(state="visible")
+
+
+# --- what is seen ---------------------------------------------------------------------------------
+
+
+def test_a_first_start_is_ready(daemon: Daemon, opened: Opens) -> None:
+    """With nothing there yet the page says that all is ready, and how to hand in a first event."""
+    page = opened()
+    expect(page, "#verdict-words", "Ready: no event has come yet")
+    expect(page, "#first", "forwarder send")
+    expect(page, "#dead-none", "None.")
+
+
+def test_a_held_destination_says_why_and_what_to_do(daemon: Daemon, opened: Opens) -> None:
+    """State, reason, next step and the next try stand at the destination, and the verdict names it."""
+    daemon.pumps = {"main": held(), "audit": DestinationStatus(State.IDLE)}
+    daemon.counters = {"main": Counters(accepted=12, queued=5, delivered=4, dead=1, dropped=2)}
+    page = opened()
+    expect(page, "#verdict-words", "Events are held: main")
+    expect(page, "#destination-main [data-part=state]", "Holding")
+    expect(page, "#destination-main [data-part=since]", "since")
+    expect(page, "#destination-main .advice", "It answered 403: unknown key.")
+    expect(page, "#destination-main .advice", "Next step: is the public key registered there?")
+    expect(page, "#destination-main .advice", "Waiting for somebody to mend it. Next try in")
+    expect(page, "#destination-main .account", "12 accepted = 5 queued + 4 delivered + 1 dead + 2 dropped")
+    assert page.title() == "Events are held: main · Event forwarder"
+
+
+def test_warnings_are_shown_while_they_last(daemon: Daemon, opened: Opens) -> None:
+    """A condition shows with its detail and next step, and goes when it has ended."""
+    daemon.conditions = [Condition("queue.storage_failing", None, time.time(), "the disk is full")]
+    page = opened()
+    expect(page, "#warning-list", "The disk is full.")
+    expect(page, "#warning-list", "Next step: free space")
+    daemon.conditions = []
+    page.locator("#warnings").wait_for(state="hidden")
+
+
+def test_a_full_queue_is_the_first_thing_said(daemon: Daemon, opened: Opens) -> None:
+    """A queue that refuses producers is worse than all that it may come from."""
+    daemon.pumps["main"] = held()
+    daemon.full, daemon.not_ready = True, "the queue is full"
+    page = opened()
+    expect(page, "#verdict-words", "Not accepting events: the queue is full")
+    expect(page, "#queue-full", "Full")
+
+
+def test_a_stopped_daemon_is_noticed_and_found_again(daemon: Daemon, opened: Opens) -> None:
+    """Without a connection the page says since when, keeps what it knew, lets nobody act, and connects again."""
+    page = opened()
+    expect(page, "#connection", "Live")
+    daemon.stop()
+    expect(page, "#connection", "Not connected since")
+    expect(page, "#destination-main .state", "Idle")
+    assert page.locator("#destination-main [data-part=pause]").is_disabled()
+    daemon.start()
+    expect(page, "#connection", "Live")
+    assert page.locator("#destination-main [data-part=pause]").is_enabled()
+
+
+def test_text_from_outside_stays_text(daemon: Daemon, opened: Opens) -> None:
+    """Events, answers, names and refusals full of HTML and script show as they are, and nothing of them runs."""
+    daemon.pumps = {"main": held(HOSTILE), HOSTILE: DestinationStatus(State.IDLE)}
+    event = f'{{"eventSourceId":"a","eventType":"b","data":{{"x":{HOSTILE!r}}}}}'.replace("'", '"')
+    event = event.replace('onerror="window.wasRun=true"', 'onerror=\\"window.wasRun=true\\"')
+    daemon.letters = [letter(1, detail=HOSTILE, event=event.encode())]
+    page = opened()
+    expect(page, "#destination-main .advice", HOSTILE)
+    expect(page, "#destination-list h3", HOSTILE)
+    expect(page, "#refusal-list", HOSTILE)
+    page.get_by_role("button", name="Show: main, rejected").click()
+    page.locator("#letter-list button").click()
+    expect(page, "#letter-event", 'onerror=\\"window.wasRun=true\\"')
+    assert page.evaluate("window.wasRun") is None
+    assert page.locator("main img, main script, dialog img, dialog script").count() == 0
+
+
+# --- what is done ---------------------------------------------------------------------------------
+
+
+def test_an_operator_steers(daemon: Daemon, opened: Opens) -> None:
+    """The buttons of a destination ask for what they say, and the page says what was done."""
+    daemon.pumps["main"] = held()
+    page = opened()
+    page.get_by_role("button", name="Try now: main").click()
+    expect(page, "#message", "main: delivering goes on.")
+    page.get_by_role("button", name="Pause: main").click()
+    expect(page, "#message", "main: paused.")
+    daemon.pumps["main"] = DestinationStatus(State.PAUSED)
+    page.get_by_role("button", name="Resume: main").click()
+    expect(page, "#message", "main: delivering goes on.")
+    assert [path.rpartition("/")[2] for path, _body in daemon.told] == ["resume", "pause", "resume"]
+
+
+def test_a_purge_asks_first(daemon: Daemon, opened: Opens) -> None:
+    """What cannot be undone is done only after a second word, to exactly what was shown, and its result is said."""
+    daemon.letters = [letter(1), letter(2, detail="other"), letter(3)]
+    page = opened()
+    purge = page.get_by_role("button", name="Purge: main, rejected 422 unknown type")
+    purge.click()
+    expect(
+        page, "#confirm-text", "This drops 2 dead letters (destination main, reason rejected, answer 422 unknown type)"
+    )
+    page.keyboard.press("Escape")
+    page.locator("#confirm").wait_for(state="hidden")
+    assert daemon.told == []
+    assert purge.evaluate("node => node === document.activeElement")
+    purge.click()
+    page.get_by_role("button", name="Purge 2 dead letters").click()
+    expect(page, "#message", "Purged 2 dead letters")
+    expect(page, "#dead-title", "Dead letters: 1")
+    group = {"destination": "main", "reason": "rejected", "status": 422, "detail": "unknown type"}
+    assert daemon.told == [("/v1/dead/purge", group)]
+
+
+def test_an_event_is_edited_as_it_was_written(daemon: Daemon, opened: Opens) -> None:
+    """Edit-and-replay sends exactly the text of the editor: no number changes, and mistakes are shown beside it."""
+    numbers = b'{"a":12345678901234567890.10,"b":1E400,"c":[],"d":{"e":"\\u00e9 : , {"}}'
+    daemon.letters = [letter(1, event=numbers)]
+    daemon.errors = [{"index": 0, "field": "eventType", "message": "is missing"}]
+    page = opened()
+    page.get_by_role("button", name="Show: main").click()
+    page.get_by_role("button", name="event-1").click()
+    page.get_by_role("button", name="Edit and replay").click()
+    text = page.locator("#editor-text").input_value()
+    assert "".join(text.split()) == numbers.decode().replace(" ", "")
+    assert '"c": [],\n  "d": {\n    "e": "\\u00e9 : , {"' in text
+    page.get_by_role("button", name="Check and replay").click()
+    expect(page, "#editor-problem", "eventType: is missing")
+    daemon.errors = []
+    page.get_by_role("button", name="Check and replay").click()
+    expect(page, "#message", "Replayed event-1 as edited")
+    assert daemon.told[-1] == ("/v1/dead/edit", {"destination": "main", "id": 1, "event": text})
+
+
+def test_dead_letters_are_searched_and_paged(daemon: Daemon, opened: Opens) -> None:
+    """Twenty-five are shown at a time; what is searched for is what the acts beside it are about."""
+    daemon.letters = [letter(number, event=b'{"n":"%d"}' % (number % 2)) for number in range(1, 71)]
+    page = opened()
+    page.get_by_label("Text").fill('"n":"1"')
+    page.get_by_role("button", name="Search").click()
+    expect(page, "#letter-pager", "1\N{EN DASH}25")
+    pager = page.get_by_role("group", name="Pages of dead letters")
+    pager.get_by_role("button", name="Next").click()
+    expect(page, "#letter-pager", "26\N{EN DASH}35")
+    assert page.locator("#letter-list tr").count() == 10
+    pager.get_by_role("button", name="Back").click()
+    expect(page, "#letter-list", "event-1")
+    page.get_by_role("button", name="Replay all of these").click()
+    expect(page, "#message", "Replayed 35 dead letters")
+    assert daemon.told == [("/v1/dead/replay", {"text": '"n":"1"'})]
+
+
+# --- who may ----------------------------------------------------------------------------------------
+
+
+def test_a_viewer_looks_only(daemon: Daemon, opened: Opens) -> None:
+    """A viewer sees states and groups, but no button that acts, and no event."""
+    daemon.session = dict(VIEWER)
+    daemon.pumps["main"] = held()
+    daemon.letters = [letter(1)]
+    page = opened()
+    expect(page, "#role", "Looking only: the viewers' token")
+    expect(page, "#group-list", "rejected")
+    page.locator("#letters").wait_for(state="hidden")
+    assert page.locator("button[data-acts]:visible, #search:visible").count() == 0
+
+
+def test_a_token_is_asked_for(daemon: Daemon, opened: Opens) -> None:
+    """Where a token is needed there is only a form; a wrong one is told, the right one opens the page."""
+    daemon.session = dict(NOBODY)
+    page = opened()
+    page.get_by_label("Token").fill("guess")
+    page.keyboard.press("Enter")
+    expect(page, "#login-problem", "The token is wrong.")
+    page.get_by_label("Token").fill(daemon.token)
+    page.get_by_role("button", name="Log in").click()
+    expect(page, "#verdict-words", "Ready")
+    page.locator("#login").wait_for(state="hidden")
+
+
+# --- for everybody ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_nobody_is_shut_out(daemon: Daemon, opened: Opens, width: int, theme: str) -> None:
+    """axe finds nothing serious in any part of the page, and nothing is wider than the screen."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    daemon.pumps = {"main": held(), LONG: DestinationStatus(State.BACKING_OFF, attempts=2), "p": held()}
+    daemon.conditions = [Condition("queue.storage_failing", None, time.time(), "the disk is full")]
+    daemon.letters = [letter(number) for number in range(1, 40)]
+    page = opened(width, color_scheme=theme)
+
+    def examine(part: str) -> None:
+        found = axe.run(page).response["violations"]
+        serious = [each for each in found if each["impact"] in {"serious", "critical"}]
+        assert [(part, each["id"], [node["target"] for node in each["nodes"]]) for each in serious] == []
+
+    page.get_by_role("button", name="Show: main").click()
+    expect(page, "#letter-list", "event-1")
+    examine("page")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_role("button", name="event-1", exact=True).click()
+    examine("letter")
+    page.get_by_role("button", name="Edit and replay").click()
+    examine("editor")
+
+
+def test_everything_is_done_with_the_keyboard(daemon: Daemon, opened: Opens) -> None:
+    """The first key leads past the header, a destination folds by a key, and a dialog gives the focus back."""
+    daemon.letters = [letter(1)]
+    page = opened()
+    expect(page, "#connection", "Live")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    toggle = page.locator("#destination-main [data-part=toggle]")
+    assert toggle.get_attribute("aria-expanded") == "true"
+    toggle.focus()
+    page.keyboard.press("Enter")
+    assert toggle.get_attribute("aria-expanded") == "false"
+    page.get_by_role("button", name="Show: main").focus()
+    page.keyboard.press("Enter")
+    letter_button = page.get_by_role("button", name="event-1")
+    letter_button.focus()
+    page.keyboard.press("Enter")
+    expect(page, "#letter-title", "Event event-1")
+    page.keyboard.press("Escape")
+    assert letter_button.evaluate("node => node === document.activeElement")
+
+
+def test_the_page_does_not_grow(daemon: Daemon, opened: Opens) -> None:
+    """Statuses change what is there: after many of them there is not one node more, with twenty destinations."""
+    daemon.pumps = {f"destination-{number}": DestinationStatus(State.DELIVERING) for number in range(20)}
+    page = opened()
+    expect(page, "#connection", "Live")
+    page.wait_for_function("document.querySelectorAll('.destination').length === 20")
+
+    def nodes_after(statuses: int) -> int:
+        page.evaluate(
+            """async (statuses) => {
+                const data = JSON.stringify(status);
+                for (let done = 0; done < statuses; done += 1) {
+                    const told = JSON.parse(data);
+                    for (const each of Object.values(told.destinations)) each.queued = done;
+                    heard({ data: JSON.stringify(told) });
+                }
+            }""",
+            statuses,
+        )
+        found = page.evaluate("document.getElementsByTagName('*').length")
+        assert isinstance(found, int)
+        return found
+
+    assert nodes_after(1) == nodes_after(500)

@@ -78,9 +78,13 @@ def _found(
 ) -> tuple[str | None, str | None]:
     match pump.state:
         case State.REMOVED:
-            kept = f"{_count(counters.queued, 'event')} and {_count(counters.dead, 'dead letter')} are kept"
-            export = "or export and purge: forwarder queue export -d {name}, forwarder queue purge -d {name}"
-            return f"it is no longer configured; {kept}", f"configure it again, then: forwarder reload; {export}"
+            kept = [(counters.queued, "queued event"), (counters.dead, "dead letter")]
+            words = " and ".join(_count(number, what) for number, what in kept if number)
+            export = "or: forwarder queue export -d {name}, then: forwarder queue purge -d {name}"
+            return (
+                f"it is no longer configured, and keeps {words}",
+                f"configure it again, then: forwarder reload; {export}",
+            )
         case State.INVALID:
             return _invalid(counters)
         case State.PAUSED:
@@ -151,7 +155,7 @@ def _hindered(pump: DestinationStatus, obstacle: Obstacle) -> tuple[str | None, 
             how = "failed" if obstacle.has_failed else "refused"
             return (
                 f"{_count(pump.set_aside, 'event')} set aside: {how} even alone, and tried again: {obstacle.detail}",
-                "nothing: others are delivered; what goes on being refused becomes a dead letter (forwarder dead list)",
+                "nothing yet: others are delivered; what goes on being refused dies (forwarder dead list -d {name})",
             )
         case "rate":
             return (

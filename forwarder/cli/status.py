@@ -1,103 +1,90 @@
-"""`forwarder status`: show what the daemon is doing."""
+"""`forwarder status`: show what the daemon is doing, once or again and again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from typing import NoReturn
 
 import click
 
-from forwarder.admin.status import DestinationState, ErrorState, Status
+from forwarder.admin.status import Status
 from forwarder.cli.client import AdminClient, with_admin
-from forwarder.cli.text import ago, duration, print_table, printable, size
-from forwarder.errors import NegativeAnswerError
+from forwarder.cli.overview import Line, details, drawing, head, table
+from forwarder.cli.text import clock, on_terminal
+from forwarder.errors import NegativeAnswerError, NotReachableError
 
-_COLUMNS = (
-    "DESTINATION",
-    "STATE",
-    "QUEUED",
-    "OLDEST",
-    "DELIVERED",
-    "DEAD",
-    "DROPPED",
-    "ATTEMPTS",
-    "NEXT",
-    "SUCCESS",
-    "LAST ERROR",
-)
-_RIGHT = frozenset({"QUEUED", "OLDEST", "DELIVERED", "DEAD", "DROPPED", "ATTEMPTS", "NEXT"})
-_BAR = 20
-# The most characters that are shown of a destination's answer; more of it is in the dead letters and the log.
-_DETAIL = 60
+# Seconds between two looks; the daemon itself finds out its rates and conditions as often.
+_SECONDS = 2.0
+# Erase the screen and what was scrolled out of it, and begin at its top (ECMA-48; xterm for the second).
+_CLEAR = "\x1b[2J\x1b[3J\x1b[H"
 
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as it is.")
+@click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
 @with_admin
 @click.pass_context
-def status_command(ctx: click.Context, admin: AdminClient, as_json: bool) -> None:
+def status_command(ctx: click.Context, admin: AdminClient, as_json: bool, watch: bool) -> None:
     """Show what the daemon is doing now.
 
     Exits with 0 if it can accept events, with 1 if it runs but cannot, and with 69 if it does not answer.
     """
+    if watch:
+        _watch(admin, as_json)
     body = admin.ask("GET", "/v1/status")
     status = admin.decode(body, Status)
-    if as_json:
-        click.echo(body)
-    else:
-        _print(status, _reason(admin) if not status.ready else "")
+    _print(body, status, as_json)
     if not status.ready:
         ctx.exit(1)
 
 
-def _reason(admin: AdminClient) -> str:
-    """Return why the daemon cannot accept events."""
-    try:
-        admin.ask("GET", "/readyz")
-    except NegativeAnswerError as error:
-        return error.message
-    return "it has just become ready again"
+def _watch(admin: AdminClient, as_json: bool) -> NoReturn:
+    """Print the status again and again: in place on a terminal, one after the other elsewhere."""
+    clears = on_terminal() and not as_json
+    while True:
+        try:
+            body = admin.ask("GET", "/v1/status")
+            status = admin.decode(body, Status)
+        except (NotReachableError, NegativeAnswerError) as error:
+            # It may be restarting, and whoever watches wants to see it come back.
+            click.echo(f"{_CLEAR if clears else ''}forwarder: {error.message}", err=not clears)
+        else:
+            if not as_json:
+                click.echo(_CLEAR if clears else f"--- {clock(datetime.now(UTC))}", nl=not clears)
+            _print(body, status, as_json)
+        sys.stdout.flush()
+        time.sleep(_SECONDS)
 
 
-def _print(status: Status, reason: str) -> None:
-    ready = "ready" if status.ready else f"NOT READY: {reason}"
-    click.echo(f"forwarder {printable(status.version)}, up {duration(status.uptime_seconds)}, {ready}")
-    if (refused := status.reload_refused) is not None:
-        click.echo(f"RELOAD REFUSED {ago(refused.at)}, the configuration before it goes on:")
-        for problem in refused.problems:
-            click.echo(f"  {printable(problem)}")
-    queue = status.queue
-    share = min(1.0, queue.bytes / queue.max_bytes) if queue.max_bytes else 0.0
-    bar = "█" * round(share * _BAR)
-    full = ", FULL" if queue.full else ""
-    click.echo(
-        f"queue {bar:░<{_BAR}} {share:.0%} of {size(queue.max_bytes)} ({size(queue.bytes)}, "
-        f"{printable(queue.backend)}){full}\n"
-    )
-    print_table(_COLUMNS, _rows(status.destinations), right=_RIGHT)
-    for name, state in status.destinations.items():
-        if state.reason is not None:
-            click.echo(f"{printable(name)}: {printable(state.reason)}")
+def _print(body: bytes, status: Status, as_json: bool) -> None:
+    if as_json:
+        click.echo(body)
+        return
+    # A reader of a pipe may search for names and reasons, so nothing is cut there.
+    width = shutil.get_terminal_size().columns if on_terminal() else None
+    how = drawing(width, getattr(sys.stdout, "encoding", None) or "ascii")
+    colours = on_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    for line in head(status, how):
+        _echo(line, colours)
+    click.echo()
+    for line in table(status.destinations, how):
+        _echo(line, colours)
+    told = list(details(status.destinations, how))
+    if told:
+        click.echo()
+    for line in told:
+        _echo(line, colours)
 
 
-def _rows(destinations: dict[str, DestinationState]) -> Iterator[tuple[str, ...]]:
-    for name, state in destinations.items():
-        oldest, upcoming = state.oldest_age_seconds, state.next_attempt_in_seconds
-        yield (
-            printable(name),
-            state.state.value,
-            f"{state.queued:,}",
-            "-" if oldest is None else duration(oldest),
-            f"{state.delivered:,}",
-            f"{state.dead:,}",
-            f"{state.dropped:,}",
-            f"{state.attempts:,}",
-            "-" if upcoming is None else f"in {duration(upcoming)}",
-            "-" if state.last_success is None else ago(state.last_success),
-            "-" if state.last_error is None else _words(state.last_error),
-        )
+def _echo(line: Line, colours: bool) -> None:
+    click.echo("".join(_styled(text, style) if colours else text for text, style in line).rstrip())
 
 
-def _words(error: ErrorState) -> str:
-    status = "" if error.status is None else f"{error.status} "
-    detail = printable(error.detail)
-    return f"{status}{ago(error.at)}: {detail if len(detail) <= _DETAIL else detail[: _DETAIL - 1] + '…'}"
+def _styled(text: str, style: str) -> str:
+    if style in {"bold", "dim"}:
+        return click.style(text, bold=style == "bold" or None, dim=style == "dim" or None)
+    return click.style(text, fg=style) if style else text

@@ -41,6 +41,54 @@ def duration(seconds: float) -> str:
     return " ".join(f"{count}{unit}" for count, unit in parts[first : first + 2] if count)
 
 
+def brief(seconds: float) -> str:
+    """Return a duration in at most five characters: `0.3s`, `45s`, `12min`, `3.2h`, `120d`."""
+    seconds = max(0.0, seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    if seconds < 59.5:
+        return f"{seconds:.0f}s"
+    if seconds < 59.5 * 60:
+        return f"{seconds / 60:.0f}min"
+    if seconds < 36 * 3600:
+        return _rounded(seconds / 3600, "h")
+    return _rounded(min(seconds / 86400, 9999), "d")
+
+
+def few(number: float) -> str:
+    """Return a number in at most six characters: `0.4`, `12`, `99,999`, `123k`, `1.2M`."""
+    if number < 9.95 and number != round(number):
+        # What is not nothing must not look like it.
+        return f"{max(number, 0.1):.1f}"
+    if number < 99_999.5:
+        return f"{number:,.0f}"
+    for unit in ("k", "M", "G", "T", "P"):
+        number /= 1000
+        if number < 999.5:
+            return _rounded(number, unit)
+    return _rounded(min(number / 1000, 9999), "E")
+
+
+def _rounded(number: float, unit: str) -> str:
+    return f"{number:.1f}{unit}" if number < 9.95 else f"{number:.0f}{unit}"
+
+
+def shortened(names: Sequence[str], length: int) -> list[str]:
+    """Return names that are at most so long, without their ends, their middles or their beginnings.
+
+    Whichever leaves them all different is taken, as names of a kind are mostly alike.
+    """
+    for tail in (0, (length - 1) // 2, length - 1):
+        found = [_shortened(name, length, tail) for name in names]
+        if len(set(found)) == len(set(names)):
+            return found
+    return [_shortened(name, length, (length - 1) // 2) for name in names]
+
+
+def _shortened(name: str, length: int, tail: int) -> str:
+    return name if len(name) <= length else f"{name[: length - 1 - tail]}…{name[len(name) - tail :]}"
+
+
 def size(count: int) -> str:
     """Return a number of bytes in the unit that leaves few digits: `512 B`, `1.5 MiB`."""
     value = float(count)

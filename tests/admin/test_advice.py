@@ -97,7 +97,7 @@ def test_the_queue_cannot_be_read() -> None:
     [
         (Obstacle("distrusted", 100.4), "for 100 s refusals are not believed", "one of several servers"),
         (Obstacle("set_aside", detail="bad"), "2 events set aside: refused even alone, and tried again: bad", "dead"),
-        (Obstacle("set_aside", detail="bad", has_failed=True), "2 events set aside: failed even alone", "dead letter"),
+        (Obstacle("set_aside", detail="bad", has_failed=True), "2 events set aside: failed even alone", "dead list"),
         (Obstacle("rate", 7.0), "max_rate: the next request goes in 7 s", "destinations.main.max_rate"),
     ],
 )
@@ -131,7 +131,7 @@ def test_it_falls_behind() -> None:
 def test_what_is_no_destination_any_more() -> None:
     """What is kept of a destination that is not configured is counted; both ways out are named."""
     found = say(DestinationStatus(State.REMOVED), Counters(3, 2, dead=1))
-    assert found.reason == "it is no longer configured; 2 events and 1 dead letter are kept"
+    assert found.reason == "it is no longer configured, and keeps 2 queued events and 1 dead letter"
     assert "forwarder queue export -d main" in (found.next_step or "")
 
 

@@ -39,8 +39,9 @@ def run(*args: str, stdin: bytes | int = b"") -> Ended:
     return Ended(code, _text(out), _text(err))
 
 
-def run_on_terminal(*args: str, typed: bytes = b"") -> Ended:
+def run_on_terminal(*args: str, typed: bytes = b"", **environ: str) -> Ended:
     """Run a command on a terminal on which `typed` is typed; everything it prints is in `out`."""
+    environ = {"TERM": "xterm", "COLUMNS": "160", "NO_COLOR": "1", **environ}
     ours, theirs = pty.openpty()
     read: list[bytes] = []
     reader = threading.Thread(target=_drain, args=(ours, read))
@@ -50,7 +51,7 @@ def run_on_terminal(*args: str, typed: bytes = b"") -> Ended:
         os.fdopen(theirs, "r", closefd=False) as stdin,
         os.fdopen(theirs, "w", closefd=False) as out,
         os.fdopen(theirs, "w", closefd=False) as err,
-        mock.patch.dict(os.environ, {"TERM": "xterm", "COLUMNS": "160", "NO_COLOR": "1"}),
+        mock.patch.dict(os.environ, environ),
         _streams(stdin, out, err),
     ):
         code = _call(args)

@@ -7,15 +7,16 @@ operators see, so the two cannot contradict each other. What is counted here beg
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
 from forwarder.model import Outcome
-from forwarder.observe.facts import Accepted, Attempted, Committed, Fact, Notice, Refused
+from forwarder.observe.facts import Accepted, Attempted, Committed, Fact, Notice, Refused, Way
 from forwarder.observe.measures import MEASURES, Family
+from forwarder.problems import PROBLEMS
 
 # Seconds, from a commit on a fast disk to a destination that takes minutes.
 _SECONDS: Final = (
@@ -41,10 +42,13 @@ class Metrics:
         self._refused = self._counter("forwarder_events_refused_total")
         self._accept_seconds = self._histogram("forwarder_accept_duration_seconds", _SECONDS)
         self._commit_seconds = self._histogram("forwarder_commit_duration_seconds", _SECONDS)
-        # Both ways are there from the beginning, so that a rate over them is 0 and not missing.
+        # Each series is there from the beginning: of one that begins with its first refusal, an increase cannot be seen.
+        for way in get_args(Way):
+            for problem in PROBLEMS.values():
+                self._refused.labels(way, problem.name)
         self._ways = {
             way: (self._intake_events.labels(way), self._intake_bytes.labels(way), self._accept_seconds.labels(way))
-            for way in ("http", "stream")
+            for way in get_args(Way)
         }
         self._counted: dict[type, Callable[[Any], None]] = {
             Accepted: self._accepted,

@@ -1,0 +1,154 @@
+"""Each alert fires when what it is about happens to a real daemon, and no other one does."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forwarder.observe.catalogue import LINES
+from forwarder.observe.measures import MEASURES
+from tests.faults.clock import HOUR, Clocks
+from tests.faults.trial import Trial
+from tests.integration.process import events
+from tests.monitoring.rules import ALERTS, FILE, RULES, Scrape, check_alerts, promtool, scrape
+
+pytestmark = pytest.mark.system
+
+
+class Watched:
+    """A daemon and its destination, scraped before something happens to it and after."""
+
+    def __init__(self, folder: Path, trial: Trial) -> None:
+        self.folder = folder
+        self.trial = trial
+        self.forwarder = trial.forwarder
+        self.before: Scrape = {}
+
+    async def fire(self, *expected: str) -> None:
+        """Check which alerts fire from now on."""
+        check_alerts(self.folder, self.before, await scrape(self.forwarder), set(expected))
+
+    async def in_state(self, state: str) -> None:
+        """Wait until the destination is in this state."""
+
+        async def is_there() -> bool:
+            return bool((await self.forwarder.account())["state"] == state)
+
+        await self.forwarder.until(is_there)
+
+
+@pytest.fixture
+async def watched(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Watched]:
+    """Run a daemon, and scrape it while all is well; a parameter says how its receiver behaves."""
+    promtool()
+    trial = Trial(tmp_path / "f", faults=getattr(request, "param", ""))
+    async with trial, trial.forwarder:
+        watched = Watched(tmp_path, trial)
+        watched.before = await scrape(trial.forwarder)
+        yield watched
+
+
+def test_the_file_is_valid() -> None:
+    """Prometheus takes the file as it is."""
+    done = subprocess.run([promtool(), "check", "rules", str(FILE)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
+def test_an_alert_says_what_is_so_and_what_to_do(rule: dict[str, Any]) -> None:
+    """It has a severity, a summary, what it means, and the next step; its metrics, states and conditions exist."""
+    assert rule["labels"]["severity"] in {"warning", "critical"}
+    assert {"summary", "description", "runbook"} == rule["annotations"].keys()
+    assert set(re.findall(r"forwarder_[a-z_]+", rule["expr"])) <= MEASURES.keys()
+    keys = "|".join(re.findall(r'key=~?"([^"]+)"', rule["expr"]))
+    assert {key for key in keys.split("|") if key} <= LINES.keys()
+
+
+async def test_nothing_fires_while_all_is_well(watched: Watched) -> None:
+    """Events that come and go raise no alert."""
+    assert (await watched.forwarder.post(events(0, 100)))[0] == 202
+    await watched.forwarder.settled()
+    await watched.fire()
+
+
+async def test_a_process_that_is_gone(watched: Watched) -> None:
+    """Nothing answers any more."""
+    check_alerts(watched.folder, watched.before, {}, {"ForwarderGone"})
+
+
+@pytest.mark.parametrize("watched", ["403*1000000"], indirect=True)
+async def test_a_destination_that_is_held(watched: Watched) -> None:
+    """It does not know the key."""
+    await watched.trial.post()
+    await watched.in_state("holding")
+    await watched.fire("ForwarderDestinationHeld")
+
+
+@pytest.mark.parametrize("watched", ["503*1000000"], indirect=True)
+async def test_a_destination_that_is_down(watched: Watched) -> None:
+    """It answers 503 for long."""
+    await watched.trial.post()
+    await watched.in_state("backing_off")
+    await watched.fire("ForwarderNotDelivering")
+
+
+async def test_events_that_wait_for_long(tmp_path: Path) -> None:
+    """A destination is paused, and nobody remembers it."""
+    promtool()
+    trial = Trial(tmp_path / "f")
+    clocks = Clocks(trial.forwarder)
+    async with trial, trial.forwarder:
+        watched = Watched(tmp_path, trial)
+        watched.before = await scrape(trial.forwarder)
+        assert (await trial.forwarder.admin("POST", "/v1/destinations/main/pause"))[0] == 204
+        await trial.post()
+        clocks.shift(HOUR)
+        await watched.fire("ForwarderEventsTooOld")
+
+
+async def test_events_that_are_refused(watched: Watched) -> None:
+    """A producer sends what is no event."""
+    assert (await watched.forwarder.post([{"no": "event"}]))[0] == 422
+    await watched.fire("ForwarderRefusesEvents")
+
+
+async def test_events_that_die(watched: Watched) -> None:
+    """An event breaks the rules, and is kept as a dead letter."""
+    assert (await watched.forwarder.post([{"no": "event"}], path="/v1/events?invalid=dead_letter"))[0] == 202
+    await watched.fire("ForwarderDeadLetters")
+
+
+async def test_a_loop_that_lags(watched: Watched) -> None:
+    """The process gets no processor time for a while."""
+    assert watched.forwarder.process is not None
+    watched.forwarder.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(2.0)
+    watched.forwarder.process.send_signal(signal.SIGCONT)
+
+    async def met() -> bool:
+        found = await scrape(watched.forwarder)
+        return any(value > 1 for name, value in found.items() if name.startswith("forwarder_loop_lag_seconds"))
+
+    await watched.forwarder.until(met)
+    await watched.fire("ForwarderLoopLags")
+
+
+async def test_a_reload_that_is_refused(watched: Watched) -> None:
+    """The file has a mistake, and the old configuration goes on."""
+    with watched.forwarder.config_file.open("a", encoding="utf-8") as file:
+        file.write("nonsense: true\n")
+    assert (await watched.forwarder.admin("POST", "/v1/reload"))[0] == 409
+    await watched.fire("ForwarderConfigurationNotInUse")
+
+
+def test_every_alert_has_a_test() -> None:
+    """Each alert is made to fire above."""
+    text = Path(__file__).read_text(encoding="utf-8")
+    assert {alert for alert in ALERTS if f'"{alert}"' not in text} == set()

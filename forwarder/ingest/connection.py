@@ -96,11 +96,8 @@ class Connection(asyncio.Protocol):
         self._more = asyncio.Event()
         # The client will send nothing more.
         self._ended = False
-        # The connection is gone.
-        self._lost = False
         # Whatever else arrives is ignored: the client was refused or has been closed, or its events cannot be stored.
         self._is_over = False
-        self._is_paused = False
         # During a stop: whether the client was prevented from sending more (unix socket) ...
         self._is_cut = False
         # ... when we last heard from it (TCP) ...
@@ -153,7 +150,6 @@ class Connection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = True
         if not self._ended and not self._is_over and self._greeting is None:
             self._read_rest()
         self._answers.silence()
@@ -185,13 +181,11 @@ class Connection(asyncio.Protocol):
         self._more.set()
 
     def _pause(self) -> None:
-        if not self._is_paused and not self._ended and not self._transport.is_closing():
-            self._is_paused = True
+        if not self._ended and not self._transport.is_closing() and self._transport.is_reading():
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if self._is_paused and not self._is_quiet and not self._ended and not self._transport.is_closing():
-            self._is_paused = False
+        if not (self._is_quiet or self._ended or self._transport.is_reading() or self._transport.is_closing()):
             self._transport.resume_reading()
 
     # --- the stop ------------------------------------------------------------------------------
@@ -218,7 +212,7 @@ class Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         now = loop.time()
         # That nothing was heard proves nothing if it is we who have not been reading.
-        if self._is_paused or has_more(self._socket) or self._heard is None:
+        if not self._transport.is_reading() or has_more(self._socket) or self._heard is None:
             self._heard = now
         if now < min(until, self._heard + _QUIET_SECONDS):
             loop.call_at(min(until, self._heard + _QUIET_SECONDS), self._wait_for_quiet, until)
@@ -370,7 +364,7 @@ class Connection(asyncio.Protocol):
 
     def _patience(self) -> float:
         """Return for how many more seconds events may wait for a full queue; 0 if the client is gone."""
-        if self._lost or is_hung_up(self._socket):
+        if self._transport.is_closing() or is_hung_up(self._socket):
             return 0.0
         stopping = self._server.stopping
         return inf if stopping is None else max(0.0, stopping.store_until - asyncio.get_running_loop().time())

@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
             raise self._not_silent() if self._unasked else not_secured(where, self._error)
         layer = Tls(context, host)
         self._done = self._loop.create_future()
-        self._send(layer.hello())
+        self._send(layer.reply())
         self._layers.append(layer)
         try:
             await self._done

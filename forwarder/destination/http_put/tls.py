@@ -55,7 +55,7 @@ def _tls_error(path: str, field: str, problem: str, right: str) -> ConfigError:
 
 
 class Tls:
-    """A session with a host: `hello` first, then what arrives is unwrapped, and what is sent is wrapped."""
+    """A session with a host: what arrives is unwrapped, what is sent is wrapped; the first `reply` is our hello."""
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -66,15 +66,11 @@ class Tls:
         """Whether the other side has announced that it sends no more."""
         self.error: ssl.SSLError | None = None
         """Why the session has ended, if it did not end in good order."""
+        self._shake_hands()
 
     @property
     def version(self) -> str | None:
         return self._session.version()
-
-    def hello(self) -> bytes:
-        """Begin the handshake; return what is to be sent."""
-        self._shake_hands()
-        return self._outgoing.read()
 
     def unwrap(self, data: bytes) -> bytes:
         """Take what has arrived; return what it says. `reply` may be due after it."""

@@ -45,9 +45,11 @@ def generate_command(file: Path, bits: str, force: bool) -> None:
     except OSError as error:
         raise InputOutputError(f"{file} cannot be written: {error.strerror}", hint="choose another FILE") from None
     signer = Signer.load(file)
-    click.echo(f"Wrote {file}: RSA, {signer.bits} bits, signs with {signer.alg}, mode 0600.")
-    click.echo("Next, give its public half to 10Duke's integration support:")
-    click.echo(f"  forwarder keys show {shlex.quote(str(file))}")
+    click.echo(
+        f"Wrote {file}: RSA, {signer.bits} bits, signs with {signer.alg}, mode 0600.\n"
+        "Next, give its public half to 10Duke's integration support:\n"
+        f"  forwarder keys show {shlex.quote(str(file))}"
+    )
 
 
 @keys_group.command("show")

@@ -147,6 +147,9 @@ def test_a_purge_asks_first(daemon: Daemon, opened: Opens) -> None:
     page.get_by_role("button", name="Purge 2 dead letters").click()
     expect(page, "#message", "Purged 2 dead letters")
     expect(page, "#dead-title", "Dead letters: 1")
+    # The row with the button is gone: the focus is at the heading, and a screen reader has heard what was done.
+    assert page.evaluate("document.activeElement.id") == "dead-title"
+    assert page.locator("#announcer").text_content() == page.locator("#message-words").text_content()
     group = {"destination": "main", "reason": "rejected", "status": 422, "detail": "unknown type"}
     assert daemon.told == [("/v1/dead/purge", group)]
 

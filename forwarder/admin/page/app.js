@@ -23,6 +23,8 @@ const MAX_POINTS = 120;
 const CHART = { width: 300, height: 60 };
 // Deeper levels of an event are not indented further: an event may be nested ten thousand levels deep.
 const MAX_INDENT = 20;
+// A time of day that is less than this ago cannot be taken for one of another day.
+const PLAIN_MS = 20 * 3_600_000;
 
 // What each state is called, and how bad it is.
 const STATES = {
@@ -77,9 +79,10 @@ function rate(perSecond) {
   return `${(perSecond < 10 ? tenths : whole).format(perSecond)}/s`;
 }
 
+/** The time of day, and the day where it is not plain from that. */
 function clock(iso) {
   const time = new Date(iso);
-  return (time.toDateString() === new Date().toDateString() ? timeOfDay : dayAndTime).format(time);
+  return (Math.abs(Date.now() - time) < PLAIN_MS ? timeOfDay : dayAndTime).format(time);
 }
 
 /** "422 unknown type", or what there is of it. */
@@ -311,6 +314,13 @@ function say(words, isBad = false) {
   message.dataset.level = isBad ? "bad" : "good";
   write(byId("message-words"), words);
   show(message, true);
+  announce(words);
+}
+
+/** Have a screen reader say something, also if it is the same as before. */
+function announce(words) {
+  write(byId("announcer"), "");
+  setTimeout(() => write(byId("announcer"), words), 100);
 }
 
 /** Do `work` when the button is pressed, once at a time, and say what it returns or why it failed. */
@@ -413,7 +423,9 @@ function troubleRow() {
       const reason = state.reason ? `: ${state.reason}` : "";
       const full = state.full ? ", its share full" : "";
       writeShortened(rest, ` ${stateWords(state).toLowerCase()}${full}${since}${reason}`);
-      writeWords(next, state.next_step ? `Next step: ${ended(state.next_step)}` : "");
+      // With few destinations it stands just below.
+      const isFar = state.next_step && destinations().length > FEW_DESTINATIONS;
+      writeWords(next, isFar ? `Next step: ${ended(state.next_step)}` : "");
     },
   };
 }
@@ -436,7 +448,7 @@ function renderVerdict() {
   write(document.querySelector("title"), `${lostSince === null ? words : "Not connected"} · Event forwarder`);
   // A screen reader is told when the state changes, and not of every number.
   const key = JSON.stringify([level, troubled.map(([name, state]) => [name, state.state])]);
-  if (announced && announced !== key) write(byId("announcer"), words);
+  if (announced && announced !== key) announce(words);
   announced = key;
 }
 
@@ -539,7 +551,7 @@ function updateCard(node, part, name, state) {
   write(part("state"), stateWords(state));
   show(part("full"), state.full === true);
   // Working is one state in that regard: it is idle and delivers in turn.
-  write(part("since"), state.since ? `${WORKS.has(state.state) ? "works " : ""}since ${clock(state.since)}` : "");
+  write(part("since"), state.since ? `${WORKS.has(state.state) ? "no trouble " : ""}since ${clock(state.since)}` : "");
   updateActs(part, name, state);
   updateAdvice(part, state);
   write(part("queued"), count(state.queued));
@@ -832,6 +844,8 @@ async function refreshDead() {
   await refreshGroups();
   trail = [];
   if (deadListed !== null) await refreshLetters();
+  // The row whose button was pressed may be gone.
+  if (document.activeElement === document.body) byId("dead-title").focus();
 }
 
 // --- one dead letter --------------------------------------------------------------------------------

@@ -131,6 +131,10 @@ class UnauthorizedError(RequestError):
     """The bearer token is missing or wrong."""
 
 
+class TooManyGuessesError(RequestError):
+    """The peer has shown too many wrong tokens of late."""
+
+
 class UnsupportedError(RequestError):
     """The intake does not know the content type or the encoding."""
 

@@ -38,6 +38,8 @@ class Running(msgspec.Struct, frozen=True):
     stream: list[str]
     admin_token_file: str | None = None
     ingest_token_file: str | None = None
+    viewer: list[str] = []
+    """Where viewers look, which commands do not use."""
 
 
 class Note:

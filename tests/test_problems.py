@@ -19,7 +19,8 @@ def told() -> list[type[RequestError | UnavailableError]]:
 def test_every_error_that_a_client_is_told_of_has_a_type(error: type[RequestError | UnavailableError]) -> None:
     """None is left out, and only what passes by itself names a time to try again."""
     problem = problem_type(error)
-    assert (problem.retry_after is not None) == (problem.status == 503) == issubclass(error, UnavailableError)
+    assert (problem.status == 503) == issubclass(error, UnavailableError)
+    assert (problem.retry_after is not None) == (problem.status in {429, 503})
 
 
 def test_the_nearest_base_counts() -> None:

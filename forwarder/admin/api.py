@@ -1,5 +1,7 @@
 """Inspect and control the daemon over HTTP.
 
+    GET    /                                    the dashboard, with its files under /page/
+    GET    /v1/session                          who is asking, and what they may do; POST logs in, DELETE logs out
     GET    /healthz                             the process lives
     GET    /readyz                              200 while events can be accepted, else 503 with the reason
     GET    /metrics                             for Prometheus
@@ -14,17 +16,16 @@
     POST   /v1/reload                           read configuration and keys again: {"reloaded": true}, or 409
     GET    /openapi.json                        the description of the API
 
-A GET never changes anything, and requests from browsers are refused (see `web.access`). The probes
-`/healthz` and `/readyz` need no token, as they reveal nothing. If anybody on the machine can connect,
-which is so over TCP without a token, the API answers only the paths in `_LOOKS`, which show no events,
-and refuses everything else. The queue of a destination that is no longer configured can be read and
-purged, but not controlled.
+A GET never changes anything. Who may do what is decided by `guard` and `entrance`; the table of routes says
+what each of them needs. The probes `/healthz` and `/readyz` and the files of the page need nothing, as they
+reveal nothing. The queue of a destination that is no longer configured can be read and purged, but not
+controlled.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import msgspec
 from aiohttp import hdrs, web
@@ -34,16 +35,14 @@ from aiohttp.typedefs import Handler, Middleware
 from forwarder import __version__
 from forwarder.admin.acts import acting, filter_of, filter_of_events
 from forwarder.admin.dead import encode_letter, parse_body, parse_events, parse_limit, parse_query
+from forwarder.admin.entrance import Entrance, Need, Rights
+from forwarder.admin.guard import Allowed, Guard
+from forwarder.admin.login import Login
+from forwarder.admin.page import Page, make_safe
 from forwarder.admin.status import Status, build_status
 from forwarder.admin.steering import Reloads, Steering
 from forwarder.admin.stream import stream_lines
-from forwarder.errors import (
-    ForbiddenError,
-    MalformedError,
-    NotConfiguredError,
-    UnavailableError,
-    UnknownDestinationError,
-)
+from forwarder.errors import MalformedError, NotConfiguredError, UnavailableError, UnknownDestinationError
 from forwarder.model import INVALID, DeadFilter, State
 from forwarder.observe.base import Observer
 from forwarder.observe.conditions import Conditions
@@ -51,14 +50,9 @@ from forwarder.observe.facts import Notice
 from forwarder.observe.history import History
 from forwarder.problems import TOLD
 from forwarder.queue.base import Inspection
-from forwarder.web.access import Access
 from forwarder.web.description import description_response
 from forwarder.web.problems import problem_of, problem_response
 from forwarder.web.server import first_line
-
-_PROBES = frozenset({"/healthz", "/readyz"})
-# Paths that reveal nothing about the events themselves. All other paths are refused where anybody can connect.
-_LOOKS = _PROBES | {"/metrics", "/v1/status", "/openapi.json"}
 
 
 class AdminApi:
@@ -91,32 +85,43 @@ class AdminApi:
         self._metrics = metrics
         self._history = history
         self._now = now
+        self._guard = Guard(conditions)
+        self._page = Page()
         self._started = time.monotonic()
 
-    def application(self, access: Access) -> web.Application:
-        """Build the application for one listening address, to which the rule `access` applies."""
-        app = web.Application(middlewares=[self._answer_problems, _guard(access)])
-
-        async def describe(_request: web.Request) -> web.Response:
-            return description_response("forwarder.admin", wants_token=access.wants_token)
-
-        app.add_routes(
-            [
-                web.get("/healthz", self._healthz),
-                web.get("/readyz", self._readyz),
-                web.get("/metrics", self._metrics_of_now),
-                web.get("/v1/status", self._status),
-                web.post("/v1/reload", self._reload),
-                web.post("/v1/destinations/{name}/{verb:flush|pause|resume}", self._steer),
-                web.get("/v1/destinations/{name}/queue", self._peek, allow_head=False),
-                web.delete("/v1/destinations/{name}/queue", self._purge),
-                web.get("/v1/dead", self._dead, allow_head=False),
-                web.post("/v1/dead/replay", self._replay),
-                web.post("/v1/dead/purge", self._purge_dead),
-                web.get("/openapi.json", describe),
-            ]
-        )
+    def application(self, entrance: Entrance) -> web.Application:
+        """Build the application for one listening address, at which people have the rights of `entrance`."""
+        app = web.Application(middlewares=[self._answer_problems, _at_the_door(entrance)])
+        for method, path, need, handler in self._routes(entrance):
+            app.router.add_route(method, path, self._guard.allow(entrance, need, handler))
+        app.on_response_prepare.append(make_safe)
         return app
+
+    def _routes(self, entrance: Entrance) -> Iterator[tuple[str, str, Need, Allowed]]:
+        """Yield every route: its method, its path, what it needs, and what answers."""
+        login = Login(self._guard, entrance)
+
+        async def describe(_request: web.Request, _rights: Rights) -> web.Response:
+            return description_response("forwarder.admin", wants_token=entrance.knows_tokens)
+
+        yield hdrs.METH_GET, "/", Need.NOTHING, self._page.start
+        yield hdrs.METH_GET, "/page/{name}", Need.NOTHING, self._page.file
+        yield hdrs.METH_GET, "/v1/session", Need.NOTHING, login.tell
+        yield hdrs.METH_POST, "/v1/session", Need.NOTHING, login.log_in
+        yield hdrs.METH_DELETE, "/v1/session", Need.NOTHING, login.log_out
+        for method in (hdrs.METH_GET, hdrs.METH_HEAD):
+            yield method, "/healthz", Need.NOTHING, self._healthz
+            yield method, "/readyz", Need.NOTHING, self._readyz
+            yield method, "/metrics", Need.LOOK, self._metrics_of_now
+            yield method, "/v1/status", Need.LOOK, self._status
+            yield method, "/openapi.json", Need.LOOK, describe
+        yield hdrs.METH_POST, "/v1/reload", Need.RELOAD, self._reload
+        yield hdrs.METH_POST, "/v1/destinations/{name}/{verb:flush|pause|resume}", Need.ACT, self._steer
+        yield hdrs.METH_GET, "/v1/destinations/{name}/queue", Need.SEE_EVENTS, self._peek
+        yield hdrs.METH_DELETE, "/v1/destinations/{name}/queue", Need.ACT, self._purge
+        yield hdrs.METH_GET, "/v1/dead", Need.SEE_EVENTS, self._dead
+        yield hdrs.METH_POST, "/v1/dead/replay", Need.ACT, self._replay
+        yield hdrs.METH_POST, "/v1/dead/purge", Need.ACT, self._purge_dead
 
     @web.middleware
     async def _answer_problems(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -161,19 +166,19 @@ class AdminApi:
 
     # --- inspecting ----------------------------------------------------------------------------
 
-    async def _healthz(self, _request: web.Request) -> web.Response:
+    async def _healthz(self, _request: web.Request, _rights: Rights) -> web.Response:
         return web.Response(text="ok\n")
 
-    async def _readyz(self, _request: web.Request) -> web.Response:
+    async def _readyz(self, _request: web.Request, _rights: Rights) -> web.Response:
         reason = self._steering.ready()
         if reason is not None:
             return problem_response(503, "not-ready", reason)
         return web.Response(text="ready\n")
 
-    async def _status(self, _request: web.Request) -> web.Response:
+    async def _status(self, _request: web.Request, _rights: Rights) -> web.Response:
         return _json(await self.status())
 
-    async def _metrics_of_now(self, request: web.Request) -> web.Response:
+    async def _metrics_of_now(self, request: web.Request, _rights: Rights) -> web.Response:
         accept = ", ".join(request.headers.getall(hdrs.ACCEPT, []))
         try:
             status = await self.status()
@@ -183,7 +188,7 @@ class AdminApi:
         body, media_type = await self._metrics(status, accept)
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: media_type})
 
-    async def _reload(self, request: web.Request) -> web.Response:
+    async def _reload(self, request: web.Request, _rights: Rights) -> web.Response:
         with acting(self._observer, request, "reload") as outcome:
             refused = await self._reloads.reload()
             outcome["refused"] = refused is not None
@@ -194,7 +199,7 @@ class AdminApi:
 
     # --- destinations --------------------------------------------------------------------------
 
-    async def _steer(self, request: web.Request) -> web.Response:
+    async def _steer(self, request: web.Request, _rights: Rights) -> web.Response:
         name, verb = request.match_info["name"], request.match_info["verb"]
         state = await self._state_of(name)
         if state is State.INVALID:
@@ -214,7 +219,7 @@ class AdminApi:
                     await self._steering.resume(name)
         return web.Response(status=204)
 
-    async def _peek(self, request: web.Request) -> web.StreamResponse:
+    async def _peek(self, request: web.Request, _rights: Rights) -> web.StreamResponse:
         name = request.match_info["name"]
         if request.query.keys() - {"limit"} or len(request.query.getall("limit", [])) > 1:
             raise MalformedError("the queue takes one parameter, limit")
@@ -222,7 +227,7 @@ class AdminApi:
         await self._state_of(name)
         return await stream_lines(self._observer, request, self._queue.peek(name, limit))
 
-    async def _purge(self, request: web.Request) -> web.Response:
+    async def _purge(self, request: web.Request, _rights: Rights) -> web.Response:
         name = request.match_info["name"]
         has_no_pump = await self._state_of(name) in {State.INVALID, State.REMOVED}
         purge = self._queue.purge if has_no_pump else self._steering.purge
@@ -242,7 +247,7 @@ class AdminApi:
 
     # --- dead letters --------------------------------------------------------------------------
 
-    async def _dead(self, request: web.Request) -> web.StreamResponse:
+    async def _dead(self, request: web.Request, _rights: Rights) -> web.StreamResponse:
         wanted, limit = parse_query(list(request.query.items()), self._now())
         await self._check(wanted)
         return await stream_lines(self._observer, request, self._letters(wanted, limit))
@@ -251,14 +256,14 @@ class AdminApi:
         async for letter in self._queue.dead_letters(wanted, limit):
             yield encode_letter(letter)
 
-    async def _replay(self, request: web.Request) -> web.Response:
+    async def _replay(self, request: web.Request, _rights: Rights) -> web.Response:
         wanted = parse_body(await request.read(), self._now())
         await self._check(wanted)
         with acting(self._observer, request, "replay", filter=filter_of(wanted)) as outcome:
             outcome["replayed"] = await self._queue.replay(wanted) + await self._readmit(wanted)
         return _json(outcome)
 
-    async def _purge_dead(self, request: web.Request) -> web.Response:
+    async def _purge_dead(self, request: web.Request, _rights: Rights) -> web.Response:
         wanted = parse_body(await request.read(), self._now())
         await self._check(wanted)
         with acting(self._observer, request, "purge_dead", filter=filter_of(wanted)) as outcome:
@@ -270,28 +275,15 @@ class AdminApi:
             await self._state_of(wanted.destination)
 
 
-def _guard(access: Access) -> Middleware:
-    """Return a middleware that refuses requests which the rule does not allow."""
+def _at_the_door(entrance: Entrance) -> Middleware:
+    """Return a middleware that refuses whoever may not even connect, and foreign pages, whatever they ask for."""
 
     @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        access.check(request.headers, request.transport, without_token=request.path in _PROBES)
-        if not (access.is_restricted or _only_looks(request)):
-            raise ForbiddenError(
-                "without a token, clients of this address may only look, and see no events: "
-                f"{', '.join(sorted(_LOOKS))}",
-                hint="use the unix socket of admin.listen, or set admin.token_file and send its token",
-            )
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        entrance.access.check(request.headers, request.transport)
         return await handler(request)
 
-    return guard
-
-
-def _only_looks(request: web.Request) -> bool:
-    """Return whether a request neither changes anything nor shows an event; one to an unknown path does neither."""
-    if request.match_info.http_exception is not None:
-        return True
-    return request.method in {hdrs.METH_GET, hdrs.METH_HEAD} and request.path in _LOOKS
+    return check
 
 
 def _json(value: object) -> web.Response:

@@ -97,9 +97,10 @@ def _checks(
     for name, destination in config.destinations.items():
         for subject, look in kinds[type(destination)].checks(name, destination, remote):
             yield from _check(f"destination {name}, {subject}", look)
-    for section, file in (("ingest", config.ingest.token_file), ("admin", config.admin.token_file)):
+    for path, file in config.token_files.items():
         if file is not None:
-            yield from _check(f"{section} token", partial(_token, file))
+            subject = path.replace(".", " ").replace("_", " ").removesuffix(" file")
+            yield from _check(subject, partial(_token, file))
     yield from _check("queue", partial(backend.check, config.queue))
     for note_of in backend.notes:
         yield from _note("queue", partial(note_of, config.queue))
@@ -120,19 +121,22 @@ def _speaks_for() -> Line:
 def _addresses(config: Config, note: running.Running | None, holder: str | None) -> Iterator[Line]:
     occupant = _occupant(note, holder)
     ingest, admin = config.ingest, config.admin
-    for kind, section, addresses in (
-        ("http", ingest, ingest.http.listen),
-        ("stream", ingest, ingest.stream.listen),
-        ("admin", admin, admin.listen),
+    of_intake, of_operators = (ingest.socket_mode, ingest.socket_group), (admin.socket_mode, admin.socket_group)
+    of_viewers = admin.viewer_socket_mode, admin.viewer_socket_group
+    for kind, setting, (mode, group), addresses in (
+        ("http", "ingest.token_file", of_intake, ingest.http.listen),
+        ("stream", "ingest.token_file", of_intake, ingest.stream.listen),
+        ("admin", "admin.token_file", of_operators, admin.listen),
+        ("viewer", "admin.viewer_token_file", of_viewers, admin.viewer_listen),
     ):
         for address in addresses:
             trying = partial(
                 try_address,
                 address,
-                mode=section.socket_mode,
-                group=section.socket_group,
-                has_token=section.token_file is not None,
-                section="admin" if kind == "admin" else "ingest",
+                mode=mode,
+                group=group,
+                has_token=config.token_files[setting] is not None,
+                setting=setting,
                 running=occupant,
             )
             yield from _check(f"{kind} address", trying)
@@ -143,7 +147,7 @@ def _occupant(note: running.Running | None, holder: str | None) -> Occupant | No
     # A note alone proves nothing, as a daemon that was killed leaves its own behind. It is believed if the daemon that
     # it names holds the queue, or if it cannot be found out who does.
     if note is not None and holder in {None, str(note.pid)}:
-        return Occupant(note.pid, frozenset([*note.http, *note.stream, *note.admin]))
+        return Occupant(note.pid, frozenset([*note.http, *note.stream, *note.admin, *note.viewer]))
     return Occupant(int(holder), frozenset()) if holder and holder.isdigit() else None
 
 

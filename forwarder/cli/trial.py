@@ -28,7 +28,7 @@ class Occupant:
 
 
 def try_address(
-    address: Address, *, mode: int, group: str | None, has_token: bool, section: str, running: Occupant | None
+    address: Address, *, mode: int, group: str | None, has_token: bool, setting: str, running: Occupant | None
 ) -> str:
     """Return the state of an address. Raises TrialError or ListenError if the daemon could not listen there."""
     if running is not None and is_answered(address) and _is_of(running, address):
@@ -38,7 +38,7 @@ def try_address(
         if _is_stale(address, Path(address.path)):
             return f"{address}, left behind by a process that is gone"
     gid = None if group is None else group_id(group)
-    listen(address, mode=mode, gid=gid, has_token=has_token, section=section).close()
+    listen(address, mode=mode, gid=gid, has_token=has_token, setting=setting).close()
     return str(address)
 
 

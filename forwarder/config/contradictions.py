@@ -42,11 +42,10 @@ def _listeners(config: Config) -> Iterator[Contradiction]:
             "there is no address at all at which events could come in",
             "Give ingest.http.listen or ingest.stream.listen an address, such as unix:/run/forwarder/http.sock.",
         )
-    tokens = {"ingest": ingest.token_file, "admin": config.admin.token_file}
     taken: list[tuple[str, Address]] = []
     for path, address in _addresses(config):
-        token_path = f"{path.partition('.')[0]}.token_file"
-        if _is_of_the_network(address) and tokens[path.partition(".")[0]] is None:
+        token_path = _token_of(path)
+        if _is_of_the_network(address) and config.token_files[token_path] is None:
             yield Contradiction(
                 (path, token_path),
                 f"{address} can be reached from other machines, and no token is required",
@@ -68,10 +67,16 @@ def _addresses(config: Config) -> Iterator[tuple[str, Address]]:
         "ingest.http.listen": config.ingest.http.listen,
         "ingest.stream.listen": config.ingest.stream.listen,
         "admin.listen": config.admin.listen,
+        "admin.viewer_listen": config.admin.viewer_listen,
     }
     for path, addresses in listeners.items():
         for index, address in enumerate(addresses):
             yield f"{path}[{index}]", address
+
+
+def _token_of(path: str) -> str:
+    """Return the setting with the token that clients of an address need, by the path of the address."""
+    return "admin.viewer_token_file" if "viewer" in path else f"{path.partition('.')[0]}.token_file"
 
 
 def _is_of_the_network(address: Address) -> bool:
@@ -103,7 +108,7 @@ def _queue_files(config: Config) -> set[str]:
 
 def _files(config: Config) -> Iterator[Contradiction]:
     """A key or a token in the place of the queue would be taken for a damaged queue."""
-    given = {"ingest.token_file": config.ingest.token_file, "admin.token_file": config.admin.token_file}
+    given = {**config.token_files}
     for name, destination in config.destinations.items():
         path, signing, tls = f"destinations.{name}", destination.signing, destination.tls
         given |= {

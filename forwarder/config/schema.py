@@ -309,12 +309,13 @@ class DestinationConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminConfig:
-    """The admin address: health, status, and what the command line talks to."""
+    """The admin address: health, status, the dashboard, and what the command line talks to."""
 
     listen: Annotated[
         tuple[Address, ...],
         _addresses,
-        "Addresses as for the intake; add tcp:127.0.0.1:7711 for probes over TCP, which only look without a token.",
+        "Addresses as for the intake; add tcp:127.0.0.1:7711 for the dashboard and for probes over TCP, which look, "
+        "and do no more without a token.",
     ] = (Address(path="/run/forwarder/admin.sock"),)
     socket_mode: Annotated[
         int,
@@ -332,9 +333,29 @@ class AdminConfig:
     token_file: Annotated[
         Path | None,
         _token_file,
-        "File with the bearer token that clients must send; required for a tcp address that is not loopback, and to "
-        "act over any other.",
+        "File with the operator's token, which clients send and people log in with; required for a tcp address that is "
+        "not loopback, and to act over any other.",
     ] = None
+    viewer_token_file: Annotated[
+        Path | None,
+        Maybe(SecretPath(example="/etc/forwarder/viewer-token")),
+        "File with a token for viewers: they look, and neither act nor see the contents of events.",
+    ] = None
+    viewer_listen: Annotated[
+        tuple[Address, ...],
+        _addresses,
+        "Addresses at which everybody is a viewer, such as unix:/run/forwarder/viewer.sock; where viewer_token_file is "
+        "set, they need that token.",
+    ] = ()
+    viewer_socket_mode: Annotated[
+        int, FileMode(), "Who may look: the file mode of the unix sockets of viewer_listen, in octal and in quotes."
+    ] = 0o660
+    viewer_socket_group: Annotated[
+        str | None, _socket_group, "Group of the unix sockets of viewer_listen, as for the intake."
+    ] = None
+    read_only: Annotated[
+        bool, Flag(), "Nobody acts, not even operators; they may still reload over the unix socket, to end this."
+    ] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,6 +409,15 @@ class Config:
         Duration(at_least=0, example="20s"),
         "How long a stop waits for what is under way; the rest stays queued.",
     ] = 20.0
+
+    @property
+    def token_files(self) -> dict[str, Path | None]:
+        """The files with tokens, by the settings that name them."""
+        return {
+            "ingest.token_file": self.ingest.token_file,
+            "admin.token_file": self.admin.token_file,
+            "admin.viewer_token_file": self.admin.viewer_token_file,
+        }
 
 
 CONFIG = Group(Config)

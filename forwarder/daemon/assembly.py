@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from forwarder.config import AdminConfig, Config, DestinationConfig, IngestConfig, token
+from forwarder.config import Config, DestinationConfig, token
 from forwarder.destination.base import Destination
 from forwarder.destination.kinds import KINDS, Kinds
 from forwarder.envelope import Envelope
@@ -47,10 +47,10 @@ class Assembly:
     shares: dict[str, Share]
     destinations: dict[str, BuiltDestination]
     tokens: dict[str, str | None]
-    """The bearer tokens of `ingest` and `admin`; None where none is needed."""
+    """The bearer tokens of `ingest`, of `admin` and of viewers (`viewer`); None where none is needed."""
     token_files: Files
     socket_gids: dict[str, int | None]
-    """The groups of the unix sockets of `ingest` and `admin`; None leaves the group that a new file gets."""
+    """The groups of the unix sockets of `ingest`, `admin` and `viewer`; None leaves the group that a new file gets."""
 
     @property
     def keeps_invalid(self) -> bool:
@@ -77,19 +77,42 @@ class Assembly:
                 # Look before reading: a file that changes while it is being read then counts as changed.
                 files = look_at(kind.files(destination))
                 destinations[name] = BuiltDestination(destination, kind.build(name, destination), files)
-        token_files = look_at([config.ingest.token_file, config.admin.token_file])
-        tokens: dict[str, str | None] = {}
-        gids: dict[str, int | None] = {}
-        sections: dict[str, AdminConfig | IngestConfig] = {"ingest": config.ingest, "admin": config.admin}
-        for name, section in sections.items():
-            with _collecting(problems, f"{name}.token_file"):
-                tokens[name] = None if section.token_file is None else token(section.token_file)
-        for name, section in sections.items():
-            with _collecting(problems, f"{name}.socket_group"):
-                gids[name] = None if section.socket_group is None else group_id(section.socket_group)
+        token_files = look_at(config.token_files.values())
+        tokens, gids = _tokens(config, problems), _gids(config, problems)
         if problems:
             raise ConfigError(problems)
         return cls(config, envelope_of(config), shares_of(config), destinations, tokens, token_files, gids)
+
+
+def _tokens(config: Config, problems: list[Problem]) -> dict[str, str | None]:
+    """Read the tokens, by whose they are."""
+    viewer = "admin.viewer_token_file"
+    settings = {"ingest": "ingest.token_file", "admin": "admin.token_file", "viewer": viewer}
+    tokens = dict[str, str | None].fromkeys(settings)
+    for whose, setting in settings.items():
+        file = config.token_files[setting]
+        if file is not None:
+            with _collecting(problems, setting):
+                tokens[whose] = token(file)
+    if tokens["viewer"] is not None and tokens["viewer"] == tokens["admin"]:
+        words = "holds the same token as admin.token_file", "Viewers must not have the operator's: make them another."
+        problems.append(Problem(viewer, "", *words))
+    return tokens
+
+
+def _gids(config: Config, problems: list[Problem]) -> dict[str, int | None]:
+    """Look up the groups of the unix sockets, by whose sockets they are."""
+    groups = {
+        "ingest": ("ingest.socket_group", config.ingest.socket_group),
+        "admin": ("admin.socket_group", config.admin.socket_group),
+        "viewer": ("admin.viewer_socket_group", config.admin.viewer_socket_group),
+    }
+    gids = dict[str, int | None].fromkeys(groups)
+    for whose, (path, group) in groups.items():
+        if group is not None:
+            with _collecting(problems, path):
+                gids[whose] = group_id(group)
+    return gids
 
 
 @contextmanager

@@ -11,12 +11,13 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from aiohttp import web
 
 from forwarder.admin.api import AdminApi
+from forwarder.admin.entrance import Entrance, Terms
 from forwarder.config import open_to_all
 from forwarder.daemon.assembly import Assembly
 from forwarder.daemon.descriptors import open_files
@@ -33,7 +34,7 @@ from forwarder.web.reach import refuse_exposed
 from forwarder.web.server import Runner, Server
 
 Key = tuple[str, Address]
-_KINDS = ("http", "stream", "admin")
+_KINDS = ("http", "stream", "admin", "viewer")
 # Seconds that requests under way have to end when their listener is closed. For the intake they are part of the
 # `shutdown_timeout`; for the admin address they come after it. They are halved because aiohttp waits twice: for a
 # handler that is still at work, and again after it has cancelled what the handler is reading.
@@ -47,14 +48,17 @@ class _Open:
 
     listener: Listener
     rule: _Rule
-    access: Access
+    access: Access | Entrance
     close: Callable[[], Coroutine[None, None, None]]
     runner: web.BaseRunner | None = None
     """What serves its clients over HTTP; None for a stream."""
 
     def change(self, rule: _Rule) -> None:
         """Apply another rule from the next request on."""
-        self.access.change(token=rule.token, allow_uids=rule.uids)
+        if isinstance(self.access, Entrance):
+            self.access.change(rule.terms, rule.uids)
+        else:
+            self.access.change(token=rule.token, allow_uids=rule.uids)
         self.rule = rule
 
 
@@ -64,14 +68,18 @@ class _Rule:
 
     section: str
     """The part of the configuration that it comes from."""
+    setting: str
     token: str | None
+    """The token without which nobody gets in over the network; `setting` names its file."""
     uids: frozenset[int]
     mode: int
     gid: int | None
+    terms: Terms = field(default_factory=Terms)
+    """What else is agreed at an address of the admin API."""
 
 
 class Listeners:
-    """All listeners. `passed` are sockets from systemd with their names: http, stream or admin.
+    """All listeners. `passed` are sockets from systemd with their names, one of `_KINDS`.
 
     Raises ListenError for a socket with any other name, because its purpose is unknown.
     """
@@ -113,7 +121,7 @@ class Listeners:
             closing.add_done_callback(self._closing.discard)
             # Do not wait for one of the admin API: closing it waits for its requests, and one of these may be the very
             # request for this reload.
-            if key[0] != "admin":
+            if key[0] in {"http", "stream"}:
                 await closing
             self._observer.saw(Notice("listener.closed", {"kind": key[0], "address": str(key[1])}))
         for key in self._passed:
@@ -143,20 +151,19 @@ class Listeners:
         found = {"http": 0, "stream": self.stream.connections, "admin": 0}
         for (kind, _address), opened in self._open.items():
             if opened.runner is not None and isinstance(opened.runner.server, Server):
-                found[kind] += opened.runner.server.open_connections
+                found["admin" if kind == "viewer" else kind] += opened.runner.server.open_connections
         return found
 
     def _wanted(self, assembly: Assembly) -> dict[Key, _Rule]:
-        config, tokens, gids = assembly.config, assembly.tokens, assembly.socket_gids
-        ingest, admin = (
-            _Rule(name, tokens[name], frozenset(section.allow_uids), section.socket_mode, gids[name])
-            for name, section in (("ingest", config.ingest), ("admin", config.admin))
-        )
-        wanted: dict[Key, _Rule] = {}
-        wanted |= {("http", address): ingest for address in config.ingest.http.listen}
-        wanted |= {("stream", address): ingest for address in config.ingest.stream.listen}
-        wanted |= {("admin", address): admin for address in config.admin.listen}
-        return wanted | {key: admin if key[0] == "admin" else ingest for key in self._passed}
+        config, rules = assembly.config, _rules(assembly)
+        addresses = {
+            "http": config.ingest.http.listen,
+            "stream": config.ingest.stream.listen,
+            "admin": config.admin.listen,
+            "viewer": config.admin.viewer_listen,
+        }
+        wanted = {(kind, address): rules[kind] for kind, found in addresses.items() for address in found}
+        return wanted | {key: rules[key[0]] for key in self._passed}
 
     def _refuse_exposed(self, wanted: dict[Key, _Rule]) -> None:
         """Raise ExposedError if a socket that is already open needs a token and would have none."""
@@ -164,14 +171,14 @@ class Listeners:
         for key, listener in found.items():
             rule = wanted.get(key)
             if rule is not None and rule.token is None:
-                refuse_exposed(listener.address, listener.reach, rule.section)
+                refuse_exposed(listener.address, listener.reach, rule.setting)
 
     def _listen(self, wanted: dict[Key, _Rule], opening: ExitStack) -> dict[Key, Listener]:
         """Open listeners; `opening` closes them should this or anything after it fail."""
         opened: dict[Key, Listener] = {}
         for key, rule in wanted.items():
             opened[key] = self._passed.get(key) or listen(
-                key[1], mode=rule.mode, gid=rule.gid, has_token=rule.token is not None, section=rule.section
+                key[1], mode=rule.mode, gid=rule.gid, has_token=rule.token is not None, setting=rule.setting
             )
             opening.callback(opened[key].close)
         return opened
@@ -190,33 +197,26 @@ class Listeners:
         if before is not None and before.rule == rule:
             return
         listener = self._passed[key]
-        if not _access(listener, rule).is_restricted:
+        # At an address for viewers nobody can do more than look.
+        if key[0] != "viewer" and rule.token is None and not _access(listener, rule).is_restricted:
             detail = open_to_all(rule.section, f"a socket from systemd, {key[1]}")
             self._observer.saw(Notice("config.warning", {"detail": detail}))
 
     async def _serve(self, kind: str, listener: Listener, rule: _Rule) -> _Open:
         access = _access(listener, rule)
+        if kind in {"admin", "viewer"}:
+            return await self._serve_admin(listener, rule, access)
         if kind == "stream":
             server = await self.stream.serve(listener, access)
             return _Open(listener, rule, access, partial(self.stream.close, server, listener, access))
-        runner: web.BaseRunner
-        if kind == "http":
-            runner = web.ServerRunner(self.http.server(access), shutdown_timeout=_INTAKE_SECONDS)
-        else:
-            runner = Runner(
-                self._admin.application(access),
-                access_log=None,
-                headroom=self._headroom,
-                shutdown_timeout=_ADMIN_SECONDS,
-            )
-        await runner.setup()
-        await web.SockSite(runner, listener.socket, backlog=BACKLOG).start()
+        runner = web.ServerRunner(self.http.server(access), shutdown_timeout=_INTAKE_SECONDS)
+        return _Open(listener, rule, access, await _started(runner, listener), runner)
 
-        async def cleanup() -> None:
-            await runner.cleanup()
-            listener.close()
-
-        return _Open(listener, rule, access, cleanup, runner)
+    async def _serve_admin(self, listener: Listener, rule: _Rule, access: Access) -> _Open:
+        entrance = Entrance(access, rule.terms)
+        application = self._admin.application(entrance)
+        runner = Runner(application, access_log=None, headroom=self._headroom, shutdown_timeout=_ADMIN_SECONDS)
+        return _Open(listener, rule, entrance, await _started(runner, listener), runner)
 
     def addresses(self, kind: str) -> list[Address]:
         """Return the real addresses of a kind of listeners, with the ports that the system chose for port 0."""
@@ -228,11 +228,65 @@ class Listeners:
         await self.close("stream")
         await asyncio.gather(self.close("http"), self.stream.stop(seconds))
 
-    async def close(self, kind: str) -> None:
-        """Accept nothing more at listeners of this kind; answer the requests under way."""
-        keys = [key for key in self._open if key[0] == kind]
+    async def close(self, *kinds: str) -> None:
+        """Accept nothing more at listeners of these kinds; answer the requests under way."""
+        keys = [key for key in self._open if key[0] in kinds]
         await asyncio.gather(*[self._open.pop(key).close() for key in keys], *self._closing)
 
 
+def _rules(assembly: Assembly) -> dict[str, _Rule]:
+    """Return the rules for each kind of listener."""
+    ingest, admin = assembly.config.ingest, assembly.config.admin
+    tokens, gids = assembly.tokens, assembly.socket_gids
+    intake = _Rule(
+        section="ingest",
+        setting="ingest.token_file",
+        token=tokens["ingest"],
+        uids=frozenset(ingest.allow_uids),
+        mode=ingest.socket_mode,
+        gid=gids["ingest"],
+    )
+    operators = _Rule(
+        section="admin",
+        setting="admin.token_file",
+        token=tokens["admin"],
+        uids=frozenset(admin.allow_uids),
+        mode=admin.socket_mode,
+        gid=gids["admin"],
+        terms=Terms(tokens["admin"], tokens["viewer"], read_only=admin.read_only),
+    )
+    viewers = _Rule(
+        section="admin",
+        setting="admin.viewer_token_file",
+        token=tokens["viewer"],
+        uids=frozenset(),
+        mode=admin.viewer_socket_mode,
+        gid=gids["viewer"],
+        terms=replace(operators.terms, viewers_only=True),
+    )
+    return {"http": intake, "stream": intake, "admin": operators, "viewer": viewers}
+
+
 def _access(listener: Listener, rule: _Rule) -> Access:
-    return Access(listener.address, listener.reach, token=rule.token, allow_uids=rule.uids, section=rule.section)
+    """Return the rule at the door; who has which rights at the admin API is the business of its `Entrance`."""
+    serves_pages = rule.section == "admin"
+    return Access(
+        listener.address,
+        listener.reach,
+        token=None if serves_pages else rule.token,
+        allow_uids=rule.uids,
+        section=rule.section,
+        has_pages=serves_pages,
+    )
+
+
+async def _started(runner: web.BaseRunner, listener: Listener) -> Callable[[], Coroutine[None, None, None]]:
+    """Serve at a listener; return the function that ends this."""
+    await runner.setup()
+    await web.SockSite(runner, listener.socket, backlog=BACKLOG).start()
+
+    async def cleanup() -> None:
+        await runner.cleanup()
+        listener.close()
+
+    return cleanup

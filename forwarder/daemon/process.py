@@ -200,15 +200,16 @@ class Daemon:
         await self._listeners.close_intake(self.assembly.config.shutdown_timeout)
         self._intake.close()
         await self.destinations.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
-        await self._listeners.close("admin")
+        await self._listeners.close("admin", "viewer")
         self._note.remove()
 
     def _running(self) -> Running:
         """Return the note by which commands find the daemon."""
-        admin, http, stream = (list(map(str, self._listeners.addresses(kind))) for kind in ("admin", "http", "stream"))
+        kinds = "admin", "http", "stream", "viewer"
+        admin, http, stream, viewer = (list(map(str, self._listeners.addresses(kind))) for kind in kinds)
         tokens = [self.assembly.config.admin.token_file, self.assembly.config.ingest.token_file]
-        files = [None if file is None else str(file.absolute()) for file in tokens]
-        return Running(os.getpid(), admin, http, stream, *files)
+        of_admin, of_intake = (None if file is None else str(file.absolute()) for file in tokens)
+        return Running(os.getpid(), admin, http, stream, of_admin, of_intake, viewer)
 
     def listening(self) -> str:
         """Return the addresses of the intake, in words for people."""

@@ -200,6 +200,11 @@ LINES = {
         "The configuration file has changed on disk, and nobody has read it.",
         "forwarder check, then forwarder reload; `reload: auto` in it does so by itself",
     ),
+    "admin.wrong_tokens": Line(
+        "warning",
+        "Somebody shows one wrong token after the other to the admin API.",
+        "a program may still have an old token; if nobody knows that peer, see that it cannot connect",
+    ),
     "condition.ended": Line("info", "What the line `condition` told of is over, after so many `seconds`."),
     # --- operators -------------------------------------------------------------------------------
     "admin.act": Line("warning", "Somebody did something to the daemon: who, what, and what came of it."),

@@ -1,9 +1,14 @@
-"""Decide who may send events, look at the daemon or steer it: by user id and token, and never a browser.
+"""Decide who may connect to an address: by user id and token, and never somebody else's web page.
 
 The rules depend on who can reach the bound socket (see `reach`), not on what its address is called. A
-web page can make a browser post to any address that the browser reaches, so requests that look like a
-browser's are refused: those with an `Origin`, and, on a loopback TCP address, those whose `Host` is a
-name other than ours (DNS rebinding needs a name; an IP address in `Host` is safe).
+web page can make a browser post to any address that the browser reaches, so requests from pages are
+refused: those with an `Origin`, and, on a loopback TCP address, those whose `Host` is a name other than
+ours (DNS rebinding needs a name; an IP address in `Host` is safe).
+
+An address that serves pages of our own (`has_pages`) lets these in: there the `Origin` must be the `Host`
+that was asked, and what the browser says of the request (`Sec-Fetch-Site`) must not contradict. A browser
+can reach a unix socket through a tunnel, so there, too, the `Host` must not be a name that somebody else
+could own.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,12 +27,17 @@ from forwarder.errors import ForbiddenError, UnauthorizedError
 from forwarder.model import Address
 from forwarder.web.reach import Reach, peer_credentials
 
+# What a browser says of the page that made a request (https://www.w3.org/TR/fetch-metadata/).
+_SEC_FETCH_SITE, _SEC_FETCH_MODE = "Sec-Fetch-Site", "Sec-Fetch-Mode"
+_OTHER_SITES = frozenset({"cross-site", "same-site"})
+
 
 class Access:
     """The rule for one listening address; `reach` says who can connect to its socket.
 
     `allow_uids` restricts unix sockets to these user ids; if it is empty, everybody who may open the
     socket is allowed. `section` is the part of the configuration that the rule comes from, for messages.
+    `has_pages` says that web pages of our own are served there.
     """
 
     def __init__(
@@ -37,11 +48,13 @@ class Access:
         token: str | None,
         allow_uids: frozenset[int],
         section: str = "ingest",
+        has_pages: bool = False,
     ) -> None:
         self._address = address
         self._reach = reach
         self._section = section
-        self._check_host = reach is Reach.MACHINE and not address.is_unix
+        self._has_pages = has_pages
+        self._check_host = has_pages if address.is_unix else reach is Reach.MACHINE
         self.change(token=token, allow_uids=allow_uids)
 
     def change(self, *, token: str | None, allow_uids: frozenset[int]) -> None:
@@ -56,20 +69,35 @@ class Access:
 
         Header names must be spelt as in aiohttp.hdrs; `transport` is that of the connection.
         """
-        if hdrs.ORIGIN in headers:
-            raise ForbiddenError(
-                "requests from browsers are refused: the request has an Origin header",
-                hint="send it from a program, without an Origin header",
-            )
+        self._check_origin(headers)
         if self._check_host and not self._is_ours(headers.get(hdrs.HOST)):
             raise ForbiddenError(
                 f"the Host header {headers[hdrs.HOST]!r} is not this address",
-                hint=f"use {self._address.host} or localhost as the host of the URL",
+                hint=f"use {self._address.host or 'an IP address'} or localhost as the host of the URL",
             )
         if self._uids:
             self.check_peer(transport.get_extra_info("socket") if transport is not None else None)
         if self._token is not None and not without_token:
-            self.check_token(_bearer(headers.get(hdrs.AUTHORIZATION, "")))
+            self.check_token(bearer(headers.get(hdrs.AUTHORIZATION, "")))
+
+    def _check_origin(self, headers: Mapping[str, str]) -> None:
+        """Raise ForbiddenError for a request that a page has made, unless it is one of ours."""
+        origin = headers.get(hdrs.ORIGIN)
+        if origin is not None and not self._has_pages:
+            raise ForbiddenError(
+                "requests from browsers are refused: the request has an Origin header",
+                hint="send it from a program, without an Origin header",
+            )
+        if not self._has_pages:
+            return
+        is_foreign = origin is not None and not _is_same(origin, headers.get(hdrs.HOST))
+        # Following a link from another page to one of ours is no harm: that page sees nothing of the answer.
+        site, mode = headers.get(_SEC_FETCH_SITE), headers.get(_SEC_FETCH_MODE)
+        if is_foreign or (site in _OTHER_SITES and mode != "navigate"):
+            raise ForbiddenError(
+                "requests from pages of other sites are refused",
+                hint="open this address itself in the browser, or send the request from a program",
+            )
 
     def check_peer(self, peer: socket.socket | None) -> None:
         """Raise ForbiddenError unless the process at the other end runs as an allowed user.
@@ -114,6 +142,9 @@ class Access:
             return True
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         name = name.strip("[]").lower().rstrip(".")
+        # Programs call a unix socket whatever they like, such as `x` or by its path; nobody can own such a name.
+        if self._address.is_unix and not _can_be_owned(name):
+            return True
         if name in {"localhost", self._address.host} or name.endswith(".localhost"):
             return True
         try:
@@ -123,7 +154,23 @@ class Access:
         return True
 
 
-def _bearer(authorization: str) -> str | None:
+# A name of the internet's domain name system, or something that looks like one.
+_can_be_owned = re.compile(r"[^%/]*[.:][^%/]*").fullmatch
+
+
+def _is_same(origin: str, host: str | None) -> bool:
+    """Return whether an `Origin` is the `Host` that was asked (RFC 6454 §7).
+
+    The scheme is not compared: a proxy in front may speak https where we speak http.
+    """
+    scheme, separator, place = origin.lower().partition("://")
+    port = {"http": ":80", "https": ":443"}.get(scheme)
+    if host is None or not separator or port is None:
+        return False
+    return place.removesuffix(port) == host.lower().removesuffix(port)
+
+
+def bearer(authorization: str) -> str | None:
     """Return the token of an `Authorization: Bearer` header (RFC 6750 §2.1), or None."""
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None

@@ -93,17 +93,17 @@ def listen(
     mode: int = 0o660,
     gid: int | None = None,
     has_token: bool = False,
-    section: str = "ingest",
+    setting: str = "ingest.token_file",
 ) -> Listener:
     """Listen at an address; `mode` and `gid` apply to the file of a unix socket.
 
-    `has_token` says whether clients need a token, `section` which part of the configuration sets it.
+    `has_token` says whether clients need a token, `setting` which setting names it.
     Raises ListenError, or ExposedError if other machines can reach the address and no token is needed.
     """
     try:
         if address.path is not None:
             return _listen_unix(address, Path(address.path), mode, gid)
-        return _listen_tcp(address, has_token=has_token, section=section)
+        return _listen_tcp(address, has_token=has_token, setting=setting)
     except (OSError, UnicodeError) as error:
         in_use = getattr(error, "errno", None) == errno.EADDRINUSE
         words = "another process listens there" if in_use else getattr(error, "strerror", None) or str(error)
@@ -133,7 +133,7 @@ def adopt(passed: socket.socket) -> Listener:
 _ADOPT_HINT = "the socket unit needs ListenStream= and Accept=no"
 
 
-def _listen_tcp(address: Address, *, has_token: bool, section: str) -> Listener:
+def _listen_tcp(address: Address, *, has_token: bool, setting: str) -> Listener:
     family, _, _, _, place = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -143,7 +143,7 @@ def _listen_tcp(address: Address, *, has_token: bool, section: str) -> Listener:
         sock.bind(place)
         reach = reach_of(sock)
         if not has_token:
-            refuse_exposed(address, reach, section)
+            refuse_exposed(address, reach, setting)
         sock.listen(BACKLOG)
         sock.setblocking(False)
         opening.pop_all()

@@ -57,10 +57,13 @@ def peer_credentials(peer: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
-def refuse_exposed(address: Address, reach: Reach, section: str) -> None:
-    """Raise ExposedError if other machines can reach this socket, at which clients need no token."""
+def refuse_exposed(address: Address, reach: Reach, setting: str) -> None:
+    """Raise ExposedError if other machines can reach this socket, at which clients need no token.
+
+    `setting` is the one that would give them a token.
+    """
     if reach is Reach.NETWORK:
         raise ExposedError(
             f"{address} can be reached from other machines, and no token is required",
-            hint=f"set {section}.token_file, or listen at 127.0.0.1 or a unix socket",
+            hint=f"set {setting}, or listen at 127.0.0.1 or a unix socket",
         )

@@ -14,6 +14,7 @@ import structlog.testing
 from aiohttp import web
 
 from forwarder.admin.api import AdminApi
+from forwarder.admin.entrance import Entrance, Terms
 from forwarder.admin.status import Status
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import EVERY_EVENT, Address, EventFilter, State
@@ -95,6 +96,7 @@ class Served:
     reloads: FakeReloads
     conditions: Conditions
     history: History
+    entrance: Entrance
 
 
 def api_of(queue: WatchedQueue) -> AdminApi:
@@ -112,9 +114,20 @@ def api_of(queue: WatchedQueue) -> AdminApi:
     )
 
 
+def entrance(address: Address, reach: Reach, terms: Terms) -> Entrance:
+    """Return the rights at an address of the admin API."""
+    door = Access(address, reach, token=None, allow_uids=frozenset(), section="admin", has_pages=True)
+    return Entrance(door, terms)
+
+
 @contextlib.asynccontextmanager
 async def serving(
-    queue: WatchedQueue, daemon: FakeDaemon, address: Address, token: str | None, reloads: FakeReloads | None = None
+    queue: WatchedQueue,
+    daemon: FakeDaemon,
+    address: Address,
+    token: str | None,
+    reloads: FakeReloads | None = None,
+    terms: Terms | None = None,
 ) -> AsyncIterator[Served]:
     """Serve the admin API at an address; a TCP port of 0 is replaced by the real one."""
     reloads = reloads or FakeReloads()
@@ -132,7 +145,8 @@ async def serving(
         now=lambda: NOW,
     )
     reach = Reach.FILE if address.is_unix else Reach.MACHINE
-    runner = Runner(api.application(Access(address, reach, token=token, allow_uids=frozenset(), section="admin")))
+    place = entrance(address, reach, terms or Terms(token))
+    runner = Runner(api.application(place))
     await runner.setup()
     if address.path is not None:
         await web.UnixSite(runner, address.path).start()
@@ -140,7 +154,7 @@ async def serving(
         await web.TCPSite(runner, address.host, address.port).start()
         address = replace(address, port=runner.addresses[0][1])
     try:
-        yield Served(queue, daemon, address, reloads, conditions, history)
+        yield Served(queue, daemon, address, reloads, conditions, history, place)
     finally:
         await runner.cleanup()
 

@@ -11,12 +11,12 @@ import aiohttp
 import pytest
 import structlog.testing
 
+from forwarder.admin.entrance import Terms
 from forwarder.admin.steering import DestinationStatus
 from forwarder.errors import StorageError
 from forwarder.model import Address, Segment, State
-from forwarder.web.access import Access
 from forwarder.web.reach import Reach
-from tests.admin.serving import FakeDaemon, Served, api_of, serving
+from tests.admin.serving import FakeDaemon, Served, api_of, entrance, serving
 from tests.queue.watched import WatchedQueue
 
 
@@ -261,13 +261,43 @@ async def test_unexpected_failure(client: aiohttp.ClientSession, served: Served)
 
 
 async def test_browsers_are_kept_out(client: aiohttp.ClientSession, served: Served) -> None:
-    """A request with an Origin is refused, whatever it asks for."""
-    for path in ("/v1/status", "/healthz"):
-        async with client.get(path, headers={"Origin": "http://localhost"}) as response:
-            assert (await problem(response))[:2] == (403, "forbidden")
-    async with client.post("/v1/destinations/main/pause", headers={"Origin": "null"}) as response:
+    """A request from a page of another site is refused, whatever it asks for."""
+    for path in ("/", "/v1/status", "/healthz", "/nothing"):
+        for origin in ("null", "http://evil.example", "http://localhost:8080"):
+            async with client.get(path, headers={"Origin": origin}) as response:
+                assert (await problem(response))[:2] == (403, "forbidden")
+    act = {"X-Forwarder-Act": "1"}
+    async with client.post("/v1/destinations/main/pause", headers={"Origin": "null", **act}) as response:
         assert response.status == 403
     assert served.daemon.told == []
+
+
+async def test_our_own_page_acts_with_a_header(client: aiohttp.ClientSession, served: Served) -> None:
+    """The page of the same address may do what its user may, if it sends the header that no other site can send."""
+    page = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+    async with client.get("/v1/status", headers=page) as response:
+        assert response.status == 200
+    async with client.post("/v1/destinations/main/pause", headers=page) as response:
+        assert (await problem(response))[:2] == (403, "forbidden")
+        assert (await response.json(content_type=None))["hint"] == "send X-Forwarder-Act: 1"
+    assert served.daemon.told == []
+    async with client.post("/v1/destinations/main/pause", headers={**page, "X-Forwarder-Act": "1"}) as response:
+        assert response.status == 204
+    assert served.daemon.told == [("pause", "main")]
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/session", "/v1/status", "/v1/dead", "/nothing"])
+async def test_every_answer_is_safe_in_a_browser(client: aiohttp.ClientSession, path: str) -> None:
+    """No answer runs code that stands in it, is framed or embedded by others, or is kept by a cache."""
+    async with client.get(path) as response:
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Referrer-Policy"] == "no-referrer"
+        assert response.headers["Cache-Control"] == "no-store"
+        assert "Access-Control-Allow-Origin" not in response.headers
 
 
 async def test_rebound_names_are_kept_out() -> None:
@@ -310,6 +340,13 @@ ACTS = [
     ("POST", "/v1/dead/purge"),
     ("POST", "/v1/reload"),
 ]
+PAGES = {
+    ("GET", "/"),
+    ("GET", "/page/{name}"),
+    ("GET", "/v1/session"),
+    ("POST", "/v1/session"),
+    ("DELETE", "/v1/session"),
+}
 CONTENTS = [("GET", "/v1/destinations/main/queue"), ("GET", "/v1/dead")]
 
 
@@ -343,16 +380,13 @@ async def test_over_tcp_it_only_looks() -> None:
 
 async def test_every_route_that_is_not_a_look_is_an_act() -> None:
     """A route is open to everybody because it is named as one, not because nobody thought of it."""
-    queue = WatchedQueue()
-    access = Access(Address(path="/none"), Reach.FILE, token=None, allow_uids=frozenset())
-    api = api_of(queue)
-    routes = api.application(access).router.routes()
+    api = api_of(WatchedQueue())
+    routes = api.application(entrance(Address(path="/none"), Reach.FILE, Terms())).router.routes()
     found = {(route.method, route.resource.canonical) for route in routes if route.resource is not None}
     verbs = {("POST", path.replace("flush", "{verb}")) for _, path in ACTS[:1]}
     acts = verbs | {(method, path) for method, path in (*ACTS[3:], *CONTENTS)}
-    assert found == {(method, path.replace("/main/", "/{name}/")) for method, path in acts} | {
-        (method, path) for method in ("GET", "HEAD") for path in LOOKS
-    }
+    looks = {(method, path) for method in ("GET", "HEAD") for path in LOOKS}
+    assert found == {(method, path.replace("/main/", "/{name}/")) for method, path in acts} | looks | PAGES
 
 
 async def test_with_a_token_tcp_acts() -> None:

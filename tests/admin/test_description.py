@@ -16,6 +16,8 @@ from openapi_spec_validator import validate
 from forwarder import __version__
 from forwarder.admin import status as statuses
 from forwarder.admin.dead import DeadLine, Wanted, encode_letter
+from forwarder.admin.entrance import Terms
+from forwarder.admin.login import SessionState
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.errors import (
     BusyError,
@@ -28,9 +30,8 @@ from forwarder.errors import (
     UnsupportedError,
 )
 from forwarder.model import Address, LastError, Segment, State
-from forwarder.web.access import Access
 from forwarder.web.reach import Reach
-from tests.admin.serving import FakeDaemon, FakeReloads, api_of, serving
+from tests.admin.serving import FakeDaemon, FakeReloads, api_of, entrance, serving
 from tests.openapi import PLAIN_PROBLEMS, Body, Described, Place, problem_names, read
 from tests.queue.watched import NOW, WatchedQueue
 
@@ -39,10 +40,13 @@ TOKEN = {"Authorization": "Bearer s3cret"}
 STEERING = [("POST", f"/v1/destinations/{{name}}/{verb}") for verb in ("flush", "pause", "resume")]
 QUEUE = [("GET", "/v1/destinations/{name}/queue"), ("DELETE", "/v1/destinations/{name}/queue")]
 DEAD = ("GET", "/v1/dead")
+PAGE = [("GET", "/"), ("GET", "/page/{name}")]
+SESSION = [("GET", "/v1/session"), ("POST", "/v1/session"), ("DELETE", "/v1/session")]
 MOVING = [("POST", "/v1/dead/replay"), ("POST", "/v1/dead/purge")]
 LOOKING = [(method, path) for method in ("GET", "HEAD") for path in ("/metrics", "/v1/status", "/openapi.json")]
 RELOAD = ("POST", "/v1/reload")
 PROBES = [(method, path) for method in ("GET", "HEAD") for path in ("/healthz", "/readyz")]
+FREE = [*PROBES, *PAGE, *SESSION]
 STATUS = [("GET", "/v1/status"), ("HEAD", "/v1/status")]
 METRICS = [("GET", "/metrics"), ("HEAD", "/metrics")]
 TOUCHING = [*STATUS, *STEERING, *QUEUE, DEAD, *MOVING, RELOAD]
@@ -54,8 +58,15 @@ PROVOKED: dict[Place, dict[str, Any]] = {
     **{(*place, 200): {} for place in (*PROBES, *LOOKING, *QUEUE, DEAD)},
     **{(*place, 200): MAIN for place in MOVING},
     **{(*place, 204): {} for place in STEERING},
-    **{(*place, 403): {"headers": {"Origin": "null"}} for place in (*PROBES, *LOOKING, *TOUCHING)},
-    **{(*place, 417): {"headers": {"Expect": "wonders"}} for place in (*PROBES, *LOOKING, *TOUCHING)},
+    **{(*place, 200): {"name": "index.html"} for place in PAGE},
+    **{(*place, 200): {"json": {"token": "s3cret"}} for place in SESSION},
+    (*PAGE[1], 404): {"name": "nothing.js"},
+    (*SESSION[1], 400): {"json": {}},
+    (*SESSION[1], 401): {"json": {"token": "wrong"}},
+    (*SESSION[1], 413): {"data": Body(b" " * 2_000_000)},
+    (*SESSION[1], 429): {"json": {"token": "wrong"}},
+    **{(*place, 403): {"headers": {"Origin": "null"}} for place in (*FREE, *LOOKING, *TOUCHING)},
+    **{(*place, 417): {"headers": {"Expect": "wonders"}} for place in (*FREE, *LOOKING, *TOUCHING)},
     **{(*place, 401): {"headers": {"Authorization": ""}} for place in (*LOOKING, *TOUCHING)},
     **{(*place, 400): {"params": {"limit": "0"}} for place in (QUEUE[0], DEAD)},
     (*QUEUE[1], 400): {"params": {"object": "user"}},
@@ -87,9 +98,8 @@ def test_it_is_openapi() -> None:
 def test_every_route_is_described() -> None:
     """The description has each route of the application, and no other."""
     queue = WatchedQueue()
-    access = Access(Address(path="/none"), Reach.FILE, token=None, allow_uids=frozenset())
     api = api_of(queue)
-    routes = api.application(access).router.routes()
+    routes = api.application(entrance(Address(path="/none"), Reach.FILE, Terms())).router.routes()
     found: set[tuple[str, str]] = set()
     for route in routes:
         path = route.resource.canonical if route.resource is not None else ""
@@ -140,11 +150,11 @@ async def test_an_answer(place: Place, tmp_path: Path) -> None:
     with structlog.testing.capture_logs():
         async with serving(queue, daemon, Address(path=str(tmp_path / "a.sock")), "s3cret", reloads) as served:
             connector = aiohttp.UnixConnector(served.address.path or "")
-            async with (
-                aiohttp.ClientSession("http://localhost", connector=connector) as session,
-                session.request(method, url, headers=headers, **arguments) as response,
-            ):
-                answered, found, body = await read(response)
+            async with aiohttp.ClientSession("http://localhost", connector=connector) as session:
+                # Only the last one is too many.
+                for _ in range(11 if status == 429 else 1):
+                    async with session.request(method, url, headers=headers, **arguments) as response:
+                        answered, found, body = await read(response)
     assert answered == status, body
     ADMIN.check(place, found, body)
 
@@ -166,6 +176,7 @@ async def test_dead_letters_are_as_described(event: bytes) -> None:
         ("ErrorState", statuses.ErrorState),
         ("ReloadState", statuses.ReloadState),
         ("DeadLetter", DeadLine),
+        ("SessionState", SessionState),
         ("Wanted", Wanted),
     ],
 )

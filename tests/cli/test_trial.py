@@ -14,7 +14,9 @@ from forwarder.model import Address
 
 
 def attempt(address: Address, *, running: Occupant | None = None, has_token: bool = False) -> str:
-    return try_address(address, mode=0o660, group=None, has_token=has_token, section="ingest", running=running)
+    return try_address(
+        address, mode=0o660, group=None, has_token=has_token, setting="ingest.token_file", running=running
+    )
 
 
 def listening(path: Path) -> socket.socket:

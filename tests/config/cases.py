@@ -236,6 +236,24 @@ CONTRADICTIONS = [
     ("ingest: {stream: {listen: 'tcp:[::]:7720'}}", ["ingest.stream.listen[0]"], EXPOSED, "tcp:127.0.0.1:7720"),
     ("admin: {listen: 'tcp:192.0.2.1:7711'}", ["admin.listen[0]"], EXPOSED, "Set admin.token_file"),
     (
+        "admin: {token_file: /t, viewer_listen: 'tcp:192.0.2.1:7711'}",
+        ["admin.viewer_listen[0]"],
+        EXPOSED,
+        "Set admin.viewer_token_file",
+    ),
+    (
+        "admin: {listen: 'unix:/a', viewer_listen: 'unix:/a'}",
+        ["admin.viewer_listen[0]"],
+        "unix:/a is taken by admin.listen[0]",
+        "its own address",
+    ),
+    (
+        "queue: {path: /t}\nadmin: {viewer_token_file: /t}",
+        ["queue.path"],
+        "/t is the file of admin.viewer_token_file",
+        "",
+    ),
+    (
         "ingest: {token_file: /t}\nadmin: {listen: [unix:/a, 'tcp:0.0.0.0:7711']}",
         ["admin.listen[1]"],
         EXPOSED,

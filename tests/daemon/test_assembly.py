@@ -53,11 +53,20 @@ def config(tmp_path: Path, key: bytes) -> Config:
 def test_what_is_named_is_read(config: Config, tmp_path: Path) -> None:
     """Keys and tokens are read, and every file that was read is known as it was then."""
     assembly = Assembly.build(config)
-    assert assembly.tokens == {"ingest": "in", "admin": "out"}
+    assert assembly.tokens == {"ingest": "in", "admin": "out", "viewer": None}
     assert list(assembly.destinations) == ["main"]
-    assert assembly.socket_gids == {"ingest": None, "admin": None}
+    assert assembly.socket_gids == {"ingest": None, "admin": None, "viewer": None}
     assert {path.name for path, _ in assembly.files} == {"key.pem", "ingest", "admin"}
     assert assembly.files_now() == assembly.files
+
+
+def test_viewers_have_a_token_of_their_own(config: Config, tmp_path: Path) -> None:
+    """The viewers' token is read like the others, and must not be the operator's."""
+    viewers = replace(config.admin, viewer_token_file=secret(tmp_path / "viewer", b"look\n"))
+    assert Assembly.build(replace(config, admin=viewers)).tokens["viewer"] == "look"
+    same = replace(config.admin, viewer_token_file=secret(tmp_path / "same", b"out"))
+    with pytest.raises(ConfigError, match=r"admin.viewer_token_file: holds the same token as admin.token_file"):
+        Assembly.build(replace(config, admin=same))
 
 
 def test_all_problems_are_told_at_once(config: Config, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from forwarder.config import AdminConfig, Config, IngestConfig
@@ -53,7 +54,7 @@ async def make(assembly: Assembly, observer: Recording) -> AsyncIterator[Make]:
     yield make
     for listeners in made:
         await listeners.close_intake(1.0)
-        await listeners.close("admin")
+        await listeners.close("admin", "viewer")
 
 
 def notices(observer: Recording, key: str) -> list[str]:
@@ -121,6 +122,32 @@ async def test_a_passed_socket_of_the_network_is_not_served_without_a_token(make
     assert listeners.addresses("http") == []
     await listeners.apply(replace(assembly, tokens={**assembly.tokens, "ingest": "s3cret"}))
     assert port in [address.port for address in listeners.addresses("http")]
+
+
+async def test_viewers_have_sockets_of_their_own(make: Make, assembly: Assembly, tmp_path: Path) -> None:
+    """Who may look and who may act is told apart by the sockets, each with a mode of its own, also after a reload."""
+    place = Address(path=str(tmp_path / "viewer.sock"))
+    admin = replace(assembly.config.admin, viewer_listen=(place,), viewer_socket_mode=0o666)
+    assembly = replace(assembly, config=replace(assembly.config, admin=admin))
+    listeners = make()
+    await listeners.apply(assembly)
+    assert stat.S_IMODE((tmp_path / "viewer.sock").stat().st_mode) == 0o666
+    assert stat.S_IMODE((tmp_path / "admin.sock").stat().st_mode) == 0o600
+    for socket_name, role in (("viewer", "viewer"), ("admin", "operator")):
+        connector = aiohttp.UnixConnector(str(tmp_path / f"{socket_name}.sock"))
+        async with (
+            aiohttp.ClientSession("http://localhost", connector=connector) as session,
+            session.get("/v1/session") as response,
+        ):
+            assert (await response.json())["role"] == role
+    read_only = replace(admin, read_only=True, viewer_listen=())
+    await listeners.apply(replace(assembly, config=replace(assembly.config, admin=read_only)))
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(tmp_path / "admin.sock"))) as session,
+        session.get("http://localhost/v1/session") as response,
+    ):
+        assert (await response.json())["why_not"] == "nobody may act: admin.read_only is set"
+    assert listeners.addresses("viewer") == []
 
 
 async def test_a_passed_socket_needs_a_name_that_is_known(make: Make) -> None:

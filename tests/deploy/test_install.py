@@ -18,14 +18,16 @@ PROJECT = Path(__file__).parents[2]
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """Every module, the SQL, the descriptions and the marker for type checkers; neither tests nor configuration."""
+    """Every module, the SQL, the descriptions, the page, the marker for type checkers; no tests, no configuration."""
     kinds = ("*.py", "*.sql", "*.json", "py.typed")
     package = {str(file.relative_to(PROJECT)) for kind in kinds for file in (PROJECT / "forwarder").rglob(kind)}
+    page = {str(file.relative_to(PROJECT)) for file in (PROJECT / "forwarder/admin/page").iterdir()}
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         (entry_points,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         assert "forwarder = forwarder.__main__:main" in archive.read(entry_points).decode()
-    assert names == package
+    assert names == package | page
+    assert "forwarder/admin/page/index.html" in names
     assert {"forwarder/py.typed", "forwarder/queue/sqlite/schema.sql", "forwarder/admin/openapi.json"} <= names
 
 

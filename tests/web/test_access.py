@@ -24,6 +24,18 @@ def access(address: Address = LOOPBACK, token: str | None = None, uids: frozense
     return Access(address, reach, token=token, allow_uids=uids)
 
 
+def pages(address: Address) -> Access:
+    """Return the rule for an address that serves pages of our own."""
+    reach = Reach.FILE if address.is_unix else Reach.MACHINE if address.is_loopback else Reach.NETWORK
+    return Access(address, reach, token=None, allow_uids=frozenset(), section="admin", has_pages=True)
+
+
+def fetch(site: str, mode: str) -> None:
+    """Let a browser knock at an address with pages that says how its request came about."""
+    fields = {"Host": "localhost", "Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+    pages(LOOPBACK).check(fields, None)
+
+
 def check(rule: Access, *, without_token: bool = False, **headers: str) -> None:
     """Let a request with these headers knock."""
     request = make_mocked_request("POST", "/v1/events", headers=headers)
@@ -79,6 +91,74 @@ class TestBrowsers:
         check(access(UNIX), Host="evil.example")
         check(access(Address(host="0.0.0.0", port=7710)), Host="forwarder.example")
         check(access())
+
+
+class TestOurOwnPages:
+    @pytest.mark.parametrize(
+        ("origin", "host"),
+        [
+            ("http://localhost:7711", "localhost:7711"),
+            ("http://LOCALHOST:7711", "localhost:7711"),
+            ("http://127.0.0.1", "127.0.0.1"),
+            ("http://127.0.0.1", "127.0.0.1:80"),
+            ("https://[::1]:443", "[::1]"),
+            # A proxy in front of us speaks https.
+            ("https://localhost", "localhost"),
+        ],
+    )
+    def test_the_same_origin(self, origin: str, host: str) -> None:
+        """A page that was served from the same address may ask."""
+        for address in (UNIX, LOOPBACK):
+            check(pages(address), Origin=origin, Host=host)
+
+    @pytest.mark.parametrize(
+        ("origin", "host"),
+        [
+            ("null", "localhost:7711"),
+            ("", "localhost:7711"),
+            ("localhost:7711", "localhost:7711"),
+            ("http://localhost:3000", "localhost:7711"),
+            ("http://localhost", "localhost:7711"),
+            ("http://localhost:7711.evil.example", "localhost:7711"),
+            ("http://evil.example", "localhost:7711"),
+            ("file://localhost:7711", "localhost:7711"),
+        ],
+    )
+    def test_another_origin(self, origin: str, host: str) -> None:
+        """A page from anywhere else is refused, be it another port of the same machine."""
+        for address in (UNIX, LOOPBACK, Address(host="10.0.0.1", port=7711)):
+            with pytest.raises(ForbiddenError, match="of other sites are refused"):
+                check(pages(address), Origin=origin, Host=host)
+
+    def test_an_origin_without_a_host(self) -> None:
+        """Where it is not said what was asked, no origin is the same."""
+        with pytest.raises(ForbiddenError, match="of other sites are refused"):
+            check(pages(UNIX), Origin="http://localhost")
+
+    @pytest.mark.parametrize("site", ["cross-site", "same-site"])
+    def test_what_the_browser_says(self, site: str) -> None:
+        """What another site embeds has no Origin, but the browser says where it stands; a link is no harm."""
+        with pytest.raises(ForbiddenError, match="of other sites are refused"):
+            fetch(site, "no-cors")
+        fetch(site, "navigate")
+        fetch("none", "navigate")
+        fetch("same-origin", "cors")
+
+    @pytest.mark.parametrize(
+        "host", ["x", "localhost:7711", "forwarder", "%2Frun%2Fadmin.sock", "127.0.0.1:1", "[::1]:1"]
+    )
+    def test_names_of_a_unix_socket(self, host: str) -> None:
+        """Programs call a unix socket what they like, as long as nobody could own that name."""
+        check(pages(UNIX), Host=host)
+
+    @pytest.mark.parametrize(
+        "host", ["evil.example", "evil.example:7711", "127.0.0.1.evil.example", "localhost.evil.example"]
+    )
+    def test_rebinding_through_a_tunnel(self, host: str) -> None:
+        """A browser reaches a unix socket through a tunnel, and then a name may have been rebound to it."""
+        with pytest.raises(ForbiddenError, match="is not this address") as caught:
+            check(pages(UNIX), Host=host, Origin=f"http://{host}")
+        assert caught.value.hint == "use an IP address or localhost as the host of the URL"
 
 
 class TestTokens:

@@ -285,7 +285,7 @@ class TestExposed:
         with pytest.raises(
             ExposedError, match="can be reached from other machines, and no token is required"
         ) as caught:
-            listen(Address(host=host, port=0), section="admin")
+            listen(Address(host=host, port=0), setting="admin.token_file")
         assert caught.value.hint.startswith("set admin.token_file")
         listener = listen(Address(host=host, port=0), has_token=True)
         assert listener.reach is Reach.NETWORK

@@ -80,8 +80,8 @@ def test_refuse_exposed() -> None:
     """Only what other machines reach is refused, with the setting that is missing."""
     address = Address(host="10.0.0.1", port=7710)
     for reach in (Reach.FILE, Reach.MACHINE):
-        refuse_exposed(address, reach, "ingest")
+        refuse_exposed(address, reach, "ingest.token_file")
     with pytest.raises(ExposedError, match=r"tcp:10.0.0.1:7710 can be reached from other machines") as caught:
-        refuse_exposed(address, Reach.NETWORK, "ingest")
+        refuse_exposed(address, Reach.NETWORK, "ingest.token_file")
     assert caught.value.hint.startswith("set ingest.token_file")
     assert caught.value.exit_code == 78

@@ -1,0 +1,59 @@
+"""Tell a page who is looking at it, log people in and out: `/v1/session`."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+
+from forwarder.admin.entrance import Entrance, Rights, Role
+from forwarder.admin.guard import Guard
+from forwarder.errors import MalformedError
+
+
+class SessionState(msgspec.Struct):
+    """Who sent the request, and what they may do."""
+
+    role: Role | None
+    """Null for somebody who has to log in before they see anything."""
+    may_act: bool
+    sees_events: bool
+    login: bool
+    """Whether logging in would give more rights."""
+    why_not: str | None
+    """Why they may not act, in words for people."""
+
+
+class _LoggingIn(msgspec.Struct, forbid_unknown_fields=True):
+    token: str
+
+
+class Login:
+    """The sessions at one address."""
+
+    def __init__(self, guard: Guard, entrance: Entrance) -> None:
+        self._guard = guard
+        self._entrance = entrance
+
+    async def tell(self, _request: web.Request, rights: Rights) -> web.Response:
+        return _answer(web.Response(), rights)
+
+    async def log_in(self, request: web.Request, _rights: Rights) -> web.Response:
+        try:
+            shown = msgspec.json.decode(await request.read(), type=_LoggingIn)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            # The error's own words may repeat a part of the token.
+            raise MalformedError("the token cannot be read", hint='send {"token": "…"}') from None
+        response = web.Response()
+        return _answer(response, await self._guard.log_in(self._entrance, request, shown.token.strip(), response))
+
+    async def log_out(self, request: web.Request, _rights: Rights) -> web.Response:
+        response = web.Response()
+        self._guard.log_out(request, response)
+        return _answer(response, self._entrance.rights(None))
+
+
+def _answer(response: web.Response, rights: Rights) -> web.Response:
+    state = SessionState(rights.role, rights.may_act, rights.sees_events, rights.can_log_in, rights.why_not)
+    response.body = msgspec.json.encode(state)
+    response.content_type = "application/json"
+    return response

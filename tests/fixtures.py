@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
@@ -13,7 +14,11 @@ import uvloop
 
 from forwarder.signing import Signer, generate_key
 
+PATIENCE = 60.0
+"""Seconds after which a test that waits for something has failed. A busy machine may need many of them."""
+
 Logs = list[MutableMapping[str, Any]]
+_IS_SLOW = re.compile(r"Executing .* took \d+\.\d+ seconds", re.DOTALL).fullmatch
 
 
 def both_loops() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -28,9 +33,13 @@ def logs(caplog: pytest.LogCaptureFixture) -> Iterator[Logs]:
         yield lines
     # Tasks whose exception nobody retrieved complain when they are collected.
     gc.collect()
+    # What is left stays for long: a later collection need not look at it again.
+    gc.freeze()
     assert lines == []
     # At the end of a test, what the test itself has logged is no longer what `caplog` shows first.
-    assert [record.getMessage() for record in [*caplog.get_records("call"), *caplog.records]] == []
+    said = [record.getMessage() for record in [*caplog.get_records("call"), *caplog.records]]
+    # In debug mode, asyncio tells of a callback that took more than 0.1 s. On a busy machine any may.
+    assert [words for words in said if not _IS_SLOW(words)] == []
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from forwarder.observe.logs import Logs
 from forwarder.web.access import Access
 from forwarder.web.reach import Reach
 from forwarder.web.server import Runner
+from tests.fixtures import PATIENCE
 from tests.queue.watched import NOW, WatchedQueue
 
 
@@ -146,7 +147,8 @@ async def serving(
     )
     reach = Reach.FILE if address.is_unix else Reach.MACHINE
     place = entrance(address, reach, terms or Terms(token))
-    runner = Runner(api.application(place))
+    # A client that does not go on with a body that was refused is waited for only briefly.
+    runner = Runner(api.application(place), lingering_time=0.1)
     await runner.setup()
     if address.path is not None:
         await web.UnixSite(runner, address.path).start()
@@ -182,8 +184,8 @@ def served_in_thread(tmp_path: Path, *names: str, token: str | None = None, tcp:
     with structlog.testing.capture_logs():
         thread.start()
         try:
-            assert ready.wait(10)
+            assert ready.wait(PATIENCE)
             yield started[0]
         finally:
             loops[0].call_soon_threadsafe(stop.set)
-            thread.join(10)
+            thread.join(PATIENCE)

@@ -17,6 +17,7 @@ from forwarder.errors import StorageError
 from forwarder.model import Address, Segment, State
 from forwarder.web.reach import Reach
 from tests.admin.serving import FakeDaemon, Served, api_of, entrance, serving
+from tests.fixtures import PATIENCE
 from tests.queue.watched import WatchedQueue
 
 
@@ -54,7 +55,7 @@ async def test_a_client_that_ends_its_side(served: Served) -> None:
     for path in (b"/healthz", b"/v1/status", b"/v1/destinations/main/queue", b"/v1/dead"):
         writer.write(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)
     writer.write_eof()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         answer = await reader.read()
     assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200"] * 4
     writer.close()

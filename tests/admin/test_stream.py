@@ -11,6 +11,7 @@ import pytest
 from forwarder.errors import StorageError
 from forwarder.model import Segment
 from tests.admin.serving import Served
+from tests.fixtures import PATIENCE
 
 EVENT = b'{"pad":"' + b"x" * 1000 + b'"}'
 
@@ -62,4 +63,4 @@ async def test_slow_reader(client: aiohttp.ClientSession, served: Served, monkey
         # A few megabytes are in the buffers of the sockets; the rest waits.
         assert endless.yielded < 10_000
         response.close()
-    await asyncio.wait_for(endless.closed.wait(), 5)
+    await asyncio.wait_for(endless.closed.wait(), PATIENCE)

@@ -15,6 +15,7 @@ from typing import IO, Any
 from unittest import mock
 
 from forwarder.cli.root import cli
+from tests.fixtures import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def run_on_terminal(*args: str, typed: bytes = b"", **environ: str) -> Ended:
     ):
         code = _call(args)
     os.close(theirs)
-    reader.join(10)
+    reader.join(PATIENCE)
     os.close(ours)
     return Ended(code, b"".join(read).decode().replace("\r\n", "\n"), "")
 

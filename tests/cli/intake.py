@@ -23,6 +23,7 @@ from forwarder.model import Address, DeadSegment, Segment
 from forwarder.observe.logs import Logs
 from forwarder.web.access import Access
 from forwarder.web.listening import listen
+from tests.fixtures import PATIENCE
 from tests.queue.watched import WatchedQueue
 
 
@@ -88,11 +89,11 @@ def receiving(tmp_path: Path, *, token: str | None = None, tcp: bool = False) ->
     with structlog.testing.capture_logs():
         thread.start()
         try:
-            assert ready.wait(10)
+            assert ready.wait(PATIENCE)
             yield started[0]
         finally:
             loops[0].call_soon_threadsafe(stop.set)
-            thread.join(10)
+            thread.join(PATIENCE)
 
 
 @contextlib.contextmanager
@@ -120,7 +121,7 @@ def scripted(path: Path, *scripts: Callable[[socket.socket], None]) -> Iterator[
     try:
         yield f"unix:{path}"
     finally:
-        thread.join(10)
+        thread.join(PATIENCE)
     assert not failed, failed
 
 

@@ -18,6 +18,7 @@ from forwarder.model import Address
 from tests.admin.serving import served_in_thread
 from tests.cli.console import run
 from tests.cli.settings import config_file, secret_file
+from tests.fixtures import PATIENCE
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def answering(path: Path, answer: bytes) -> Iterator[str]:
     finally:
         server.shutdown(socket.SHUT_RDWR)
         server.close()
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 def test_address_from_the_configuration(tmp_path: Path) -> None:

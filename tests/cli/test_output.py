@@ -10,6 +10,7 @@ import pytest
 
 from forwarder.cli.output import open_output
 from forwarder.errors import InputOutputError
+from tests.fixtures import PATIENCE
 
 
 def test_file_appears_when_complete(tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_named_pipe(tmp_path: Path) -> None:
     reader.start()
     with open_output(pipe) as output:
         output.write(b"x")
-    reader.join(10)
+    reader.join(PATIENCE)
     assert read == [b"x"]
     assert pipe.is_fifo()
 

@@ -14,6 +14,7 @@ from forwarder.cli.reader import Reader
 from forwarder.cli.splitter import Splitter
 from tests.cli.console import Ended, run
 from tests.cli.intake import Receiving, event, ndjson
+from tests.fixtures import PATIENCE
 
 
 @pytest.mark.parametrize("data", [b"", b"\n \n", b"[]"])
@@ -38,7 +39,7 @@ def test_from_a_pipe_that_stays_open(intake: Receiving, to: str) -> None:
     feeder = threading.Thread(target=feed)
     feeder.start()
     assert run("send", "--to", to, stdin=reading).out == "3 events accepted\n"
-    feeder.join(10)
+    feeder.join(PATIENCE)
     assert len(intake.queue.appends) == 3
 
 
@@ -84,11 +85,11 @@ async def test_waiting_blocks_nothing_else() -> None:
     await asyncio.sleep(0.01)
     assert not waiting.done()
     os.write(writing, b"{}\n{}\n")
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, PATIENCE)
     chunk = reader.next_chunk()
     assert chunk is not None
     assert chunk.data == b"{}\n{}\n"
     os.close(writing)
-    await asyncio.wait_for(reader.wait(), 10)
+    await asyncio.wait_for(reader.wait(), PATIENCE)
     assert reader.next_chunk() is None
     os.close(reading)

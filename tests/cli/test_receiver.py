@@ -22,6 +22,7 @@ from click.testing import CliRunner
 
 from forwarder.cli.root import cli
 from forwarder.signing import Signer, generate_key
+from tests.fixtures import PATIENCE
 
 EVENTS = b'[{"eventSourceId":"app","eventType":"Tested","eventId":"1"},\n{"eventSourceId":"app","eventType":"Tested"}]'
 
@@ -39,7 +40,7 @@ def put(url: str, jws: bytes) -> int:
     """Send a JWS; return the status."""
     request = urllib.request.Request(url, jws, {"Content-Type": "application/jose"})
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -66,7 +67,7 @@ class Running:
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[str, str]:
         self.process.send_signal(number)
-        return self.process.communicate(timeout=10)
+        return self.process.communicate(timeout=PATIENCE)
 
 
 @contextlib.contextmanager
@@ -79,7 +80,7 @@ def receiver(*arguments: str | Path) -> Iterator[Running]:
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_it_prints_a_line_for_each_request_and_a_summary(key_file: Path, number: signal.Signals) -> None:
     """Time, status, events, size, duplicates, algorithm, feeds; a signal ends it with exit code 0."""
     jws = Signer.load(key_file).sign(EVENTS)
@@ -98,6 +99,7 @@ def test_it_prints_a_line_for_each_request_and_a_summary(key_file: Path, number:
     assert Signer.load(key_file).thumbprint in running.notes
 
 
+@pytest.mark.slow
 def test_events_are_printed_and_stored_one_a_line(key_file: Path, tmp_path: Path) -> None:
     """Standard output has the events alone, to be piped on; the lines of requests go beside it."""
     store = tmp_path / "events.ndjson"
@@ -110,6 +112,7 @@ def test_events_are_printed_and_stored_one_a_line(key_file: Path, tmp_path: Path
     assert rest.endswith("1 request, 2 events stored, 0 requests refused, 0 met a fault\n")
 
 
+@pytest.mark.slow
 def test_quiet_prints_the_summary_only(key_file: Path, tmp_path: Path) -> None:
     """The public key may also come from a file of its own; limits are those of the options."""
     public = tmp_path / "public.jwks"
@@ -123,13 +126,14 @@ def test_quiet_prints_the_summary_only(key_file: Path, tmp_path: Path) -> None:
     assert rest.startswith("2 requests, 0 events stored")
 
 
+@pytest.mark.slow
 def test_it_ends_when_nobody_reads_its_output(key_file: Path) -> None:
     """A closed pipe is no fault of the request that met it."""
     with receiver("--public-key", key_file) as running:
         assert running.process.stdout is not None
         running.process.stdout.close()
         assert running.put(Signer.load(key_file).sign(EVENTS)) == 200
-        assert running.process.wait(timeout=10) == 141
+        assert running.process.wait(timeout=PATIENCE) == 141
 
 
 def test_it_can_be_ended_from_its_own_process(key_file: Path, tmp_path: Path) -> None:
@@ -162,6 +166,7 @@ def test_it_can_be_ended_from_its_own_process(key_file: Path, tmp_path: Path) ->
     assert "3 requests, 4 events stored, 1 distinct id, 1 duplicate, 0 requests refused" in result.stderr
 
 
+@pytest.mark.slow
 def test_an_address_in_use_is_told(key_file: Path) -> None:
     """Exit code 69, and the command that finds who listens there."""
     with receiver("--public-key", key_file) as running:

@@ -17,6 +17,7 @@ from forwarder import __version__
 from forwarder.cli import root
 from forwarder.errors import ConfigError, NotReachableError, Problem, QueueLockedError
 from tests.cli.console import Ended, run
+from tests.fixtures import PATIENCE
 
 Ending = Callable[[], None]
 
@@ -122,7 +123,7 @@ def test_closed_pipe() -> None:
         assert process.stderr is not None
         process.stdout.read(10)
         process.stdout.close()
-        assert process.wait(10) == 141
+        assert process.wait(PATIENCE) == 141
         assert process.stderr.read() == b""
 
 
@@ -140,11 +141,11 @@ def test_full_disk() -> None:
     ("command", "code"),
     [
         ("forwarder version >&-", 0),
-        ("forwarder dead list --admin unix:/nowhere >&- 2>&-", 69),
-        ("forwarder queue export -d main --admin unix:/nowhere >&-", 74),
-        ("forwarder send --to unix:/nowhere </dev/null 2>&-", 0),
-        ("forwarder send --to unix:/nowhere <&-", 74),
-        ("forwarder dead purge --all --admin unix:/nowhere <&-", 2),
+        pytest.param("forwarder dead list --admin unix:/nowhere >&- 2>&-", 69, marks=pytest.mark.slow),
+        pytest.param("forwarder queue export -d main --admin unix:/nowhere >&-", 74, marks=pytest.mark.slow),
+        pytest.param("forwarder send --to unix:/nowhere </dev/null 2>&-", 0, marks=pytest.mark.slow),
+        pytest.param("forwarder send --to unix:/nowhere <&-", 74, marks=pytest.mark.slow),
+        pytest.param("forwarder dead purge --all --admin unix:/nowhere <&-", 2, marks=pytest.mark.slow),
     ],
 )
 def test_closed_streams(command: str, code: int) -> None:
@@ -170,6 +171,6 @@ def test_ctrl_c(tmp_path: Path) -> None:
             with connection:
                 assert connection.recv(10) == b"{}\n"
                 process.send_signal(signal.SIGINT)
-                assert process.wait(10) == 130
+                assert process.wait(PATIENCE) == 130
             assert process.stderr is not None
             assert process.stderr.read() == b"\n"

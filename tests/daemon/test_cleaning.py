@@ -14,6 +14,7 @@ from forwarder.errors import StorageError
 from forwarder.model import Burial, DeadFilter
 from forwarder.observe.logs import Logs
 from forwarder.queue.sqlite.queue import SqliteQueue
+from tests.fixtures import PATIENCE
 from tests.queue.building import LIMITS, account, segment
 from tests.queue.sqlite.files import opened
 
@@ -53,7 +54,7 @@ async def test_what_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def until(queue: SqliteQueue, *, dead: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await account(queue)).dead != dead:
             await asyncio.sleep(0.01)
 

@@ -22,6 +22,7 @@ from forwarder.observe.facts import Notice
 from forwarder.receiver import Receiver
 from forwarder.signing import Signer, generate_key
 from forwarder.systemd import Notifier
+from tests.fixtures import PATIENCE
 from tests.integration.process import events
 from tests.integration.receiving import LOCAL, point, receiver_for
 from tests.observe.recording import Recording
@@ -243,7 +244,7 @@ async def test_a_reload_goes_on_without_whoever_asked_for_it() -> None:
         await asyncio.sleep(0.05)
         asking.cancel()
         gate.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not life.placed:
                 await asyncio.sleep(0.01)
 
@@ -253,7 +254,7 @@ async def test_the_signal_reloads() -> None:
     async with living() as life:
         for count in (1, 2):
             life.wanted.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while len(life.placed) < count:
                     await asyncio.sleep(0.01)
             assert not life.wanted.is_set()

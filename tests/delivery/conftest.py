@@ -23,15 +23,13 @@ from forwarder.queue.base import Share
 from forwarder.queue.memory import Account, MemoryQueue
 from forwarder.receiver import Receiver
 from forwarder.signing import Signer
-from tests.fixtures import signer
+from tests.fixtures import PATIENCE, signer
 from tests.queue.building import numbers, segment
 
-__all__ = ["signer"]
+__all__ = ["PATIENCE", "signer"]
 
-# Seconds after which a test that waits for something has failed.
-PATIENCE = 20.0
 QUICK = RetryConfig(initial=0.002, max=0.01)
-# For what must not be tried again by itself before the test is over.
+# For what must not be tried again by itself before the test is over, whether it backs off or is held.
 SLOW = RetryConfig(initial=1000.0, max=1000.0)
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -177,8 +175,10 @@ MakeLine = Callable[..., Awaitable[Line]]
 
 
 @pytest.fixture
-async def make_line(signer: Signer) -> AsyncIterator[MakeLine]:
+async def make_line(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakeLine]:
     """Return a function that makes a line to a receiver with a script of faults."""
+    # A busy machine must not make the pump give up what it waits for.
+    monkeypatch.setattr("forwarder.delivery.pump._RECALL_SECONDS", 2 * PATIENCE)
     # What one line leaves is there for the next one, as after a restart.
     accounts: dict[str, Account] = {}
     async with AsyncExitStack() as stack:
@@ -191,6 +191,9 @@ async def make_line(signer: Signer) -> AsyncIterator[MakeLine]:
                 Receiver(address, public_keys=[signer.public("pem")], faults=faults)
             )
             settings.setdefault("batch", BatchConfig(max_age=0))
+            if retry is SLOW:
+                # What is held would be tried again after five seconds, which a busy machine may well take for a test.
+                monkeypatch.setattr("forwarder.delivery.backoff._SOON", ())
             config = destination(receiver.url, retry=retry, **settings)
             return Line(queue, receiver, signer, config, stack)
 

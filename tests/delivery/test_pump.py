@@ -19,17 +19,17 @@ NEVER = BatchConfig(max_age=1000)
 
 class TestPace:
     async def test_a_lonely_event_waits_for_others(self, make_line: MakeLine) -> None:
-        """A lonely event leaves after about `max_age`: not before, and not much later."""
+        """A lonely event leaves after `max_age`: not before, and not only at the next look at what waits."""
         line = await make_line(batch=BatchConfig(max_age=0.3))
-        line.start()
+        line.start(pace={"look_again": 2 * PATIENCE})
         began = time.time()
         await line.append(0)
         await line.empty()
-        assert 0.3 <= line.receiver.requests[0].at - began < 0.3 + 2.0
+        assert line.receiver.requests[0].at - began >= 0.3
 
     async def test_events_that_come_together_travel_together(self, make_line: MakeLine) -> None:
         """What arrives within `max_age` is one batch, as old as its first event."""
-        line = await make_line(batch=BatchConfig(max_age=0.2))
+        line = await make_line(batch=BatchConfig(max_age=0.5))
         line.start()
         for number in range(10):
             await line.append(number)
@@ -232,7 +232,7 @@ class TestSteering:
 
     async def test_pause_while_sending(self, make_line: MakeLine) -> None:
         """What is being sent is finished and settled; the batch behind it goes back and stays."""
-        line = await make_line("slow:0.2")
+        line = await make_line("slow:1")
         await line.append(0, 30)
         line.start(batch=BatchConfig(max_events=10, max_age=0))
         await sending(line, waiting=0)
@@ -330,9 +330,8 @@ class TestPurge:
         await line.append(0, 50)
         line.start(batch=BatchConfig(max_events=10, max_age=0))
         await sending(line, waiting=10)
-        began = time.monotonic()
-        assert await line.purge() == 40
-        assert time.monotonic() - began < 4
+        async with asyncio.timeout(PATIENCE):
+            assert await line.purge() == 40
         assert (await line.account()).queued == 10
 
     async def test_being_taken(self, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from forwarder.model import DeadSegment, Segment
+from tests.fixtures import PATIENCE
 from tests.ingest.serving import Serving, StubbornQueue, connect
 
 Answer = dict[str, Any]
@@ -30,7 +31,7 @@ class Client:
         await self.writer.drain()
 
     async def answer(self) -> Answer:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             found: Answer = json.loads(await self.reader.readline())
         return found
 
@@ -44,7 +45,7 @@ class Client:
 
     async def rest(self) -> list[Answer]:
         """Read to the end."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             return [json.loads(said) for said in (await self.reader.read()).splitlines()]
 
     def reset(self) -> None:
@@ -87,7 +88,7 @@ def fill(ours: socket.socket, data: bytes) -> int:
 async def received(ours: socket.socket) -> list[Answer]:
     """Read to the end, which is no reset."""
     data = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while more := await asyncio.get_running_loop().sock_recv(ours, 65536):
             data += more
     return [json.loads(said) for said in data.splitlines()]
@@ -95,7 +96,7 @@ async def received(ours: socket.socket) -> list[Answer]:
 
 async def answer(ours: socket.socket) -> Answer:
     """Read one answer that comes alone."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         found: Answer = json.loads(await asyncio.get_running_loop().sock_recv(ours, 65536))
     return found
 
@@ -120,7 +121,7 @@ def refusals(said: list[Answer]) -> list[tuple[int, int]]:
 
 async def until(condition: Any) -> None:
     """Wait until something holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -13,7 +13,7 @@ import pytest
 from forwarder.envelope import Checked, Envelope
 from forwarder.errors import DiskFullError, QueueFullError, ShuttingDownError, StorageError, TooLargeError
 from forwarder.model import DeadSegment, Segment
-from tests.fixtures import Logs
+from tests.fixtures import PATIENCE, Logs
 from tests.ingest.http_client import answer, ask, body, clients, raw
 from tests.ingest.serving import Serving, StubbornQueue, connect, event, serving
 from tests.queue.watched import WatchedQueue
@@ -172,7 +172,7 @@ class TestStop:
 
     async def test_a_queue_that_hangs(self, tmp_path: Path) -> None:
         """A stop does not wait for ever."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             async with serving(tmp_path, queue=SlowQueue()) as server:
                 ours = await connect(server.address["http"])
                 ours[1].write(raw(body(0)))

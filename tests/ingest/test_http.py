@@ -29,7 +29,7 @@ from forwarder.errors import (
     TooLargeError,
 )
 from forwarder.model import DeadFilter
-from tests.fixtures import Logs
+from tests.fixtures import PATIENCE, Logs
 from tests.ingest.http_client import PATH, raw, statuses
 from tests.ingest.serving import MAX_EVENT, MAX_REQUEST, Serving, StubbornQueue, connect, event, line, lines, serving
 from tests.ingest.serving import sqlite as open_queue
@@ -68,7 +68,7 @@ async def exchange(server: Serving, request: bytes) -> bytes:
     """Write bytes to the HTTP side and return all that comes back until it closes."""
     reader, writer = await connect(server.address["http"])
     writer.write(request)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         answer = await reader.read()
     writer.close()
     await writer.wait_closed()
@@ -163,7 +163,7 @@ class TestAccepted:
         reader, writer = await connect(server.address["http"])
         for body, kind in ((line(0), "application/json"), (lines(1, 2000, 200), NDJSON["Content-Type"])) * 2:
             writer.write(raw(body, *offer, kind=kind))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 answer = await reader.readuntil(b"}")
             assert statuses(answer) == [202]
             assert b"Connection: close" not in answer
@@ -522,7 +522,7 @@ class TestConnections:
         reader, writer = await connect(server.address["http"])
         writer.write(b"".join(requests))
         writer.write_eof()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             answer = await reader.read()
         assert statuses(answer) == wanted
         writer.close()
@@ -629,6 +629,7 @@ class TestConnections:
     async def test_a_client_that_does_not_go_on(self, served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
         """A request of which nothing more comes is given up; nobody else waited for it."""
         monkeypatch.setattr("forwarder.ingest.http._IDLE_SECONDS", 0.05)
+        monkeypatch.setattr("forwarder.ingest.http.GRACE_SECONDS", 0.05)
         reader, writer = await connect(served.address["http"])
         writer.write(raw(line(0)[:50], f"Content-Length: {len(line(0))}"))
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 408 ")

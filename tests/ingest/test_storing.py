@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from forwarder.errors import QueueFullError
-from tests.fixtures import Logs
+from tests.fixtures import PATIENCE, Logs
 from tests.ingest.serving import Serving, StubbornQueue, line, lines, serving
 from tests.ingest.serving import sqlite as open_queue
 from tests.ingest.stream_client import (
@@ -51,7 +51,7 @@ class TestFullQueue:
             sending = asyncio.create_task(self._send(ours, 10_000))
             acking = asyncio.create_task(ours.acked(10_000))
             purged = 0
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while not acking.done():
                     await asyncio.sleep(0.1)
                     purged += await queue.purge("main")

@@ -16,7 +16,7 @@ import pytest
 from forwarder.envelope import Checked, Envelope
 from forwarder.errors import QueueFullError, TooLargeError
 from forwarder.model import DeadSegment, Segment
-from tests.fixtures import Logs
+from tests.fixtures import PATIENCE, Logs
 from tests.ingest.serving import MAX_EVENT, Serving, StubbornQueue, event, line, lines, serving
 from tests.ingest.stream_client import (
     answer,
@@ -213,8 +213,9 @@ class TestStop:
             assert (await received(first))[-1] == (await received(second))[-1] == {"ack": 10}
         assert sorted(await server.stored()) == list(range(20))
 
-    async def test_tcp_is_read_until_it_is_quiet(self, tmp_path: Path) -> None:
+    async def test_tcp_is_read_until_it_is_quiet(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Over TCP what comes in short succession after the stop has begun is acked; then both sides end in order."""
+        monkeypatch.setattr("forwarder.ingest.connection._LINGER_SECONDS", 2 * PATIENCE)
         async with serving(tmp_path, tcp=True) as server, client(server) as ours:
             await ours.send(lines(0, 10))
             await ours.acked(10)
@@ -224,7 +225,7 @@ class TestStop:
                 await ours.send(line(number))
             assert (await ours.rest())[-1] == {"ack": 15}
             ours.writer.close()
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(PATIENCE):
                 await stopping
             assert await server.stored() == list(range(15))
 
@@ -293,7 +294,7 @@ class TestStop:
         async with serving(tmp_path, queue=queue, tcp=is_tcp) as server, raw(server) as ours:
             fill(ours, b"{}\n" * 100 + lines(0, 20_000))
             await until(lambda: queue.attempts)
-            async with asyncio.timeout(0.6):
+            async with asyncio.timeout(PATIENCE):
                 await server.stream.stop(0.3)
 
     async def test_a_client_that_reads_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

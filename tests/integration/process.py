@@ -18,9 +18,7 @@ import aiohttp
 import yaml
 
 from forwarder.signing import Signer, generate_key
-
-# As long as a slow machine may take for what usually takes milliseconds.
-PATIENCE = 60.0
+from tests.fixtures import PATIENCE as PATIENCE
 
 
 class Forwarder:

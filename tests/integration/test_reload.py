@@ -263,7 +263,7 @@ async def test_keys_are_rotated_under_load(tmp_path: Path, replace: Callable[[Pa
             for number, alg in enumerate(keys):
                 if number:
                     replace(secrets, number, keys[alg])
-                await forwarder.until(lambda alg=alg: receiver.requests and receiver.requests[-1].alg == alg, 15)  # type: ignore[misc]
+                await forwarder.until(lambda alg=alg: receiver.requests and receiver.requests[-1].alg == alg)  # type: ignore[misc]
             stopping.set()
             accepted = await producing
             account = await forwarder.settled()

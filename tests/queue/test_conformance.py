@@ -10,6 +10,7 @@ import pytest
 from forwarder.errors import QueueFullError, ShuttingDownError, TooLargeError
 from forwarder.model import Burial, DeadFilter, DeadSegment, Limits, Segment
 from forwarder.queue.base import Share
+from tests.fixtures import PATIENCE
 from tests.queue.building import LIMITS, account, drain, event, next_batch, numbers, segment, take
 from tests.queue.conftest import OpenQueue
 
@@ -470,8 +471,8 @@ class TestSpace:
     async def test_drop_oldest(self, open_queue: OpenQueue) -> None:
         """With `drop_oldest` new events push the oldest out, and each is counted."""
         queue = await open_queue(max_bytes=2 << 20, shares={"main": Share(drop_oldest=True)})
-        for first in range(0, 5000, 10):
-            await queue.append([segment(first, 10, filler=1000)])
+        for first in range(0, 5000, 50):
+            await queue.append([segment(first, 50, filler=1000)])
         found = await account(queue)
         assert found.accepted == 5000
         assert found.dropped > 3000
@@ -482,12 +483,12 @@ class TestSpace:
         queue = await open_queue(max_bytes=2 << 20, shares={"main": Share(drop_oldest=True)})
         await queue.append([segment(0, 10)])
         held = await take(queue)
-        for first in range(10, 5000, 10):
-            await queue.append([segment(first, 10, filler=1000)])
+        for first in range(10, 5010, 50):
+            await queue.append([segment(first, 50, filler=1000)])
         await queue.settle(held)
         found = await account(queue)
         assert found.delivered == 10
-        assert found.dropped + found.queued == 4990
+        assert found.dropped + found.queued == 5000
 
     async def test_a_share_of_its_own(self, open_queue: OpenQueue) -> None:
         """A destination that has used up its share does not take space from another."""
@@ -551,11 +552,11 @@ class TestState:
         waiter = asyncio.create_task(queue.wait("main", 60))
         await asyncio.sleep(0)
         await queue.append([segment(0)])
-        await asyncio.wait_for(waiter, 10)
+        await asyncio.wait_for(waiter, PATIENCE)
         assert queue.pending("main").events == 1
 
     async def test_waiting_ends_at_its_timeout(self, open_queue: OpenQueue) -> None:
         """A waiter also returns when nothing happens."""
         queue = await open_queue()
-        await asyncio.wait_for(queue.wait("main", 0.01), 10)
+        await asyncio.wait_for(queue.wait("main", 0.01), PATIENCE)
         assert queue.pending("main").events == 0

@@ -17,6 +17,7 @@ from forwarder.errors import FaultScriptError, InputOutputError
 from forwarder.model import Address
 from forwarder.receiver import Receiver, Record, mint
 from forwarder.signing import Signer
+from tests.fixtures import PATIENCE
 
 from .conftest import event, payload
 
@@ -109,7 +110,7 @@ async def test_duplicates_are_stored_and_counted(receiver: Receiver, client: Cli
 
 async def test_everything_stored_can_be_waited_for(receiver: Receiver, client: Client) -> None:
     """The wait ends as soon as the events are there, or with a TimeoutError."""
-    waiting = asyncio.create_task(receiver.wait_stored(3, timeout=5))
+    waiting = asyncio.create_task(receiver.wait_stored(3, timeout=PATIENCE))
     for number in range(3):
         assert not waiting.done()
         await client.put(receiver, event(str(number)))
@@ -267,7 +268,7 @@ async def test_a_connection_cut_after_storing_hides_a_success(client: Client, si
 async def test_a_timeout_answers_nothing(client: Client, signer: Signer) -> None:
     """Until the client gives up, or the time is over and the connection is closed."""
     async with make(signer, faults="timeout,timeout:0.05") as receiver:
-        assert await client.put(receiver, event("1"), timeout=0.1) == "TimeoutError"
+        assert await client.put(receiver, event("1"), timeout=0.5) == "TimeoutError"
         assert await client.put(receiver, event("1")) in {"ServerDisconnectedError", "ClientOSError"}
         assert receiver.events == []
         assert await client.put(receiver, event("1")) == 200
@@ -277,8 +278,10 @@ async def test_a_slow_answer_comes_after_storing(client: Client, signer: Signer)
     """A client that does not wait for it has stored, and does not know."""
     async with make(signer, faults="slow:0.05,slow:60") as receiver:
         assert await client.put(receiver, event("1")) == 200
-        assert await client.put(receiver, event("2"), timeout=0.1) == "TimeoutError"
+        waiting = asyncio.create_task(client.put(receiver, event("2"), timeout=0.5))
+        await receiver.wait_stored(2, timeout=PATIENCE)
         assert receiver.ids == {"1", "2"}
+        assert await waiting == "TimeoutError"
 
 
 async def test_a_stop_does_not_wait_for_faults(client: Client, signer: Signer) -> None:
@@ -286,9 +289,9 @@ async def test_a_stop_does_not_wait_for_faults(client: Client, signer: Signer) -
     receiver = make(signer, faults="timeout,slow:3600")
     async with receiver:
         waiting = [asyncio.create_task(client.put(receiver, event(str(n)), timeout=30)) for n in range(2)]
-        await receiver.wait_stored(1, timeout=5)
+        await receiver.wait_stored(1, timeout=PATIENCE)
         assert receiver.stats.requests == 2
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*waiting)
 
 

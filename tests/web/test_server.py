@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from forwarder.web.server import Runner, first_line
+from tests.fixtures import PATIENCE
 
 
 async def echo(request: web.Request) -> web.Response:
@@ -117,7 +118,7 @@ async def test_a_client_that_ends_its_side(address: str) -> None:
         for body in bodies:
             writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         writer.write_eof()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             answer = await reader.read()
         assert [part.rpartition(b"\r\n")[2] for part in answer.split(b"HTTP/1.1 200")[1:]] == bodies
         writer.close()
@@ -131,7 +132,7 @@ async def test_a_client_that_ends_in_the_middle(address: str, start: bytes, befo
     writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" * before)
     writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + start)
     writer.write_eof()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         answer = await reader.read()
     assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200"] * before + [b"400"]
     writer.close()
@@ -143,7 +144,7 @@ async def test_a_client_that_ends_before_its_first_request(address: str) -> None
         reader, writer = await asyncio.open_unix_connection(address)
         writer.write(start)
         writer.write_eof()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await reader.read() == b""
         writer.close()
 

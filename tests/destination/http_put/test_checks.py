@@ -76,8 +76,8 @@ async def test_a_client_certificate_that_is_missing(authority: Authority) -> Non
 async def test_what_is_not_reached_is_told() -> None:
     """What is wrong is said in the words of an attempt."""
     async with raw_server(answering(forever=True)) as port:
-        config = destination(f"https://127.0.0.1:{port}/put", timeout=0.05)
-        with pytest.raises(UnreachableError, match=r"did not end the TLS handshake within 0\.05 s"):
+        config = destination(f"https://127.0.0.1:{port}/put", timeout=0.5)
+        with pytest.raises(UnreachableError, match=r"did not end the TLS handshake within 0\.5 s"):
             await connect("main", config)
     with pytest.raises(UnreachableError, match=r"nobody\.invalid cannot be resolved"):
         await connect("main", destination("http://nobody.invalid/put"))

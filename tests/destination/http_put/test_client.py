@@ -557,7 +557,7 @@ class TestAnswer:
 
     async def test_a_slow_answer_is_bound_by_the_timeout(self) -> None:
         """Where the timeout is shorter than that, it holds for the rest of the answer, too."""
-        answer = await answer_to(b"HTTP/1.1 400 Bad\r\nContent-Length: 9\r\n\r\nwhy", forever=True, timeout=0.1)
+        answer = await answer_to(b"HTTP/1.1 400 Bad\r\nContent-Length: 9\r\n\r\nwhy", forever=True, timeout=0.5)
         assert answer == said(400, "400 Bad: why")
 
     @pytest.mark.parametrize("closes", [True, False], ids=["closes", "waits"])
@@ -593,7 +593,7 @@ class TestNoAnswer:
 
     async def test_timeout(self) -> None:
         """A destination that never answers is left after the timeout."""
-        assert await answer_to(forever=True, timeout=0.05) == said(None, "no answer within 0.05 s", timed_out=True)
+        assert await answer_to(forever=True, timeout=0.5) == said(None, "no answer within 0.5 s", timed_out=True)
 
     async def test_cancelled(self) -> None:
         """An attempt that is cancelled ends at once."""

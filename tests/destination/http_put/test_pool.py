@@ -10,6 +10,7 @@ from forwarder.destination.http_put.connection import Connection
 from forwarder.destination.http_put.pool import Pool
 from tests.delivery.conftest import until
 from tests.destination.http_put.pairs import Pairs
+from tests.fixtures import PATIENCE
 
 
 async def opened(pool: Pool, pairs: Pairs) -> tuple[Connection, asyncio.StreamWriter]:
@@ -90,8 +91,9 @@ async def test_none_of_before_a_renewal(pairs: Pairs) -> None:
     await pool.close()
 
 
-async def test_closing_ends_all(pairs: Pairs) -> None:
+async def test_closing_ends_all(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that wait and those in use have ended when it is closed; one that had ended before is no reason to wait."""
+    monkeypatch.setattr("forwarder.destination.http_put.pool._CLOSING_SECONDS", 2 * PATIENCE)
     pool = Pool(60.0)
     idle, _ = await opened(pool, pairs)
     busy, _ = await opened(pool, pairs)
@@ -99,7 +101,7 @@ async def test_closing_ends_all(pairs: Pairs) -> None:
     gone.abort()
     pool.add(gone, pool.generation)
     pool.keep(idle, None)
-    async with asyncio.timeout(0.9):
+    async with asyncio.timeout(PATIENCE):
         await pool.close()
     assert idle.is_closed
     assert busy.is_closed

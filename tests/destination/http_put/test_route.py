@@ -213,24 +213,24 @@ class TestTime:
     async def test_handshake(self) -> None:
         """A port that takes the connection and says nothing."""
         async with raw_server(answering(forever=True)) as port:
-            answer = await send(destination(f"https://127.0.0.1:{port}/put", timeout=0.05))
-        words = f"127.0.0.1:{port} did not end the TLS handshake within 0.05 s"
+            answer = await send(destination(f"https://127.0.0.1:{port}/put", timeout=0.5))
+        words = f"127.0.0.1:{port} did not end the TLS handshake within 0.5 s"
         assert answer == said(None, words, reached=False, timed_out=True)
 
     async def test_tunnel(self) -> None:
         """A proxy that does not answer."""
         async with raw_server(forever) as port:
-            config = destination("https://api.invalid/put", proxy=f"http://127.0.0.1:{port}", timeout=0.05)
+            config = destination("https://api.invalid/put", proxy=f"http://127.0.0.1:{port}", timeout=0.5)
             answer = await send(config)
-        words = f"the proxy 127.0.0.1:{port} did not open a tunnel within 0.05 s"
+        words = f"the proxy 127.0.0.1:{port} did not open a tunnel within 0.5 s"
         assert answer == said(None, words, reached=False, timed_out=True)
 
     async def test_handshake_in_the_tunnel(self) -> None:
         """A destination that says nothing behind its proxy."""
         async with raw_server(forever) as server, proxy([]) as port:
-            config = destination(f"https://127.0.0.1:{server}/put", proxy=f"http://127.0.0.1:{port}", timeout=0.2)
+            config = destination(f"https://127.0.0.1:{server}/put", proxy=f"http://127.0.0.1:{port}", timeout=0.5)
             answer = await send(config)
-        words = f"127.0.0.1:{server} did not end the TLS handshake within 0.2 s"
+        words = f"127.0.0.1:{server} did not end the TLS handshake within 0.5 s"
         assert answer == said(None, words, reached=False, timed_out=True)
 
 

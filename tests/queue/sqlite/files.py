@@ -16,9 +16,9 @@ from forwarder.queue.sqlite.opening import open_with_reserve
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.queue.sqlite.recovery import Accounts
 from forwarder.queue.sqlite.worker import Worker
+from tests.fixtures import PATIENCE
 
-# Seconds after which a test gives up.
-PATIENCE = 10.0
+__all__ = ["PATIENCE", "opened", "until", "working"]
 
 
 async def opened(path: Path, *, retry_seconds: float = 1.0) -> SqliteQueue:

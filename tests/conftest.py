@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+FAST_LANE = "not slow"
+"""What the fast lane is started with, after `-m`."""
+
 # How long an example takes says more about the machine than about the forwarder.
-settings.register_profile("forwarder", deadline=None)
-settings.load_profile("forwarder")
+# That a test is run more than once in a process, as mutation testing does, is no fault of the test.
+settings.register_profile("all", deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+settings.register_profile("fast", settings.get_profile("all"), max_examples=25)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples in the fast lane."""
+    settings.load_profile("fast" if config.getoption("markexpr") == FAST_LANE else "all")
 
 
 # Folders of which every test is slow: they start processes, machines or containers, or wait for real time to pass.
@@ -23,13 +33,21 @@ SLOW = (
     "tests/load/",
     "tests/queue/sqlite/recovery/",
 )
+# The event loop that the daemon does not run on. The tests of `fixtures.both_loops` run on it, too, in the full run.
+SECOND_LOOP = "[asyncio"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow by its folder, and whatever tries random input, besides what says so itself."""
+    """Mark as slow, besides what says so itself: whole folders, random input, and the second event loop."""
     for item in items:
-        if item.nodeid.startswith(SLOW) or item.get_closest_marker("fuzz"):
+        if item.nodeid.startswith(SLOW) or SECOND_LOOP in item.nodeid or item.get_closest_marker("fuzz"):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import the slow folders in the fast lane: that would take it several seconds."""
+    place = collection_path.relative_to(config.rootpath).as_posix() + "/"
+    return True if place in SLOW and config.getoption("markexpr") == FAST_LANE else None
 
 
 def pytest_collection_finish() -> None:

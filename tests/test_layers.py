@@ -48,6 +48,7 @@ def test_every_package_has_a_contract_that_lists_all_its_modules() -> None:
     assert {container for contract in layered for container in contract["containers"]} == packages()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "statement"),
     [

@@ -15,6 +15,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import aiosqlite
@@ -79,11 +80,17 @@ def inherited(found: type) -> Iterator[str]:
     for base in found.__mro__[1:]:
         library = base.__module__.partition(".")[0]
         if library != "forwarder" and library not in sys.stdlib_module_names:
-            theirs = set(vars(base))
-            # Where it is not written in Python, what it has is what can be seen of it.
-            with suppress(OSError, TypeError):
-                theirs.update(_defined(ast.parse(textwrap.dedent(inspect.getsource(base)))))
-            yield from filter(is_private, theirs & touched)
+            yield from filter(is_private, _had_by(base) & touched)
+
+
+@cache
+def _had_by(library_class: type) -> frozenset[str]:
+    """Return the names that a library's class has."""
+    found = set(vars(library_class))
+    # Where it is not written in Python, what it has is what can be seen of it.
+    with suppress(OSError, TypeError):
+        found.update(_defined(ast.parse(textwrap.dedent(inspect.getsource(library_class)))))
+    return frozenset(found)
 
 
 def name_of(module: Path) -> str:

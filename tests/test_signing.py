@@ -26,24 +26,30 @@ from forwarder.signing import ALGORITHMS, PublicKey, Signer, Verifier, generate_
 PAYLOAD = b'[{"eventSourceId":"app","eventType":"Tested","data":{"n":1.0e2}}]'
 
 
-# One key of each length for the whole run.
+# One key of each length for the whole run: to make one takes long, and so does reading it, which checks it.
 generated = cache(generate_key)
+LONG = pytest.mark.slow
 
 
 def key_text(bits: int = 2048) -> bytes:
     return generated(bits)
 
 
-def private_jwk(bits: int = 2048, **members: Any) -> dict[str, Any]:
-    return {**RSAKey.import_key(key_text(bits)).as_dict(private=True), **members}
+@cache
+def key(bits: int = 2048) -> RSAKey:
+    return RSAKey.import_key(key_text(bits))
+
+
+def private_jwk(**members: Any) -> dict[str, Any]:
+    return {**key().as_dict(private=True), **members}
 
 
 @cache
 def plain_signer() -> Signer:
     """Return one signer for properties, which run many times."""
-    key = RSAKey.import_key(key_text()).private_key
-    assert key is not None
-    return Signer(key, "RS256")
+    private = key().private_key
+    assert private is not None
+    return Signer(private, "RS256")
 
 
 def write(folder: Path, content: bytes | dict[str, Any]) -> Path:
@@ -77,7 +83,14 @@ def encode(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("bits", "alg"), [(2048, "RS256"), (3064, "RS256"), (3072, "RS384"), (4088, "RS384"), (4096, "RS512")]
+    ("bits", "alg"),
+    [
+        (2048, "RS256"),
+        pytest.param(3064, "RS256", marks=LONG),
+        pytest.param(3072, "RS384", marks=LONG),
+        pytest.param(4088, "RS384", marks=LONG),
+        pytest.param(4096, "RS512", marks=LONG),
+    ],
 )
 def test_the_length_of_the_key_decides_about_the_algorithm(load: Callable[..., Signer], bits: int, alg: str) -> None:
     """2048 bits sign with RS256, 3072 with RS384, 4096 with RS512; what lies between, with the weaker one."""
@@ -164,7 +177,7 @@ def test_a_short_jwk_is_refused(load: Callable[..., Signer]) -> None:
 
 def test_an_encrypted_key_is_read_with_its_passphrase(load: Callable[..., Signer]) -> None:
     """The passphrase is handed on to where PEM is read."""
-    text = RSAKey.import_key(key_text()).as_pem(private=True, password="correct horse")
+    text = key().as_pem(private=True, password="correct horse")
     assert load(text, passphrase="correct horse").bits == 2048
     with pytest.raises(SigningKeyError, match="is encrypted"):
         load(text)
@@ -185,7 +198,7 @@ def test_header_fields_are_added_where_configured(load: Callable[..., Signer]) -
     assert json.loads(signer.public("jwk"))["kid"] == "2026-01"
 
 
-@pytest.mark.parametrize("bits", [2048, 3072, 4096])
+@pytest.mark.parametrize("bits", [2048, *(pytest.param(bits, marks=LONG) for bits in (3072, 4096))])
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 1000, 1_500_001])
 def test_other_implementations_verify_what_is_signed(load: Callable[..., Signer], bits: int, size: int) -> None:
     """Two independent libraries take the JWS and find the payload, whatever its length."""
@@ -205,7 +218,7 @@ def test_other_implementations_verify_what_is_signed(load: Callable[..., Signer]
 
 def test_the_output_is_that_of_the_library(signer: Signer) -> None:
     """Preparing the bytes by hand changes the speed, and nothing else."""
-    wanted = joserfc_jws.serialize_compact({"alg": "RS256"}, PAYLOAD, RSAKey.import_key(key_text()))
+    wanted = joserfc_jws.serialize_compact({"alg": "RS256"}, PAYLOAD, key())
     assert signer.sign(PAYLOAD).decode() == wanted
 
 
@@ -261,7 +274,7 @@ def test_a_public_key_survives_each_form(signer: Signer, form: Literal["pem", "j
         assert key.export(form) == text
 
 
-@pytest.mark.parametrize("bits", [2048, 2056, 3072])
+@pytest.mark.parametrize("bits", [2048, 2056, pytest.param(3072, marks=LONG)])
 def test_a_generated_key_is_plain_pkcs8(bits: int) -> None:
     """It has the length that was asked for and can be loaded at once."""
     text = key_text(bits)
@@ -322,14 +335,14 @@ def test_a_single_jwk_must_be_usable(jwk: dict[str, Any]) -> None:
 def test_a_good_jws_gives_its_payload(load: Callable[..., Signer]) -> None:
     """Payload, algorithm and header come back, with any of several keys."""
     signer = load(kid="a")
-    verified = Verifier([RSAKey.import_key(key_text(3072)).as_pem(), signer.public("pem")]).verify(signer.sign(PAYLOAD))
+    verified = Verifier([key(2056).as_pem(), signer.public("pem")]).verify(signer.sign(PAYLOAD))
     assert (verified.payload, verified.alg, verified.header) == (PAYLOAD, "RS256", {"alg": "RS256", "kid": "a"})
 
 
 def test_a_key_that_the_header_names_is_the_only_one_tried(load: Callable[..., Signer]) -> None:
     """A `kid` that is known must be right; one that is not known is not needed."""
     mine = load(kid="a").sign(PAYLOAD)
-    other = {**RSAKey.import_key(key_text(3072)).as_dict(private=False), "kid": "a"}
+    other = {**key(2056).as_dict(private=False), "kid": "a"}
     with pytest.raises(VerificationError, match="none of 2 known keys"):
         Verifier([json.dumps(PUBLIC_JWK), json.dumps(other)]).verify(mine)
     assert Verifier([json.dumps({**PUBLIC_JWK, "kid": "b"})]).verify(mine).payload == PAYLOAD
@@ -345,7 +358,7 @@ def test_a_key_for_one_algorithm_verifies_no_other(load: Callable[..., Signer]) 
 
 def test_a_signature_of_an_unknown_key_is_not_malformed(signer: Signer) -> None:
     """The difference decides between 401 and 400."""
-    for known in ([], [RSAKey.import_key(key_text(3072)).as_pem()]):
+    for known in ([], [key(2056).as_pem()]):
         with pytest.raises(VerificationError) as caught:
             Verifier(known).verify(signer.sign(PAYLOAD))
         assert not caught.value.malformed

@@ -49,7 +49,7 @@ def test_a_new_key_is_for_its_owner_only(folder: Path) -> None:
     assert result.stdout.endswith("integration support:\n  forwarder keys show key.pem\n")
 
 
-@pytest.mark.parametrize(("bits", "alg"), [("3072", "RS384"), ("4096", "RS512")])
+@pytest.mark.parametrize(("bits", "alg"), [("3072", "RS384"), pytest.param("4096", "RS512", marks=pytest.mark.slow)])
 def test_the_length_can_be_chosen(folder: Path, bits: str, alg: str) -> None:
     """The output names the algorithm that follows from it; a path with a space is quoted for the shell."""
     result = run("generate", "my key.pem", "--bits", bits)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
+import pytest
+
 from tests.integration.process import Forwarder
 from tests.load.descriptors import soft_limit
 
 
+@pytest.mark.slow
 async def test_raised_at_the_start(tmp_path: Path) -> None:
     """A daemon that is started with few files allowed allows itself as many as the system does."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

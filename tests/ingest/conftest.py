@@ -15,9 +15,9 @@ from tests.ingest.serving import Serving, serving
 __all__ = ["logs", "pytest_asyncio_loop_factories"]
 
 
-@pytest.fixture(params=["unix", "tcp"])
+@pytest.fixture(params=["unix", pytest.param("tcp", marks=pytest.mark.slow)])
 async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Serving]:
-    """Serve on each kind of address."""
+    """Serve on each kind of address: what takes this does not depend on it, so the fast lane takes one."""
     async with serving(tmp_path, tcp=request.param == "tcp") as served:
         yield served
 

@@ -272,6 +272,7 @@ class TestFailingStorage:
 
 
 class TestLog:
+    @pytest.mark.slow
     async def test_the_log_stays_small(self, queue: SqliteQueue, tmp_path: Path) -> None:
         """Whatever goes through the queue, its log is folded into the file before it outgrows what is kept for it."""
         largest = 0

@@ -34,6 +34,7 @@ def lay_out(dump: Path, path: Path) -> None:
     db.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
 async def test_a_queue_of_an_earlier_version(tmp_path: Path, dump: Path) -> None:
     """What was queued arrives in order, what was dead can be replayed, what was paused waits, and accounts go on."""

@@ -308,12 +308,15 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """The state of the queue; sizes are in bytes on disk."""
+    """The state of the queue; sizes are in bytes on disk. With `max_bytes` there is room for nothing more."""
 
     backend: str
     bytes: int
     max_bytes: int
-    full: bool
     failing: str | None = None
     """The storage's error message if it is failing, else None."""
     destinations: Mapping[str, Counters] = field(default_factory=dict)
+    path: str | None = None
+    """Where it is on a disk of this machine; None where it is not."""
+    disk_free_bytes: int | None = None
+    """What this user may still write to that disk; None where there is none, or it cannot be told."""

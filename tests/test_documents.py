@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import yaml
 
-from forwarder.admin.status import DestinationState
+from forwarder.admin.status import DestinationState, QueueState
 from forwarder.cli.root import cli
 from forwarder.config import load
 from forwarder.destination.http_put.responses import outcome_of
@@ -214,10 +214,10 @@ def test_table_of_outcomes() -> None:
 
 
 def test_table_of_the_status() -> None:
-    """README.md lists each field of a destination's status, and each state that it can be in."""
+    """README.md lists each field of the status of a destination and of the queue, and each state that it can be in."""
     rows = table("README.md", "Status")
     assert [name for cells in rows for name in quoted(cells[0])] == [
-        field.name for field in msgspec.structs.fields(DestinationState)
+        field.name for kind in (DestinationState, QueueState) for field in msgspec.structs.fields(kind)
     ]
     assert set(quoted(rows[0][1])) == {state.value for state in State}
 

@@ -40,7 +40,7 @@ from forwarder.admin.guard import Allowed, Guard
 from forwarder.admin.login import Login
 from forwarder.admin.page import Page, make_safe
 from forwarder.admin.status import Status, build_status
-from forwarder.admin.steering import Reloads, Steering
+from forwarder.admin.steering import Reloads, Room, Steering
 from forwarder.admin.stream import stream_lines
 from forwarder.errors import MalformedError, NotConfiguredError, UnavailableError, UnknownDestinationError
 from forwarder.model import INVALID, DeadFilter, State
@@ -74,6 +74,7 @@ class AdminApi:
         conditions: Conditions,
         metrics: Callable[[Status | None, str], Awaitable[tuple[bytes, str]]],
         history: History,
+        room: Room,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
@@ -84,6 +85,7 @@ class AdminApi:
         self._conditions = conditions
         self._metrics = metrics
         self._history = history
+        self._room = room
         self._now = now
         self._guard = Guard(conditions)
         self._page = Page()
@@ -162,6 +164,8 @@ class AdminApi:
             refused=self._reloads.refused,
             conditions=self._conditions.active(),
             config=self._reloads.file,
+            full=self._room.full,
+            full_in_seconds=self._room.full_in_seconds,
         )
 
     # --- inspecting ----------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from forwarder.observe.measures import Family
 _OF_EACH: dict[str, Callable[[DestinationState], float | None]] = {
     "forwarder_events_accepted_total": lambda found: found.accepted,
     "forwarder_events_delivered_total": lambda found: found.delivered,
+    "forwarder_events_died_total": lambda found: found.died,
+    "forwarder_events_replayed_total": lambda found: found.replayed,
     "forwarder_events_dropped_total": lambda found: found.dropped,
     "forwarder_events_queued": lambda found: found.queued,
     "forwarder_events_dead": lambda found: found.dead,

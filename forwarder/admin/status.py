@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import msgspec
 
@@ -17,6 +18,7 @@ from forwarder.model import INVALID, Counters, LastError, QueueStats, State
 from forwarder.observe.catalogue import LINES
 from forwarder.observe.facts import Condition
 from forwarder.observe.history import Pace
+from forwarder.queue.fullness import Full
 
 # The last second that RFC 3339 can express, in seconds since the epoch.
 _LAST = 253_402_300_799.0
@@ -24,12 +26,20 @@ _WORKS = frozenset({State.IDLE, State.DELIVERING})
 
 
 class QueueState(msgspec.Struct):
-    """The queue as a whole; sizes in bytes on disk."""
+    """The queue as a whole; sizes in bytes on disk. A command may ask a daemon that lacks the newest fields."""
 
     backend: str
     bytes: int
     max_bytes: int
     full: bool
+    """Whether producers are refused, or stopped, for want of room; what is in use counts as all of it then."""
+    full_since: datetime | None = None
+    refused_while_full: int = 0
+    """Requests that were refused, and streams that were stopped, since then."""
+    full_in_seconds: float | None = None
+    """Until it is full, at the rate of the last minutes; null if it does not grow."""
+    disk_free_bytes: int | None = None
+    path: str | None = None
 
 
 class ErrorState(msgspec.Struct):
@@ -69,6 +79,8 @@ class DestinationState(msgspec.Struct, kw_only=True):
     rate_out: float | None = None
     drain_seconds: float | None = None
     """Until its backlog is delivered, as fast as it goes now; null if there is none, or it does not shrink."""
+    full: bool = False
+    """Whether producers are refused, or stopped, because its share of the queue is full."""
 
 
 class ReloadState(msgspec.Struct):
@@ -130,10 +142,13 @@ def build_status(
     refused: Refusal | None = None,
     conditions: Iterable[Condition] = (),
     config: ConfigOnDisk | None = None,
+    full: Mapping[str | None, Full] = MappingProxyType({}),
+    full_in_seconds: float | None = None,
 ) -> Status:
     """Combine what the queue and the pumps know; `uptime` is in seconds, `now` in seconds since the epoch.
 
-    `pace` returns how fast the events of a destination come and go.
+    `pace` returns how fast the events of a destination come and go, `full` are the destinations whose share is full, or
+    None for the queue.
 
     A destination that no longer has a pump, but still holds events or dead letters, has the state `removed`. The
     account of `invalid` events is listed among the destinations once there has been one.
@@ -143,17 +158,34 @@ def build_status(
     destinations = {}
     for name in names:
         pump = pumps.get(name, DestinationStatus(State.INVALID if name == INVALID else State.REMOVED))
-        destinations[name] = _destination(name, stats.destinations.get(name, Counters()), pump, pace(name), now)
+        found = _destination(name, stats.destinations.get(name, Counters()), pump, pace(name), now)
+        found.full = name in full
+        destinations[name] = found
     return Status(
         version=version,
         uptime_seconds=round(uptime, 3),
         ready=not_ready is None,
-        queue=QueueState(stats.backend, stats.bytes, stats.max_bytes, stats.full),
+        queue=_queue(stats, full.get(None), full_in_seconds),
         destinations=destinations,
         reload_refused=None if refused is None else ReloadState(utc(refused.at), list(refused.problems)),
         warnings=[_warned(condition) for condition in conditions],
         not_ready=not_ready,
         config=None if config is None else ConfigState(config.name, utc(config.loaded_at), config.is_changed),
+    )
+
+
+def _queue(stats: QueueStats, full: Full | None, full_in_seconds: float | None) -> QueueState:
+    return QueueState(
+        backend=stats.backend,
+        # While it is full, nobody can make use of what is left.
+        bytes=stats.bytes if full is None else stats.max_bytes,
+        max_bytes=stats.max_bytes,
+        full=full is not None,
+        full_since=None if full is None else utc(full.since),
+        refused_while_full=0 if full is None else full.refused + full.stopped,
+        full_in_seconds=_rounded(full_in_seconds) if full is None else 0.0,
+        disk_free_bytes=stats.disk_free_bytes,
+        path=stats.path,
     )
 
 

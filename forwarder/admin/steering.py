@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from forwarder.model import EVERY_EVENT, EventFilter, LastError, Obstacle, State
+from forwarder.queue.fullness import Full
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,18 @@ class ConfigOnDisk(Protocol):
     @property
     def is_changed(self) -> bool:
         """Whether the file says something else than what is in force."""
+
+
+class Room(Protocol):
+    """The part of the daemon that knows how much room there is in the queue."""
+
+    @property
+    def full(self) -> Mapping[str | None, Full]:
+        """The destinations whose share of the queue is full; None stands for the queue as a whole."""
+
+    @property
+    def full_in_seconds(self) -> float | None:
+        """When the queue will be full, at the rate of now; None where it does not grow."""
 
 
 class Reloads(Protocol):

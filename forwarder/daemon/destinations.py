@@ -22,6 +22,7 @@ from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
 from forwarder.observe.logs import brief
 from forwarder.queue.base import Queue
+from forwarder.queue.fullness import Fullness
 from forwarder.waiting import wait_at_most
 
 # Seconds before a pump that failed is restarted.
@@ -39,8 +40,9 @@ class _Running:
 class Destinations:
     """One pump for each configured destination. Implements `forwarder.admin.steering.Steering`."""
 
-    def __init__(self, queue: Queue, observer: Observer) -> None:
+    def __init__(self, queue: Queue, observer: Observer, fullness: Fullness) -> None:
         self._queue = queue
+        self._fullness = fullness
         self._observer = observer
         self._clock = Clock()
         self._since = Since(time.time)
@@ -189,7 +191,9 @@ class Destinations:
 
     def ready(self) -> str | None:
         """Return None while events can be accepted, otherwise the reason why not."""
-        return "the forwarder is shutting down" if self._is_stopping.is_set() else self._queue.trouble()
+        if self._is_stopping.is_set():
+            return "the forwarder is shutting down"
+        return self._queue.trouble() or self._fullness.trouble(self._running)
 
     async def flush(self, name: str) -> None:
         """Attempt a delivery now, over a new connection, without waiting for a fuller batch or for the back-off."""

@@ -32,6 +32,7 @@ from forwarder.daemon.memory import keep_freed_blocks, spare_what_stays
 from forwarder.daemon.readings import Readings
 from forwarder.daemon.reloading import Reloading
 from forwarder.daemon.report import Report
+from forwarder.daemon.room import Room
 from forwarder.daemon.rounds import Rounds
 from forwarder.errors import ConfigError, Problem
 from forwarder.ingest.intake import Intake
@@ -77,7 +78,7 @@ async def _live(assembly: Assembly, config_file: ConfigFile, note: Note) -> None
         daemon = Daemon(assembly, queue, config_file, note, observer, metrics, refusals)
         await daemon.start()
         spare_what_stays()
-        report = Report(notifier, queue, daemon.listening)
+        report = Report(notifier, queue, daemon.destinations.ready, daemon.listening)
         cleaning = Cleaning(queue, lambda: daemon.assembly.config.dead_letters.max_age, observer)
         tasks = [
             asyncio.create_task(daemon.reloading.run(reload, report), name="reloading"),
@@ -139,11 +140,13 @@ class Daemon:
         self._note = note
         self._queue = queue
         self._intake = Intake(queue, assembly.envelope, observer, keeps_invalid=assembly.keeps_invalid)
-        self.destinations = Destinations(queue, observer)
+        self.destinations = Destinations(queue, observer, self._intake.fullness)
         self.reloading = Reloading(assembly, config_file, self._put_in_place, observer, self.conditions)
         again = partial(readmit, queue, self._intake)
         self.lag = LoopLag()
         readings = Readings(metrics, self.lag, lambda: self._listeners)
+        fullness = self._intake.fullness
+        room = Room(fullness, self.conditions, observer, lambda: self.assembly.shares, time.monotonic)
         admin = AdminApi(
             queue,
             self.destinations,
@@ -153,9 +156,10 @@ class Daemon:
             conditions=self.conditions,
             metrics=readings.metrics,
             history=self.history,
+            room=room,
         )
         # Whoever has something to find out again and again, be it a rate or an early warning, looks here.
-        looks = [self.history.look, self.destinations.look, lambda _stats: refusals.tell(observer)]
+        looks = [self.history.look, self.destinations.look, room.look, lambda _stats: refusals.tell(observer)]
         self.rounds = Rounds(queue, looks, observer)
         self._listeners = Listeners(assembly, self._intake, admin, listening_sockets(os.environ))
 

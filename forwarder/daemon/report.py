@@ -22,11 +22,17 @@ _MAX_LINE = 1000
 
 
 class Report:
-    """Reports on one daemon to the service manager; `listening` returns its addresses, in words for people."""
+    """Reports on one daemon to the service manager.
 
-    def __init__(self, notifier: Notifier, queue: Queue, listening: Callable[[], str]) -> None:
+    `ready` returns why it accepts nothing, or None; `listening` its addresses, in words for people.
+    """
+
+    def __init__(
+        self, notifier: Notifier, queue: Queue, ready: Callable[[], str | None], listening: Callable[[], str]
+    ) -> None:
         self._notifier = notifier
         self._queue = queue
+        self._ready = ready
         self._listening = listening
         self._refused: str | None = None
 
@@ -64,7 +70,7 @@ class Report:
         except ForwarderError as error:
             return error.message
         queued = sum(found.queued for found in stats.destinations.values())
-        return f"{queued:,} events queued; {self._queue.trouble() or f'listening at {self._listening()}'}"
+        return f"{queued:,} events queued; {self._ready() or f'listening at {self._listening()}'}"
 
     def _status(self, words: str) -> str:
         if self._refused is not None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from time import monotonic
+from time import monotonic, time
 
 from forwarder.envelope import Checked, Envelope, Refused, burials
 from forwarder.errors import (
     NoRoomForInvalidError,
+    QueueFullError,
     RequestError,
     ShareFullError,
     ShuttingDownError,
@@ -25,6 +26,7 @@ from forwarder.observe.base import Observer
 from forwarder.observe.facts import Peer, Way
 from forwarder.problems import problem_type
 from forwarder.queue.base import Inbox
+from forwarder.queue.fullness import Fullness
 
 
 def accepted(checked: Checked, invalid: Sequence[Refused], *, with_ids: bool = False) -> bytes:
@@ -45,12 +47,12 @@ class Intake:
     def __init__(self, inbox: Inbox, envelope: Envelope, observer: Observer, *, keeps_invalid: bool = False) -> None:
         self._inbox = inbox
         self.wait_space = inbox.wait_space
+        self.fullness = Fullness(monotonic, time)
         self.observer = observer
         self.envelope = envelope
         self.keeps_invalid = keeps_invalid
         """Whether invalid events are kept as dead letters, unless a request says otherwise."""
         self._is_open = True
-        self._has_told = False
 
     def close(self) -> None:
         """Accept nothing more; storing that is under way is finished."""
@@ -70,6 +72,9 @@ class Intake:
         else:
             await self._inbox.append(checked.segments)
         seconds = monotonic() - began
+        if self.fullness:
+            names = {segment.destination for segment in checked.segments}
+            self.fullness.took(names | {INVALID} if invalid else names)
         self.observer.saw(facts.Accepted(way, checked.events, len(invalid), len(checked.data), seconds))
 
     async def _append(self, checked: Checked, invalid: Sequence[Refused]) -> None:
@@ -78,15 +83,14 @@ class Intake:
         except (ShareFullError, TooLargeError) as error:
             if isinstance(error, ShareFullError) and error.destination != INVALID:
                 raise
-            # Report this once, until there is room again.
-            if not self._has_told:
-                self._has_told = True
-                self.observer.saw(facts.Notice("invalid.full", {"reason": error.message}))
+            if isinstance(error, ShareFullError):
+                self.fullness.refused(error)
             raise NoRoomForInvalidError(error.message) from None
-        self._has_told = False
 
     def refused(self, way: Way, error: RequestError | UnavailableError, peer: Peer) -> None:
         """Record that a request, or a stream, was refused."""
+        if isinstance(error, QueueFullError):
+            self.fullness.refused(error)
         self.observer.saw(facts.Refused(way, problem_type(type(error)).name, 1, peer, error.message))
 
     async def accept_or(
@@ -98,3 +102,8 @@ class Intake:
         except NoRoomForInvalidError:
             refuse()
             raise
+
+    def stopped(self, error: UnavailableError, *, again: bool) -> None:
+        """Record that a stream is not read from for now; `again` if it has been waiting since an earlier call."""
+        if isinstance(error, QueueFullError):
+            self.fullness.stopped(error, again=again)

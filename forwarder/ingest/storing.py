@@ -77,15 +77,18 @@ class Storing:
 
     async def _together(self, checked: Checked, invalid: Sequence[Refused] = ()) -> None:
         """Store events together, waiting while the queue cannot take them."""
+        waits = False
         while checked.events or invalid:
             try:
                 await self._intake.accept("stream", checked, invalid)
                 break
             except NoRoomForInvalidError:
                 raise
-            except UnavailableError:
+            except UnavailableError as error:
                 if (seconds := self._patience()) <= 0:
                     raise
+                self._intake.stopped(error, again=waits)
+                waits = True
             await self._intake.wait_space(min(_RETRY_SECONDS, seconds))
 
     async def _apart(self, checked: Checked, numbers: list[int]) -> None:

@@ -52,11 +52,6 @@ LINES = {
         "Clients were sent away for want of open files, which deliveries need.",
         "open files run out: close idle clients, or raise the limit (LimitNOFILE=, ulimit -n)",
     ),
-    "invalid.full": Line(
-        "warning",
-        "There is no more room for what breaks the rules and should be kept.",
-        "what is invalid is refused; replay or purge the dead letters of the account invalid",
-    ),
     "events.refused": Line(
         "warning",
         "Clients were refused: so many requests over HTTP, or lines of a stream, since the last such line.",
@@ -65,6 +60,9 @@ LINES = {
     "intake.failed": Line("error", "A bug: a request was answered 500."),
     "stream.failed": Line("error", "A bug: a stream was cut, and its client told so."),
     # --- the queue -------------------------------------------------------------------------------
+    "queue.still_full": Line(
+        "warning", "What `queue.full` told of goes on: a line a minute, with whom it has cost since it began."
+    ),
     "queue.storage_failing": Line(
         "error",
         "The disk is full, or fails: events are refused, and it is tried again.",
@@ -204,6 +202,27 @@ LINES = {
         "warning",
         "Somebody shows one wrong token after the other to the admin API.",
         "a program may still have an old token; if nobody knows that peer, see that it cannot connect",
+    ),
+    "queue.full": Line(
+        "error",
+        "Producers are refused, or stopped: the queue, or the share of a destination, is full.",
+        "see why it is not delivered: forwarder status; purge what is not needed, or raise the limit that is named"
+        " (a destination's: then forwarder reload; queue.max_bytes: then restart)",
+    ),
+    "invalid.full": Line(
+        "warning",
+        "There is no more room for what breaks the rules and should be kept.",
+        "what is invalid is refused; replay or purge the dead letters of the account invalid",
+    ),
+    "queue.fills_soon": Line(
+        "warning",
+        "At the rate of the last minutes the queue, or the share of a destination, is full within the hour.",
+        "see why it is not delivered: forwarder status; or raise the limit (queue.max_bytes, destinations.*.queue)",
+    ),
+    "disk.fills_soon": Line(
+        "warning",
+        "At the rate of the last minutes the disk of the queue is full within the hour.",
+        "free space, or give the queue a larger disk; events are refused once it is full",
     ),
     "condition.ended": Line("info", "What the line `condition` told of is over, after so many `seconds`."),
     # --- operators -------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class Inbox(Protocol):
         """Return when space may have become free, or after `timeout` seconds."""
 
     def trouble(self) -> str | None:
-        """Return why events cannot be accepted just now, or None while they can."""
+        """Return why no events can be accepted just now, however much room there is, or None while they can."""
 
 
 class Outbox(Protocol):

@@ -114,7 +114,7 @@ class MemoryQueue:
         self._max_bytes = max_bytes
         self._lease_seconds = lease_seconds
         self._letters = max((number for account in self.accounts.values() for number in account.dead), default=0)
-        self._is_full = self._is_closed = False
+        self._is_closed = False
         self._space = asyncio.Event()
         for account in self.accounts.values():
             account.changed = asyncio.Event()
@@ -173,10 +173,8 @@ class MemoryQueue:
                 raise TooLargeError(f"{size} bytes can never fit into the queue: {words}")
             if self._over(names, share, needed) > sum(size for *_, size in self._droppable(names)):
                 if share.setting == "queue.max_bytes":
-                    self._is_full = True
                     raise QueueFullError(f"the queue is full: {words}")
                 raise ShareFullError(f"the queue of destination {names[0]} is full: {words}", names[0])
-        self._is_full = False
         for names, share in bounds:
             over = self._over(names, share, needed)
             for name, position, size in self._droppable(names) if over > 0 else []:
@@ -206,8 +204,6 @@ class MemoryQueue:
         account.delivered += delivered
         account.dropped += dropped
         account.changed.set()
-        used = sum(found.used() for found in self.accounts.values())
-        self._is_full = self._is_full and used > 0.95 * self._max_bytes
         self._space.set()
         self._space = asyncio.Event()
         return delivered + dropped
@@ -216,9 +212,7 @@ class MemoryQueue:
         await wait_at_most(timeout, self._space)
 
     def trouble(self) -> str | None:
-        if self._is_closed:
-            return "the forwarder is shutting down"
-        return "the queue is full (queue.max_bytes)" if self._is_full else None
+        return "the forwarder is shutting down" if self._is_closed else None
 
     # --- outbox --------------------------------------------------------------------------------
 
@@ -315,7 +309,7 @@ class MemoryQueue:
         self._check_open()
         used = sum(account.used() for account in self.accounts.values())
         counters = {name: account.counters() for name, account in self.accounts.items()}
-        return QueueStats("memory", used, self._max_bytes, self._is_full, None, counters)
+        return QueueStats("memory", used, self._max_bytes, destinations=counters)
 
     async def set_paused(self, destination: str, paused: bool) -> None:
         self._account(destination).paused = paused

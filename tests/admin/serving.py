@@ -21,6 +21,7 @@ from forwarder.model import EVERY_EVENT, Address, EventFilter, State
 from forwarder.observe.conditions import Conditions
 from forwarder.observe.history import History
 from forwarder.observe.logs import Logs
+from forwarder.queue.fullness import Full
 from forwarder.web.access import Access
 from forwarder.web.reach import Reach
 from forwarder.web.server import Runner
@@ -82,6 +83,14 @@ class FakeReloads:
         return self.refused
 
 
+class FakeRoom:
+    """The room of a queue that is told how full it is."""
+
+    def __init__(self) -> None:
+        self.full: dict[str | None, Full] = {}
+        self.full_in_seconds: float | None = None
+
+
 async def metrics(status: Status | None, accept: str) -> tuple[bytes, str]:
     """Return what no scraper understands: whether there is a status, and what was asked for."""
     return f"{'nothing' if status is None else status.version} as {accept}".encode(), "text/plain; charset=utf-8"
@@ -98,6 +107,7 @@ class Served:
     conditions: Conditions
     history: History
     entrance: Entrance
+    room: FakeRoom
 
 
 def api_of(queue: WatchedQueue) -> AdminApi:
@@ -112,6 +122,7 @@ def api_of(queue: WatchedQueue) -> AdminApi:
         conditions=Conditions(observer, lambda: NOW),
         metrics=metrics,
         history=History(lambda: 0.0),
+        room=FakeRoom(),
     )
 
 
@@ -134,6 +145,7 @@ async def serving(
     reloads = reloads or FakeReloads()
     conditions = Conditions(Logs(), lambda: NOW)
     history = History(time.monotonic)
+    room = FakeRoom()
     api = AdminApi(
         queue,
         daemon,
@@ -143,6 +155,7 @@ async def serving(
         conditions=conditions,
         metrics=metrics,
         history=history,
+        room=room,
         now=lambda: NOW,
     )
     reach = Reach.FILE if address.is_unix else Reach.MACHINE
@@ -156,7 +169,7 @@ async def serving(
         await web.TCPSite(runner, address.host, address.port).start()
         address = replace(address, port=runner.addresses[0][1])
     try:
-        yield Served(queue, daemon, address, reloads, conditions, history, place)
+        yield Served(queue, daemon, address, reloads, conditions, history, place, room)
     finally:
         await runner.cleanup()
 

@@ -8,15 +8,23 @@ from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import Counters, QueueStats, State
 from forwarder.observe.facts import Condition
 from forwarder.observe.measures import MEASURES
+from forwarder.queue.fullness import Full
 
 STATS = QueueStats(
     "sqlite",
     bytes=4096,
     max_bytes=8192,
-    full=True,
     destinations={
         "main": Counters(
-            accepted=100, queued=40, delivered=50, dead=7, dropped=3, queued_bytes=4000, oldest_accepted_at=900.0
+            accepted=100,
+            queued=40,
+            delivered=50,
+            dead=7,
+            dropped=3,
+            died=9,
+            replayed=2,
+            queued_bytes=4000,
+            oldest_accepted_at=900.0,
         ),
         "audit": Counters(),
     },
@@ -40,6 +48,8 @@ def test_the_account_of_each_destination() -> None:
     for metric, value in {
         "forwarder_events_accepted_total": 100,
         "forwarder_events_delivered_total": 50,
+        "forwarder_events_died_total": 9,
+        "forwarder_events_replayed_total": 2,
         "forwarder_events_dropped_total": 3,
         "forwarder_events_queued": 40,
         "forwarder_events_dead": 7,
@@ -65,10 +75,14 @@ def test_each_destination_is_in_one_state() -> None:
 def test_the_queue_and_the_process() -> None:
     """Sizes are in bytes, and what is so or not is 1 or 0."""
     conditions = [Condition("invalid.full", None, 1.0, "full"), Condition("invalid.full", "main", 2.0, "full")]
-    found = read(not_ready="full", refused=Refusal(1.0, ("no",)), conditions=conditions)
-    assert found["forwarder_queue_bytes",] == 4096
+    full = {None: Full("full", 1.0, 2, 3)}
+    found = read(full=full, not_ready="full", refused=Refusal(1.0, ("no",)), conditions=conditions)
+    # What is in use of a full queue is all of it.
+    assert found["forwarder_queue_bytes",] == 8192
     assert found["forwarder_queue_max_bytes",] == 8192
     assert found["forwarder_queue_full",] == 1
+    assert read()["forwarder_queue_full",] == 0
+    assert read()["forwarder_queue_bytes",] == 4096
     assert found["forwarder_ready",] == 0
     assert found["forwarder_reload_refused",] == 1
     assert found["forwarder_condition", "invalid.full", ""] == found["forwarder_condition", "invalid.full", "main"] == 1

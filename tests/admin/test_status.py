@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from forwarder.admin.status import Status, build_status
 from forwarder.admin.steering import DestinationStatus
 from forwarder.model import Counters, LastError, QueueStats, State
 from forwarder.observe.history import Pace
+from forwarder.queue.fullness import Full
 from tests.admin.serving import FakeFile
 
 NOW = 1_700_000_000.0
@@ -18,9 +21,9 @@ NOTHING = Pace()
 
 
 def build(
-    counters: dict[str, Counters], pumps: dict[str, DestinationStatus], pace: Pace = NOTHING
-) -> dict[str, object]:
-    stats = QueueStats("sqlite", 10, 100, False, None, counters)
+    counters: dict[str, Counters], pumps: dict[str, DestinationStatus], pace: Pace = NOTHING, **more: Any
+) -> dict[str, Any]:
+    stats = QueueStats("sqlite", 10, 100, None, counters, "/q/queue.db", 4096)
     status = build_status(
         stats,
         pumps,
@@ -30,8 +33,9 @@ def build(
         now=NOW,
         pace=lambda _name: pace,
         config=FakeFile(),
+        **more,
     )
-    document: dict[str, object] = msgspec.json.decode(msgspec.json.encode(status))
+    document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(status))
     return document
 
 
@@ -43,10 +47,21 @@ def test_exact_shape() -> None:
         "version": "1.2.3",
         "uptime_seconds": 12.346,
         "ready": True,
-        "queue": {"backend": "sqlite", "bytes": 10, "max_bytes": 100, "full": False},
+        "queue": {
+            "backend": "sqlite",
+            "bytes": 10,
+            "max_bytes": 100,
+            "full": False,
+            "full_since": None,
+            "refused_while_full": 0,
+            "full_in_seconds": None,
+            "disk_free_bytes": 4096,
+            "path": "/q/queue.db",
+        },
         "destinations": {
             "main": {
                 "state": "backing_off",
+                "full": False,
                 "accepted": 10,
                 "queued": 4,
                 "delivered": 3,
@@ -81,6 +96,24 @@ def test_exact_shape() -> None:
     }
 
 
+def test_full() -> None:
+    """A full queue says since when and at whose cost, and has no room left; a full share is its destination's."""
+    pumps = {name: DestinationStatus(State.IDLE) for name in ("main", "other")}
+    found = build({}, pumps, full={None: Full("full", NOW - 60, 5, 2)}, full_in_seconds=7.0)
+    assert [
+        found["queue"][name] for name in ("full", "full_since", "refused_while_full", "full_in_seconds", "bytes")
+    ] == [*(True, "2023-11-14T22:12:20Z", 7, 0.0, 100)]
+    assert [found["destinations"][name]["full"] for name in pumps] == [False, False]
+    found = build({}, pumps, full={"other": Full("full", NOW, 1, 0)}, full_in_seconds=7.0004)
+    assert [found["queue"][name] for name in ("full", "full_since", "full_in_seconds", "bytes")] == [
+        False,
+        None,
+        7.0,
+        10,
+    ]
+    assert [found["destinations"][name]["full"] for name in pumps] == [False, True]
+
+
 def test_configured_but_never_used() -> None:
     """A destination that the queue does not know yet is listed with an account of zeros."""
     destinations = build({}, {"new": DestinationStatus(State.IDLE)})["destinations"]
@@ -108,7 +141,7 @@ def test_invalid(counters: Counters) -> None:
     destinations = build({"invalid": counters, "main": Counters()}, idle)["destinations"]
     assert isinstance(destinations, dict)
     assert {name: state["state"] for name, state in destinations.items()} == {"main": "idle", "invalid": "invalid"}
-    assert build({"invalid": Counters(), "main": Counters()}, idle)["destinations"].keys() == {"main"}  # type: ignore[attr-defined]
+    assert build({"invalid": Counters(), "main": Counters()}, idle)["destinations"].keys() == {"main"}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +174,7 @@ def test_clock_set_back() -> None:
 def test_any_number_as_a_time(oldest: float, now: float) -> None:
     """Whatever a damaged file says, an age is from nothing to the time since 1970, and a time can be written."""
     found = build_status(
-        QueueStats("sqlite", 0, 0, False, destinations={"main": Counters(1, 1, oldest_accepted_at=oldest)}),
+        QueueStats("sqlite", 0, 0, destinations={"main": Counters(1, 1, oldest_accepted_at=oldest)}),
         {"main": DestinationStatus(State.IDLE, last_success=oldest)},
         version="1",
         uptime=0.0,

@@ -32,7 +32,7 @@ def readings() -> Readings:
 
 async def test_everything_in_one_answer() -> None:
     """What the status says, what was counted, and what the process reads off itself."""
-    stats = QueueStats("sqlite", 4096, 8192, False, destinations={"main": Counters(accepted=2, queued=2)})
+    stats = QueueStats("sqlite", 4096, 8192, destinations={"main": Counters(accepted=2, queued=2)})
     pumps = {"main": DestinationStatus(State.IDLE)}
     status = build_status(stats, pumps, version="1.2.3", uptime=1.0, not_ready=None, now=1000.0)
     body, media_type = await readings().metrics(status, "")

@@ -127,7 +127,8 @@ async def living(
     assembly = Assembly.build(config_file.load())
     reloading = Reloading(assembly, config_file, put_in_place, observer, conditions)
     life = Life(reloading, asyncio.Event(), placed, observer, errors, conditions)
-    running = asyncio.create_task(reloading.run(life.wanted, Report(Notifier({}), WatchedQueue(), lambda: "")))
+    report = Report(Notifier({}), WatchedQueue(), lambda: None, lambda: "")
+    running = asyncio.create_task(reloading.run(life.wanted, report))
     await asyncio.sleep(0)
     try:
         yield life

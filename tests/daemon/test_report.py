@@ -36,7 +36,7 @@ async def reporting(folder: Path, kind: type[SqliteQueue] = SqliteQueue) -> Asyn
     environ = {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": _WATCHDOG_USEC}
     async with await kind.open(folder / "queue.db", Logs(), max_bytes=1 << 30) as queue:
         await queue.configure({"main": Share(None, drop_oldest=False)})
-        yield Report(Notifier(environ), queue, lambda: "unix:/somewhere")
+        yield Report(Notifier(environ), queue, queue.trouble, lambda: "unix:/somewhere")
 
 
 async def told(manager: socket.socket) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from forwarder.destination.http_put.responses import outcome_of
 from forwarder.model import Batch, DeadFilter, DeadLetter, Segment
 from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
+from forwarder.queue.fullness import Fullness
 from forwarder.queue.sqlite import views
 from tests.delivery.simulation import Clock, Storage, open_queue
 from tests.queue.sqlite.stores import Desk
@@ -246,7 +248,7 @@ class World:
         self.started.append(self.clock.now)
         await self.queue.__aenter__()
         await self.queue.configure(dict.fromkeys(self.configs, Share()))
-        self.pumps = Destinations(self.queue, Logs())
+        self.pumps = Destinations(self.queue, Logs(), Fullness(time.monotonic, time.time))
         await self._apply()
 
     async def _apply(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +16,7 @@ from forwarder.destination.base import Answer
 from forwarder.destination.kinds import KINDS, Kind
 from forwarder.model import Batch, Outcome, Segment
 from forwarder.observe.logs import Logs
+from forwarder.queue.fullness import Fullness
 from forwarder.queue.memory import MemoryQueue
 from tests.delivery.conftest import PATIENCE, until
 
@@ -70,7 +72,7 @@ async def test_a_kind_of_its_own_is_delivered_to(tmp_path: Path) -> None:
     assert assembly.files == ((tmp_path / "events", None),)
     async with MemoryQueue(1 << 20) as queue:
         await queue.configure(assembly.shares)
-        destinations = Destinations(queue, Logs())
+        destinations = Destinations(queue, Logs(), Fullness(time.monotonic, time.time))
         await destinations.apply(assembly.destinations)
         await queue.append([Segment("main", 2, b'{"n":0}\n{"n":1}\n')])
 

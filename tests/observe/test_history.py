@@ -30,7 +30,7 @@ class Account:
     def look(self) -> None:
         accepted, delivered, dropped = int(self.came), int(self.went), int(self.dropped)
         counters = Counters(accepted, accepted - delivered - dropped, delivered, 0, dropped)
-        self.history.look(QueueStats("memory", 0, 0, False, destinations={"main": counters}))
+        self.history.look(QueueStats("memory", 0, 0, destinations={"main": counters}))
 
     def live(self, seconds: float, *, rate_in: float = 0.0, rate_out: float = 0.0, every: float = 2.0) -> None:
         end = self.now + seconds
@@ -173,7 +173,7 @@ def test_a_destination_that_comes_later_and_goes() -> None:
         for _ in range(times_looked):
             moment = next(times)
             accounts = {name: Counters(1000, 1000) for name in names}
-            history.look(QueueStats("memory", 0, 0, False, destinations=accounts))
+            history.look(QueueStats("memory", 0, 0, destinations=accounts))
 
     look(["old"], 50)
     look(["old", "new"], 50)

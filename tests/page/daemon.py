@@ -23,6 +23,7 @@ from forwarder.admin.steering import DestinationStatus
 from forwarder.model import Counters, DeadLetter, QueueStats, State
 from forwarder.observe.facts import Condition
 from forwarder.observe.history import Pace
+from forwarder.queue.fullness import Full
 from tests.page.sources import FOLDER
 
 # The policy that the page has to live with.
@@ -69,7 +70,7 @@ class Daemon:
         dead = Counters(accepted=len(self.letters), dead=len(self.letters))
         accounts = {name: self.counters.get(name, dead if name == "main" else Counters()) for name in self.pumps}
         status = build_status(
-            QueueStats("sqlite", 1 << 20, 4 << 20, self.full, destinations=accounts),
+            QueueStats("sqlite", 1 << 20, 4 << 20, destinations=accounts),
             self.pumps,
             version="1.0.0",
             uptime=60.0,
@@ -77,6 +78,7 @@ class Daemon:
             now=time.time(),
             pace=lambda _name: Pace(2.0, 1.0, None),
             conditions=self.conditions,
+            full={None: Full("the queue is full", time.time() - 60, 5, 0)} if self.full else {},
         )
         return msgspec.json.encode(status)
 

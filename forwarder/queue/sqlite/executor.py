@@ -36,7 +36,6 @@ class Snapshot:
     pending: dict[str, Pending]
     live_bytes: int
     free_bytes: int
-    is_full: bool
     is_short: bool
     failing: ForwarderError | None = None
     """Why the last write failed, until one succeeds."""
@@ -44,7 +43,7 @@ class Snapshot:
     @classmethod
     def of(cls, store: Store, failing: ForwarderError | None = None) -> Snapshot:
         pending = {name: state.pending() for name, state in store.destinations.items()}
-        return cls(pending, store.live_bytes, store.free_bytes, store.is_full, store.is_short, failing)
+        return cls(pending, store.live_bytes, store.free_bytes, store.is_short, failing)
 
 
 class Executor:

@@ -305,13 +305,12 @@ class SqliteQueue:
         """Return why events cannot be accepted just now, or None while they can."""
         if self._closing.is_set():
             return "the forwarder is shutting down"
-        if (failing := self._why_failing()) is not None:
-            return failing
-        return "the queue is full (queue.max_bytes)" if self._worker.snapshot.is_full else None
+        return self._why_failing()
 
     async def stats(self) -> QueueStats:
         """Return the counters of every destination that the queue knows, and its size."""
-        return replace(await self._worker.submit(views.stats, is_write=False), failing=self._why_failing())
+        stats: QueueStats = await self._worker.submit(partial(views.stats, path=self._worker.path), is_write=False)
+        return replace(stats, failing=self._why_failing())
 
     def _why_failing(self) -> str | None:
         failing = self._worker.snapshot.failing

@@ -127,17 +127,6 @@ class Store:
             if ledger.settled or self.destinations[ledger.name].ledger.settled:
                 ledger.save_settled(self._db)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether there is no room for even a few small requests."""
-        if self.live_bytes <= self.capacity - 4 * PAGE_BYTES:
-            return False
-        states = self.destinations.values()
-        # What is leased for delivery cannot be dropped.
-        return not all(state.share.drop_oldest for state in states) or all(
-            state.ledger.queued <= len(state.leased) for state in states
-        )
-
     @contextmanager
     def undone_when_full(self) -> Iterator[None]:
         """Write: take back what is written in this context when it ends with QueueFullError."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from forwarder.model import Counters, QueueStats
 from forwarder.queue.sqlite.store import Store
 
@@ -19,15 +22,26 @@ def lines_from(store: Store, name: str, position: int) -> tuple[list[bytes], int
     return [line for first, until in runs for line in lines[first - start : until - start]], end
 
 
-def stats(store: Store) -> QueueStats:
-    """Return the accounts of all destinations and the size of the file."""
+def stats(store: Store, path: Path) -> QueueStats:
+    """Return the accounts of all destinations, and how much room they take of the file and its disk."""
     return QueueStats(
         backend="sqlite",
-        bytes=store.live_bytes,
+        # The log and the reserve have their parts of what the queue may take. They are spread over what is in use, so
+        # that this reaches the bound when there is no more room.
+        bytes=min(store.live_bytes * store.max_bytes // store.capacity, store.max_bytes),
         max_bytes=store.max_bytes,
-        full=store.is_full,
+        path=str(path),
+        disk_free_bytes=_free_bytes(path.parent),
         destinations={name: counters(store, name) for name in store.destinations},
     )
+
+
+def _free_bytes(folder: Path) -> int | None:
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return None
+    return disk.f_bavail * disk.f_frsize
 
 
 def counters(store: Store, name: str) -> Counters:

@@ -53,7 +53,7 @@ class Worker:
     def __init__(
         self, path: Path, connection: Connection, store: Store, reserve: Reserve, *, note: Callable[[int], None]
     ) -> None:
-        self._path = path
+        self.path = path
         self._connection = connection
         self._executor = Executor(store, reserve, note)
         self.observer = store.observer
@@ -112,7 +112,7 @@ class Worker:
         try:
             if self._is_disconnected:
                 self._go_on_with(
-                    *await open_store(self._path, self.observer, self._executor.store.max_bytes, self._accounts())
+                    *await open_store(self.path, self.observer, self._executor.store.max_bytes, self._accounts())
                 )
             stopped = await self._connection.run(self._do_groups)
         except Exception as error:  # there is no way to the file: nothing of a group is done
@@ -168,7 +168,7 @@ class Worker:
 
     async def _is_damaged(self) -> bool:
         """Say whether the file is damaged where the disk is called full but has room."""
-        free = await asyncio.to_thread(lambda: shutil.disk_usage(self._path.parent).free)
+        free = await asyncio.to_thread(lambda: shutil.disk_usage(self.path.parent).free)
         if free < _ROOM_BYTES:
             return False
         found = await self._connection.run(lambda db: db.execute("PRAGMA quick_check(1)").fetchone()[0])
@@ -188,7 +188,7 @@ class Worker:
         with suppress(sqlite3.Error):
             await self._connection.close()
         found = self.observer, self._executor.store.max_bytes, error.message, self._accounts()
-        self._go_on_with(*await rebuilt_store(self._path, *found))
+        self._go_on_with(*await rebuilt_store(self.path, *found))
 
     def _accounts(self) -> Accounts:
         """Return the accounts as the last commit left them: they are in memory, so damage cannot have reached them."""

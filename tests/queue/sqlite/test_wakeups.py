@@ -14,7 +14,7 @@ from forwarder.queue.sqlite.wakeups import WakeUps
 from tests.queue.sqlite.files import PATIENCE
 
 LONG = 1000.0
-NOTHING = Snapshot({}, live_bytes=100, free_bytes=0, is_full=False, is_short=False)
+NOTHING = Snapshot({}, live_bytes=100, free_bytes=0, is_short=False)
 
 
 def with_events(events: int, name: str = "main") -> Snapshot:

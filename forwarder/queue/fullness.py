@@ -1,0 +1,146 @@
+"""Whether the queue, or the share of one destination, is full: whether a producer is being refused or stopped.
+
+A number of bytes cannot say that. A queue that has room for one small event refuses a request of a thousand, and one
+that drops the oldest is never full. So it is full from the first producer that is turned away, until one is taken again
+or a twentieth has become free: where a balancer sends nobody to a forwarder that is not ready, nobody would ever ask.
+
+Where producers are faster than the destination, some are turned away and some are taken, in turns. That is one time of
+being full, not thousands: it is over only after nobody was turned away for a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Final, NamedTuple
+
+from forwarder.errors import QueueFullError, ShareFullError
+from forwarder.model import Counters, QueueStats
+from forwarder.queue.base import Share
+
+# Seconds in which nobody was turned away. A stream that is stopped tries again every second, so as long as one is
+# stopped, this does not pass. It is short, since whoever mends the cause looks whether it has helped.
+_QUIET_SECONDS: Final = 2.0
+# The same where nothing has become free since: a client over HTTP comes again after five (`Retry-After`).
+_LONG_QUIET_SECONDS: Final = 10.0
+# What has to be free, and to have become free: a twentieth.
+_FREE: Final = 0.05
+
+
+class Full(NamedTuple):
+    """That the queue or a share is full, since when, and whom it has cost."""
+
+    detail: str
+    """Which bound was reached, in words for people."""
+    since: float
+    """Seconds since the epoch."""
+    refused: int
+    """Requests that were answered 503 since then."""
+    stopped: int
+    """Streams that had to wait since then, each counted once for each time."""
+
+    def __str__(self) -> str:
+        return f"{self.detail}; refused: {self.refused:,} requests, stopped: {self.stopped:,} streams"
+
+
+class _Account:
+    """One time of being full."""
+
+    def __init__(self, detail: str, since: float) -> None:
+        self.detail = detail
+        self.since = since
+        self.refused = 0
+        self.stopped = 0
+        self.last = 0.0
+        """When somebody was turned away last, by the clock."""
+        self.is_taken = False
+        """Whether somebody was taken since then."""
+        self.most = 0.0
+        """The most that was in use since then, as a part of what there is."""
+
+    def turned_away(self, now: float) -> None:
+        self.last, self.is_taken, self.most = now, False, 0.0
+
+    def is_over(self, used: float | None, now: float) -> bool:
+        """Say whether it is over; `used` is the part that is in use, None where that is not known."""
+        quiet = now - self.last
+        if used is not None:
+            self.most = max(self.most, used)
+        if quiet < _QUIET_SECONDS:
+            return False
+        if self.is_taken:
+            return True
+        if used is None or used > 1 - _FREE:
+            return False
+        return used <= self.most - _FREE or quiet >= _LONG_QUIET_SECONDS
+
+
+class Fullness:
+    """What is full now: None stands for the queue as a whole, the name of a destination for its share.
+
+    `clock` returns monotonic seconds, `now` seconds since the epoch.
+    """
+
+    def __init__(self, clock: Callable[[], float], now: Callable[[], float]) -> None:
+        self._clock = clock
+        self._now = now
+        self._accounts: dict[str | None, _Account] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._accounts)
+
+    def refused(self, error: QueueFullError) -> None:
+        """Take note that a request was refused."""
+        self._turned_away(error).refused += 1
+
+    def stopped(self, error: QueueFullError, *, again: bool) -> None:
+        """Take note that a stream is not read from; `again` where it has tried before and still waits."""
+        self._turned_away(error).stopped += not again
+
+    def _turned_away(self, error: QueueFullError) -> _Account:
+        name = error.destination if isinstance(error, ShareFullError) else None
+        account = self._accounts.setdefault(name, _Account(error.message, self._now()))
+        account.detail = error.message
+        account.turned_away(self._clock())
+        return account
+
+    def took(self, destinations: Iterable[str]) -> None:
+        """Take note that events for these destinations were taken."""
+        for name in (None, *destinations):
+            if (account := self._accounts.get(name)) is not None:
+                account.is_taken = True
+                self._end(name, None)
+
+    def look(self, stats: QueueStats | None, shares: dict[str, Share]) -> None:
+        """End what is over by now; `stats` is None where the queue cannot say what is in use."""
+        for name in list(self._accounts):
+            if stats is None:
+                used = None
+            elif name is None:
+                used = stats.bytes / stats.max_bytes
+            else:
+                used = _used(stats.destinations.get(name, Counters()), shares.get(name, Share()))
+            self._end(name, used)
+
+    def _end(self, name: str | None, used: float | None) -> None:
+        if self._accounts[name].is_over(used, self._clock()):
+            del self._accounts[name]
+
+    def now(self) -> dict[str | None, Full]:
+        """Return what is full."""
+        return {
+            name: Full(found.detail, found.since, found.refused, found.stopped)
+            for name, found in self._accounts.items()
+        }
+
+    def trouble(self, destinations: Collection[str]) -> str | None:
+        """Return why none of these destinations can accept events, or None while one can."""
+        if None in self._accounts:
+            return self._accounts[None].detail
+        if destinations and all(name in self._accounts for name in destinations):
+            return "; ".join(self._accounts[name].detail for name in sorted(destinations))
+        return None
+
+
+def _used(counters: Counters, share: Share) -> float:
+    """Return which part of its share a destination uses; nothing of a share that there is no more."""
+    return (counters.queued_bytes + counters.dead_bytes) / share.max_bytes if share.max_bytes else 0.0

@@ -72,8 +72,7 @@ class Guard:
     async def _bearer(self, entrance: Entrance, request: web.Request, *, is_strict: bool) -> Role | None:
         token = bearer(request.headers.get(hdrs.AUTHORIZATION, ""))
         if token is None:
-            number = request.cookies.get(_cookie(request))
-            token = None if number is None else self._sessions.token(number)
+            token = self._session_token(request)
             return None if token is None else entrance.bearer(token)
         # A probe with an old token is answered all the same.
         return await self._compare(entrance, request, token) if is_strict and entrance.knows_tokens else None
@@ -124,6 +123,14 @@ class Guard:
             secure=request.headers.get(hdrs.X_FORWARDED_PROTO) == "https",
         )
         return entrance.rights(role)
+
+    def has_session(self, request: web.Request) -> bool:
+        """Return whether a browser has logged in and not been logged out since."""
+        return self._session_token(request) is not None
+
+    def _session_token(self, request: web.Request) -> str | None:
+        number = request.cookies.get(_cookie(request))
+        return None if number is None else self._sessions.token(number)
 
     def log_out(self, request: web.Request, response: web.Response) -> None:
         """End the session of a browser."""

@@ -21,6 +21,8 @@ class SessionState(msgspec.Struct):
     """Whether logging in would give more rights."""
     why_not: str | None
     """Why they may not act, in words for people."""
+    logged_in: bool
+    """Whether they have a session, which can be ended."""
 
 
 class _LoggingIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -34,8 +36,8 @@ class Login:
         self._guard = guard
         self._entrance = entrance
 
-    async def tell(self, _request: web.Request, rights: Rights) -> web.Response:
-        return _answer(web.Response(), rights)
+    async def tell(self, request: web.Request, rights: Rights) -> web.Response:
+        return _answer(web.Response(), rights, logged_in=self._guard.has_session(request))
 
     async def log_in(self, request: web.Request, _rights: Rights) -> web.Response:
         try:
@@ -44,16 +46,19 @@ class Login:
             # The error's own words may repeat a part of the token.
             raise MalformedError("the token cannot be read", hint='send {"token": "…"}') from None
         response = web.Response()
-        return _answer(response, await self._guard.log_in(self._entrance, request, shown.token.strip(), response))
+        rights = await self._guard.log_in(self._entrance, request, shown.token.strip(), response)
+        return _answer(response, rights, logged_in=True)
 
     async def log_out(self, request: web.Request, _rights: Rights) -> web.Response:
         response = web.Response()
         self._guard.log_out(request, response)
-        return _answer(response, self._entrance.rights(None))
+        return _answer(response, self._entrance.rights(None), logged_in=False)
 
 
-def _answer(response: web.Response, rights: Rights) -> web.Response:
-    state = SessionState(rights.role, rights.may_act, rights.sees_events, rights.can_log_in, rights.why_not)
+def _answer(response: web.Response, rights: Rights, *, logged_in: bool) -> web.Response:
+    state = SessionState(
+        rights.role, rights.may_act, rights.sees_events, rights.can_log_in, rights.why_not, logged_in=logged_in
+    )
     response.body = msgspec.json.encode(state)
     response.content_type = "application/json"
     return response

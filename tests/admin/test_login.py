@@ -55,6 +55,7 @@ async def test_an_operator_logs_in_and_out(browser: aiohttp.ClientSession, tcp: 
         "sees_events": False,
         "login": True,
         "why_not": "log in to look or act",
+        "logged_in": False,
     }
     async with browser.get("/v1/status") as response:
         assert response.status == 401
@@ -64,12 +65,14 @@ async def test_an_operator_logs_in_and_out(browser: aiohttp.ClientSession, tcp: 
     assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
     assert "operator" not in cookie
     assert (await state(browser))["role"] == "operator"
+    assert (await state(browser))["logged_in"]
     async with browser.get("/v1/dead") as response:
         assert response.status == 200
     async with browser.post(PAUSE, headers=ACT) as response:
         assert response.status == 204
     async with browser.delete("/v1/session", headers=ACT) as response:
         assert (await response.json())["role"] is None
+    assert not (await state(browser))["logged_in"]
     async with browser.post(PAUSE, headers=ACT) as response:
         assert response.status == 401
     assert tcp.daemon.told == [("pause", "main")]

@@ -163,14 +163,9 @@ function element(tag, words = "", properties = {}) {
 
 function writeTime(node, iso) {
   write(node, clock(iso));
-  attribute(node, "datetime", iso);
-  if (!node.title) node.title = exactTime.format(new Date(iso));
-}
-
-function timeNode(iso) {
-  const node = element("time");
-  writeTime(node, iso);
-  return node;
+  if (node.dateTime === iso) return;
+  node.dateTime = iso;
+  node.title = exactTime.format(new Date(iso));
 }
 
 /** Write when the first and the last of something were, in a cell of a table. */
@@ -357,7 +352,7 @@ function confirmed(title, text, yes) {
 
 // --- what is known ----------------------------------------------------------------------------------
 
-let session = { role: null, may_act: false, sees_events: false };
+let session = { role: null };
 let status = null;
 // When the status arrived and when it was last said that it still holds, in milliseconds of the page's own clock.
 let arrivedAt = 0;
@@ -916,6 +911,11 @@ function setUpLetter() {
   });
   byId("letter-edit").addEventListener("click", () => edit(true));
   byId("editor-back").addEventListener("click", () => { edit(false); byId("letter-edit").focus(); });
+  byId("letter").addEventListener("cancel", (event) => {
+    const isChanged = !byId("editor").hidden && byId("editor-text").value !== laidOut(opened.text);
+    // The key that leaves a dialog must not throw away what was written.
+    if (isChanged) event.preventDefault();
+  });
   byId("letter-close").addEventListener("click", () => byId("letter").close());
   byId("editor").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -1071,6 +1071,14 @@ function connect() {
   source.addEventListener("error", lost);
 }
 
+async function learnWho() {
+  const before = session;
+  session = await askJson("v1/session");
+  // What an operator was shown must not stay in the memory of a page that somebody else goes on with.
+  if (status && session.role !== before.role) location.reload();
+  if (JSON.stringify(session) !== JSON.stringify(before)) showSession();
+}
+
 /** Find out who one is, and then either listen or ask for the token. */
 async function begin() {
   if (isBeginning) return;
@@ -1078,11 +1086,7 @@ async function begin() {
   source?.close();
   source = null;
   try {
-    const { role } = session;
-    session = await askJson("v1/session");
-    // What an operator was shown must not stay in the memory of a page that a viewer goes on with.
-    if (status && session.role && session.role !== role) location.reload();
-    showSession();
+    await learnWho();
     if (session.role) connect();
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
@@ -1154,6 +1158,8 @@ function tick() {
   if (now - renderedAt > RENDER_MS) render();
   if (now >= listsDue) {
     listsDue = now + LISTS_MS;
+    // A reload of the daemon may have changed what one may do.
+    reported(learnWho);
     reported(refreshActivity);
     if (deadShown !== sum("dead")) reported(refreshGroups);
   }

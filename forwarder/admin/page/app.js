@@ -400,7 +400,7 @@ function keptWords() {
     dead && `Kept as dead letters, below: ${plural(dead, "event")} that could not be delivered.`,
     dropped && `Dropped so far, by a purge or by a policy: ${plural(dropped, "event")}.`,
     !dead && !dropped && sum("accepted") && "Nothing is lost: whatever was accepted is delivered or queued.",
-    full && refused && `Refused while it is full: ${count(refused)}; their producers were told to try again.`,
+    full && refused && `Refused or stopped since it is full: ${count(refused)}; their producers were told.`,
   ].filter(Boolean).join(" ");
 }
 

@@ -59,14 +59,9 @@ def take_away(store: Store, row: DeadRow, gone: Collection[int]) -> None:
     """Write: remove letters of a row; its caller accounts for them."""
     name, left = store.name_of(row.destination), row.without(gone)
     ledger = store.ledger(name)
-    if left is None:
-        store.query("DELETE FROM dead_segment WHERE id = ?", (row.id,))
-    else:
-        _number, _destination, events, *_, parts, found, data = left.values()
-        store.query(
-            "UPDATE dead_segment SET events = ?, parts = ?, checksum = ?, data = ? WHERE id = ?",
-            (events, parts, found, data, row.id),
-        )
+    store.query("DELETE FROM dead_segment WHERE id = ?", (row.id,))
+    if left is not None:
+        store.query(INSERT, left.values())
     ledger.dead_bytes = max(0, ledger.dead_bytes - row.disk_bytes + (left.disk_bytes if left else 0))
     # A damaged row may have had more or fewer letters than its lines.
     counted = min(ledger.dead, row.counted - (left.events if left else 0))

@@ -106,13 +106,8 @@ async def open_database(path: Path, observer: Observer, *, wal_bytes: int) -> Co
     DiskFullError where the system does not let us.
     """
     prepare = partial(_prepare, observer=observer, wal_bytes=wal_bytes)
-
-    def connector() -> sqlite3.Connection:
-        # Transactions are begun and committed by our own statements only.
-        db = sqlite3.connect(path, isolation_level=None, cached_statements=64, factory=_RawConnection)
-        db.text_factory = as_text
-        return db
-
+    # Transactions are begun and committed by our own statements only.
+    connector = partial(sqlite3.connect, path, isolation_level=None, cached_statements=64, factory=_RawConnection)
     try:
         # Events are nobody else's business; SQLite gives its log the mode of its file.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -137,6 +132,7 @@ async def open_database(path: Path, observer: Observer, *, wal_bytes: int) -> Co
 
 
 def _prepare(db: sqlite3.Connection, *, observer: Observer, wal_bytes: int) -> None:
+    db.text_factory = as_text
     # This must come before the first access: then the WAL index lives in memory, and nobody else gets in.
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     # Everything below writes to the file; the database of another program must stay as it is.

@@ -295,19 +295,16 @@ def _believable(count: int) -> int:
 
 def _rows(source: sqlite3.Connection, table: str, columns: str) -> Iterator[Row]:
     """Yield the rows of a table that can be read, from the first up to the damage, then from the last down to it."""
-    first, last = -1, 1 << 62
-    for order, sign in (("ASC", ">"), ("DESC", "<")):
+    bounds = [-1, 1 << 62]
+    for end, (order, sign) in enumerate((("ASC", ">"), ("DESC", "<"))):
         while True:
-            at = first if order == "ASC" else last
+            at = bounds[end]
             statement = f"FROM {table} WHERE id {sign} ? ORDER BY id {order} LIMIT 1"
             row = _read(source, f"SELECT {columns} {statement}", at) or _read(source, f"SELECT id {statement}", at)
             # A damaged tree may lead anywhere, in circles, too: only what lies between both ends is new.
-            if row is None or not first < row[0] < last:
+            if row is None or not bounds[0] < row[0] < bounds[1]:
                 break
-            if order == "ASC":
-                first = row[0]
-            else:
-                last = row[0]
+            bounds[end] = row[0]
             # Only its number could be read: its data is on a page that cannot be, and the row is stepped over.
             if len(row) > 1:
                 yield row

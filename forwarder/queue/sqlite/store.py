@@ -60,16 +60,20 @@ class Store:
         self.is_short = False
         """Whether the disk has no room for more than settlements."""
         self.destinations: dict[str, DestinationState] = {}
+        self.live_bytes = 0
+        self.free_bytes = 0
+        self._begin_anew()
+        self._load()
+
+    # --- transactions --------------------------------------------------------------------------
+
+    def _begin_anew(self) -> None:
+        """Forget the transaction that has ended; what the next one changes is noted here until its commit."""
         self._changed: dict[str, Ledger] = {}
         self._new: list[str] = []
         self.after: list[Callable[[], None]] = []
         self.appended: dict[str, list[Segment]] = {}
         self.appended_bytes = 0
-        self.live_bytes = 0
-        self.free_bytes = 0
-        self._load()
-
-    # --- transactions --------------------------------------------------------------------------
 
     def transact(self, writes: Sequence[Write]) -> list[Any]:
         """Run writes in one transaction; return each one's result, or the error with which it refused.
@@ -98,24 +102,19 @@ class Store:
         return results
 
     def _undo(self) -> None:
-        self._changed.clear()
-        self.after.clear()
         for name in self._new:
             del self.destinations[name]
-        self._new.clear()
-        self.appended.clear()
-        self.appended_bytes = 0
+        self._begin_anew()
         if self._db.in_transaction:
             self._db.rollback()
 
     def _put_in_place(self) -> None:
         for name, ledger in self._changed.items():
             self.destinations[name].ledger = ledger
-        self._changed.clear()
-        self._new.clear()
-        for act in self.after:
+        acts = self.after
+        self._begin_anew()
+        for act in acts:
             act()
-        self.after.clear()
         # The commit is done and must not be reported as failed: its events would be sent again. Whatever is wrong with
         # the file, the next commit meets it.
         with suppress(sqlite3.Error):
@@ -253,8 +252,6 @@ class Store:
             for joined in packed(segments, lambda segment: len(segment.data)):
                 data = b"".join([segment.data for segment in joined])
                 self.insert(name, data, sum([segment.events for segment in joined]))
-        self.appended.clear()
-        self.appended_bytes = 0
 
     def insert(self, name: str, data: bytes, events: int) -> None:
         """Write: put a row at the tail of a destination's queue."""

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+DAY = 86_400.0
+
 _MAY_SIGN_CERTIFICATES = x509.KeyUsage(
     digital_signature=False,
     content_commitment=False,
@@ -46,10 +48,11 @@ class Authority:
         )
         self.file.write_bytes(certificate.public_bytes(Encoding.PEM))
 
-    def issue(self, host: str, *, passphrase: bytes | None = None) -> tuple[Path, Path]:
-        """Return the files of a certificate and its key."""
+    def issue(self, host: str, *, passphrase: bytes | None = None, ends_in: float = DAY) -> tuple[Path, Path]:
+        """Return the files of a certificate and its key; it ends in so many seconds."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(_name(host), key, x509.SubjectAlternativeName([x509.DNSName(host)]))
+        names = x509.SubjectAlternativeName([x509.DNSName(host)])
+        certificate = self._sign(_name(host), key, names, ends_in=ends_in)
         encryption: KeySerializationEncryption = (
             NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
         )
@@ -60,7 +63,11 @@ class Authority:
         return files
 
     def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *critical: x509.ExtensionType
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        *critical: x509.ExtensionType,
+        ends_in: float = DAY,
     ) -> x509.Certificate:
         now = datetime.now(UTC)
         builder = x509.CertificateBuilder(
@@ -69,7 +76,7 @@ class Authority:
             public_key=key.public_key(),
             serial_number=x509.random_serial_number(),
             not_valid_before=now - timedelta(days=1),
-            not_valid_after=now + timedelta(days=1),
+            not_valid_after=now + timedelta(seconds=ends_in),
         )
         for extension in critical:
             builder = builder.add_extension(extension, critical=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any
 from forwarder.admin.steering import DestinationStatus
 from forwarder.daemon.assembly import BuiltDestination
 from forwarder.daemon.since import Since
+from forwarder.daemon.watch import Watched
 from forwarder.delivery.clock import Clock
 from forwarder.delivery.outage import Outage
 from forwarder.delivery.pump import Pump
@@ -171,6 +172,13 @@ class Destinations:
             obstacle=health.obstacle,
             waiting_for=health.gate.waiting_for,
         )
+
+    def watched(self) -> Iterator[Watched]:
+        """Yield what each destination has learned of trouble to come."""
+        for name, running in self._running.items():
+            destination, health = running.built.destination, running.pump.health
+            key, has_taken = destination.description.get("key", ""), health.last_success is not None
+            yield Watched(name, destination.outlook, key, health.key_refused, has_taken)
 
     def _tell_outages(self, stats: QueueStats | None) -> None:
         """Tell of outages that go on, every ten minutes; where nothing waits any more there is none."""

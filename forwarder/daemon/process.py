@@ -34,6 +34,7 @@ from forwarder.daemon.reloading import Reloading
 from forwarder.daemon.report import Report
 from forwarder.daemon.room import Room
 from forwarder.daemon.rounds import Rounds
+from forwarder.daemon.watch import Watch
 from forwarder.errors import ConfigError, Problem
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.readmission import readmit
@@ -159,7 +160,14 @@ class Daemon:
             room=room,
         )
         # Whoever has something to find out again and again, be it a rate or an early warning, looks here.
-        looks = [self.history.look, self.destinations.look, room.look, lambda _stats: refusals.tell(observer)]
+        watch = Watch(self.destinations.watched, self.conditions, time.time)
+        looks = [
+            self.history.look,
+            self.destinations.look,
+            room.look,
+            watch.look,
+            lambda _stats: refusals.tell(observer),
+        ]
         self.rounds = Rounds(queue, looks, observer)
         self._listeners = Listeners(assembly, self._intake, admin, listening_sockets(os.environ))
 

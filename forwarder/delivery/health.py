@@ -49,6 +49,8 @@ class Health:
         self.failures = 0
         self.last_success: float | None = None
         self.last_error: LastError | None = None
+        self.key_refused: int | None = None
+        """The status by which the key was refused last, if nothing has been taken since."""
         self.largest = 0
         """Bytes of the events of the largest request that was taken since the start."""
         self.most_events = 0
@@ -83,6 +85,7 @@ class Health:
         """
         self.failures = self._holds = 0
         self.last_success = time.time()
+        self.key_refused = None
         self.largest = max(self.largest, size)
         self.most_events = max(self.most_events, events)
         set_aside = self.suspects.taken(time.monotonic())
@@ -93,6 +96,8 @@ class Health:
     def failed(self, answer: Answer) -> None:
         """Note what the destination said instead of taking a batch."""
         self.last_error = LastError(time.time(), answer.status, answer.detail)
+        if answer.refuses_key:
+            self.key_refused = answer.status
 
     def defer(self, answer: Answer, failures_before: int) -> float:
         """Close the gate for a back-off; return its length in seconds."""

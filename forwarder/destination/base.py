@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from forwarder.model import Batch, Outcome
 
@@ -27,6 +27,25 @@ class Answer:
     """Whether the time ran out before there was an answer."""
     is_about_events: bool = False
     """Whether a deferred attempt may have failed because of the events: they were sent, and nobody said "later"."""
+    refuses_key: bool = False
+    """Whether the answer speaks of who we are: the key may be unknown."""
+
+
+class Certificate(NamedTuple):
+    """A certificate without which nothing can be delivered."""
+
+    what: str
+    """What it is, in words for people, such as `the client certificate /etc/forwarder/client.pem`."""
+    ends: float
+    """In seconds since the epoch."""
+
+
+class Outlook(NamedTuple):
+    """What a destination knows of trouble to come."""
+
+    certificates: tuple[Certificate, ...] = ()
+    clock_ahead: float | None = None
+    """By how many seconds our clock is ahead of that of the destination; None if that is unknown."""
 
 
 class Destination(Protocol):
@@ -35,6 +54,10 @@ class Destination(Protocol):
     @property
     def description(self) -> Mapping[str, str]:
         """What the log says of it when it starts, such as the name of its key."""
+
+    @property
+    def outlook(self) -> Outlook:
+        """What is known just now of trouble to come; this costs no I/O."""
 
     async def prepare(self, batch: Batch) -> bytes:
         """Return a batch in the form in which it travels.

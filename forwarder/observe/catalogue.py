@@ -224,6 +224,21 @@ LINES = {
         "At the rate of the last minutes the disk of the queue is full within the hour.",
         "free space, or give the queue a larger disk; events are refused once it is full",
     ),
+    "certificate.expires": Line(
+        "warning",
+        "A certificate for the way to a destination ends within two weeks, or has ended; `detail` says which and when.",
+        "have it renewed: a file here is read once it is replaced, that of a server is its operator's",
+    ),
+    "clock.off": Line(
+        "warning",
+        "The clock of this machine and that of a destination differ by more than a minute.",
+        "look at both clocks, here with: timedatectl",
+    ),
+    "key.refused": Line(
+        "warning",
+        "A destination has refused a key, and has taken nothing since it is in use.",
+        "register its public half there (forwarder keys show), or put the right key in place: it is tried at once",
+    ),
     "condition.ended": Line("info", "What the line `condition` told of is over, after so many `seconds`."),
     # --- operators -------------------------------------------------------------------------------
     "admin.act": Line("warning", "Somebody did something to the daemon: who, what, and what came of it."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from forwarder.destination.base import Answer
+from forwarder.destination.base import Answer, Outlook
 from forwarder.model import Batch
 
 
@@ -13,6 +13,7 @@ class Scripted:
     """Takes batches as they are; `fresh` tells of each request whether it wanted a new connection."""
 
     description: Mapping[str, str] = MappingProxyType({})
+    outlook = Outlook()
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)

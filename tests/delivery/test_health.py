@@ -71,6 +71,19 @@ class TestFailures:
         assert health.last_error.at == pytest.approx(time.time(), abs=60)
 
 
+class TestKey:
+    def test_is_refused_until_something_is_taken(self) -> None:
+        """That the key was refused is known, with the status, whatever other failures follow, until a success."""
+        health = new_health()
+        health.failed(BUSY)
+        assert health.key_refused is None
+        health.failed(Answer(Outcome.HELD, "403 No", status=403, refuses_key=True))
+        health.failed(BUSY)
+        assert health.key_refused == 403
+        health.succeeded(1, 10)
+        assert health.key_refused is None
+
+
 class TestRetryAfter:
     @pytest.mark.parametrize(
         ("asked", "least", "most"), [(20.0, 20, 20.1), (1e9, 60, 60), (0.0, 0, 0.1), (None, 0, 0.1)]

@@ -20,7 +20,7 @@ from typing import Any
 from forwarder.config import DestinationConfig
 from forwarder.daemon.assembly import BuiltDestination
 from forwarder.daemon.destinations import Destinations
-from forwarder.destination.base import Answer
+from forwarder.destination.base import Answer, Outlook
 from forwarder.destination.http_put.put import payload
 from forwarder.destination.http_put.responses import outcome_of
 from forwarder.model import Batch, DeadFilter, DeadLetter, Segment
@@ -167,6 +167,7 @@ class Way:
     """The way of one process to a destination; a test can read what was prepared."""
 
     description: Mapping[str, str] = MappingProxyType({})
+    outlook = Outlook()
 
     def __init__(self, destination: Destination, process: int) -> None:
         self._destination = destination

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from forwarder.config import BatchConfig, Config, RateConfig, RetryConfig, ShareConfig
 from forwarder.daemon.assembly import Assembly
 from forwarder.daemon.destinations import Destinations
-from forwarder.destination.base import Answer
+from forwarder.destination.base import Answer, Outlook
 from forwarder.destination.kinds import KINDS, Kind
 from forwarder.model import Batch, Outcome, Segment
 from forwarder.observe.logs import Logs
@@ -37,6 +37,7 @@ class ToFile:
     """Adds events to a file, the second time that it is asked."""
 
     description: Mapping[str, str] = MappingProxyType({"kind": "file"})
+    outlook = Outlook()
 
     def __init__(self, file: Path) -> None:
         self._file = file

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ import pytest
 
 from forwarder.receiver import Receiver
 from forwarder.signing import Signer, generate_key
+from tests.certificates import Authority
+from tests.delivery.conftest import raw_server
+from tests.destination.http_put.servers import answering, tls_server
 from tests.integration.process import Forwarder, events
 from tests.integration.receiving import LOCAL, point, receiver_for
 
@@ -39,6 +44,22 @@ async def state_of(forwarder: Forwarder, state: str) -> dict[str, Any]:
     return await forwarder.account()
 
 
+async def warned(forwarder: Forwarder, key: str) -> dict[str, Any]:
+    """Wait for a warning, which must come within seconds; return it."""
+    found: list[dict[str, Any]] = []
+
+    async def is_warned() -> bool:
+        found[:] = [warning for warning in (await forwarder.status())["warnings"] if warning["key"] == key]
+        return bool(found)
+
+    await forwarder.until(is_warned, 10)
+    return found[0]
+
+
+async def is_calm(forwarder: Forwarder) -> bool:
+    return not (await forwarder.status())["warnings"]
+
+
 async def test_a_wrong_key_is_held_and_a_replaced_one_is_tried_at_once(tmp_path: Path) -> None:
     """The wait for `retry.max` ends when the key file is replaced, and the line about the end counts from the begin."""
     forwarder = Forwarder(tmp_path / "f", "http://127.0.0.1:1/put")
@@ -48,11 +69,14 @@ async def test_a_wrong_key_is_held_and_a_replaced_one_is_tried_at_once(tmp_path:
         await forwarder.post(events(0, 3))
         account = await state_of(forwarder, "holding")
         assert "key" in account["waiting_for"]
+        warning = await warned(forwarder, "key.refused")
+        assert (warning["destination"], "was answered 401" in warning["detail"]) == ("main", True)
         (forwarder.folder / "fresh.pem").replace(forwarder.key_file)
         began = time.monotonic()
         await forwarder.settled()
         assert time.monotonic() - began < 5
         assert (await forwarder.account())["waiting_for"] is None
+        await forwarder.until(partial(is_calm, forwarder), 10)
     (held,) = forwarder.logged("destination.held")
     (recovered,) = forwarder.logged("destination.recovered")
     assert (held["status"], held["events"]) == (401, 3)
@@ -82,6 +106,40 @@ async def test_an_outage_is_told_once(tmp_path: Path) -> None:
     assert recovered["attempts"] >= 5
     assert recovered["events"] == 3
     assert not forwarder.logged("batch.deferred")
+
+
+async def test_a_certificate_ends(tmp_path: Path) -> None:
+    """Before its end the certificate of the server is warned of; afterwards the reason is told, and events wait."""
+    authority = Authority(tmp_path, "some")
+    async with tls_server(authority, ends_in=8.0) as port:
+        forwarder = Forwarder(tmp_path / "f", f"https://localhost:{port}/put")
+        forwarder.config["destinations"]["main"]["tls"] = {"ca_file": str(authority.file)}
+        async with forwarder:
+            await forwarder.post(events(0, 1))
+            await forwarder.settled()
+            assert (
+                f"the certificate of localhost:{port} ends"
+                in (await warned(forwarder, "certificate.expires"))["detail"]
+            )
+            await asyncio.sleep(8.0)
+            assert (await forwarder.admin("POST", "/v1/destinations/main/flush"))[0] == 204
+            await forwarder.post(events(1, 1))
+            account = await state_of(forwarder, "backing_off")
+            assert "certificate has expired" in account["last_error"]["detail"]
+            assert f"localhost:{port} has ended" in (await warned(forwarder, "certificate.expires"))["detail"]
+            assert (await forwarder.account())["queued"] == 1
+
+
+async def test_a_clock_that_is_off(tmp_path: Path) -> None:
+    """The date of an answer that is an hour away is a warning."""
+    date = formatdate(time.time() - 3600, usegmt=True).encode()
+    answers = answering(b"HTTP/1.1 200 OK\r\nDate: " + date + b"\r\nContent-Length: 0\r\n\r\n", forever=True)
+    async with raw_server(answers) as port, Forwarder(tmp_path / "f", f"http://127.0.0.1:{port}/put") as forwarder:
+        await forwarder.post(events(0, 1))
+        warning = await warned(forwarder, "clock.off")
+        assert "s ahead of that of the destination" in warning["detail"]
+        (line,) = forwarder.logged("clock.off")
+        assert (line["level"], line["detail"], line["hint"]) == ("warning", warning["detail"], warning["hint"])
 
 
 async def test_poisoned_events_are_told_by_their_ids(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ single byte was answered, the request is sent again at once over a new connectio
 from __future__ import annotations
 
 import asyncio
+import time
 
 from forwarder import __version__
 from forwarder.config import DestinationConfig
+from forwarder.destination.base import Certificate
 from forwarder.destination.http_put.connection import Connection
 from forwarder.destination.http_put.endpoint import Endpoint, request_head
 from forwarder.destination.http_put.failure import NoAnswerError
@@ -46,6 +48,8 @@ class Client:
         self._route = Route(destination, proxy, context, user_agent=_USER_AGENT, lookup=lookup)
         self._head = _head(destination, proxy, config.headers)
         self._pool = Pool(config.max_connection_age)
+        self.certificate: Certificate | None = None
+        """That of the server, as of the last handshake."""
 
     async def aclose(self) -> None:
         """End all connections."""
@@ -101,9 +105,21 @@ class Client:
     async def _connect(self, progress: Progress) -> Connection:
         # Noted first: a renewal that comes while this one is opened may mean another address.
         generation = self._pool.generation
-        connection = await self._route.connect(progress, self._pool.lost)
+        try:
+            connection = await self._route.connect(progress, self._pool.lost)
+        except NoAnswerError as error:
+            if error.has_ended:
+                # It is not shown after such a handshake: it ended when it was said to, or else before now.
+                known, now = self.certificate, time.time()
+                self.certificate = self._server(now if known is None else min(known.ends, now))
+            raise
+        ends = connection.certificate_ends
+        self.certificate = None if ends is None else self._server(ends)
         self._pool.add(connection, generation)
         return connection
+
+    def _server(self, ends: float) -> Certificate:
+        return Certificate(f"the certificate of {self._route.words}", ends)
 
     async def _exchange(self, connection: Connection, body: bytes, progress: Progress) -> Reply:
         progress.lacks = "no answer"

@@ -69,6 +69,11 @@ class Connection(asyncio.Protocol):
         """The version of TLS; None if the connection is not encrypted."""
         return self._layers[-1].version if self._layers else None
 
+    @property
+    def certificate_ends(self) -> float | None:
+        """When the certificate of the other side ends, in seconds since the epoch; None without TLS."""
+        return self._layers[-1].certificate_ends if self._layers else None
+
     # --- life ------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -33,6 +33,9 @@ _ABOUT_THE_CLIENT = frozenset(
     }
 )
 
+# X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL (verify(1)).
+_HAS_ENDED = 10
+
 _NETWORK = "Look at the network, a firewall, the port"
 _TRUST = "Look at the host in the url, and at tls.ca_file"
 
@@ -41,17 +44,25 @@ class NoAnswerError(Exception):
     """An attempt brought no answer; the text says why, and `hint` what to look at.
 
     `reached` says whether any of the request was sent, `timed_out` whether the time ran out. `unanswered` says that
-    the connection ended before a single byte came back.
+    the connection ended before a single byte came back, `has_ended` that a certificate of the other side is over.
     """
 
     def __init__(
-        self, words: str, *, hint: str = "", reached: bool = False, unanswered: bool = False, timed_out: bool = False
+        self,
+        words: str,
+        *,
+        hint: str = "",
+        reached: bool = False,
+        unanswered: bool = False,
+        timed_out: bool = False,
+        has_ended: bool = False,
     ) -> None:
         super().__init__(words)
         self.hint = hint
         self.reached = reached
         self.unanswered = unanswered
         self.timed_out = timed_out
+        self.has_ended = has_ended
 
 
 def not_resolved(host: str, error: OSError) -> NoAnswerError:
@@ -70,7 +81,8 @@ def not_secured(where: str, error: Exception | None) -> NoAnswerError:
     """Return the failure of a TLS handshake, or of a connection that an alert has ended."""
     match error:
         case ssl.SSLCertVerificationError():
-            return NoAnswerError(f"the certificate of {where} is not trusted: {error.verify_message}", hint=_TRUST)
+            words = f"the certificate of {where} is not trusted: {error.verify_message}"
+            return NoAnswerError(words, hint=_TRUST, has_ended=error.verify_code == _HAS_ENDED)
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | None:
             return NoAnswerError(f"{where} ended the connection during the TLS handshake")
         case ssl.SSLError(reason=str() as reason):

@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 
 from forwarder.config import DestinationConfig, secret
-from forwarder.destination.base import Answer
+from forwarder.destination.base import Answer, Outlook
+from forwarder.destination.http_put.certificates import in_files
 from forwarder.destination.http_put.client import Client
 from forwarder.destination.http_put.failure import NoAnswerError
+from forwarder.destination.http_put.peer_clock import PeerClock
 from forwarder.destination.http_put.redaction import Redaction
 from forwarder.destination.http_put.resolver import Lookup, look_up
-from forwarder.destination.http_put.responses import NOT_NOW, outcome_of, parse_retry_after
+from forwarder.destination.http_put.responses import ABOUT_KEY, NOT_NOW, outcome_of, parse_date, parse_retry_after
 from forwarder.errors import ConfigError, Problem, SigningKeyError
 from forwarder.model import Batch, Outcome
 from forwarder.signing import Signer
@@ -32,6 +34,15 @@ class HttpPut:
         self._responses = config.responses
         self._as_object = config.single_as_object
         self.description = {"alg": signer.alg, "key": signer.thumbprint}
+        self._certificates = tuple(in_files(config.tls))
+        self._clock = PeerClock()
+        self._date: str | None = None
+
+    @property
+    def outlook(self) -> Outlook:
+        """What its certificates and the dates of its answers say of trouble to come."""
+        server = () if self._client.certificate is None else (self._client.certificate,)
+        return Outlook(self._certificates + server, self._clock.ahead(time.time(), _steady()))
 
     async def aclose(self) -> None:
         """End all connections."""
@@ -53,13 +64,28 @@ class HttpPut:
         except NoAnswerError as error:
             detail = self._redaction.of(str(error))
             return Answer(Outcome.DEFERRED, detail, timed_out=error.timed_out, is_about_events=error.reached)
+        self._note_date(reply.date)
         status, asked = reply.status, reply.retry_after
         outcome = outcome_of(status, self._responses)
         if outcome is Outcome.DELIVERED:
             return Answer(outcome, status=status)
         detail = self._redaction.of_answer(status, reply.reason, b"" if reply.is_encoded else reply.start)
         is_about_events = asked is None and status not in NOT_NOW
-        return Answer(outcome, detail, parse_retry_after(asked, time.time()), status, is_about_events=is_about_events)
+        retry_after, refuses_key = parse_retry_after(asked, time.time()), status in ABOUT_KEY
+        return Answer(outcome, detail, retry_after, status, is_about_events=is_about_events, refuses_key=refuses_key)
+
+    def _note_date(self, date: str | None) -> None:
+        # A date has seconds, so many answers have the same, and only one of them is looked at.
+        if date is None or date == self._date:
+            return
+        self._date = date
+        if (at := parse_date(date)) is not None:
+            self._clock.saw(at, time.time(), _steady())
+
+
+def _steady() -> float:
+    """Return the seconds of a clock that is never set, and goes on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def build(name: str, config: DestinationConfig) -> HttpPut:

@@ -35,7 +35,7 @@ _empty_lines = re.compile(rb"[\r\n]+")
 _head_end = re.compile(rb"\n\r?\n")
 _status_line = re.compile(rb"HTTP/([0-9])(?:\.([0-9]))?[ \t]+([1-9][0-9]{2})(?:[ \t]([^\n]*)|\r)?\n")
 _field = re.compile(
-    rb"^(connection|content-encoding|content-length|keep-alive|retry-after|transfer-encoding)[ \t]*:([^\n]*)",
+    rb"^(connection|content-encoding|content-length|date|keep-alive|retry-after|transfer-encoding)[ \t]*:([^\n]*)",
     re.IGNORECASE | re.MULTILINE,
 )
 _fold = re.compile(rb"\r?\n[ \t]+")
@@ -54,6 +54,7 @@ class Reply:
         """The status, from the end of the head on."""
         self.reason = ""
         self.retry_after: str | None = None
+        self.date: str | None = None
         self.is_encoded = False
         """Whether the body is compressed, or encoded in another way."""
         self.start = b""
@@ -158,6 +159,7 @@ class Reply:
             fields.setdefault(name.lower(), []).append(value.strip().decode("latin-1"))
         if (wait := fields.get(b"retry-after")) is not None:
             self.retry_after = ", ".join(wait)
+        self.date = fields.get(b"date", [None])[0]
         encodings = ",".join(fields.get(b"content-encoding", [])).lower()
         self.is_encoded = encodings not in {"", "identity"}
         if (idle := _idle.search(",".join(fields.get(b"keep-alive", [])))) is not None:

@@ -33,6 +33,8 @@ _SPECIAL = {
     451: Outcome.HELD,
     511: Outcome.HELD,
 }
+ABOUT_KEY: Final = {401, 403}
+"""These are given to whoever is not known, or may not."""
 NOT_NOW: Final = {425, 429}
 """These speak of the moment, and of nothing in the request."""
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?(\s*,\s*[0-9]+(\.[0-9]*)?)*", re.ASCII)
@@ -60,12 +62,15 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     value = value.strip()
     if _SECONDS.fullmatch(value):
         return min(max(float(part) for part in value.split(",")), _LONGEST)
+    at = parse_date(value)
+    return None if at is None else min(max(0.0, at - now), _LONGEST)
+
+
+def parse_date(value: str) -> float | None:
+    """Return a date in seconds since the epoch, None where it is none; of two that stand there, the first one."""
     try:
-        # Where a date stands twice, the first one.
         date = parsedate_to_datetime("".join(value.partition("GMT")[:2]))
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=UTC)
-        return min(max(0.0, date.timestamp() - now), _LONGEST)
+        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         # Not a date, or one with a number in it that no date can have.
         return None

@@ -12,12 +12,11 @@ from contextlib import suppress
 
 from forwarder import files
 from forwarder.config import TlsConfig
+from forwarder.destination.http_put.certificates import MAX_BYTES
 from forwarder.errors import ConfigError, FileError, Problem
 
 # How much is taken out of a session at once, in bytes: more than a record holds.
 _READ_BYTES = 64 * 1024
-# The largest file of certificates, in bytes; those of a whole system take a quarter of a megabyte.
-_MAX_TLS_BYTES = 4 * 1024 * 1024
 
 
 def tls_context(tls: TlsConfig, path: str) -> ssl.SSLContext:
@@ -44,7 +43,7 @@ def _look_at(tls: TlsConfig, path: str) -> None:
     for field, file in (("ca_file", tls.ca_file), ("cert_file", tls.cert_file), ("key_file", tls.key_file)):
         if file is not None:
             try:
-                files.read(file, _MAX_TLS_BYTES, secret=field == "key_file")
+                files.read(file, MAX_BYTES, secret=field == "key_file")
             except FileError as error:
                 problem = Problem("TLS", f"{path}.{field}", error.message, f"Hint: {error.hint}")
                 raise ConfigError([problem]) from None
@@ -67,6 +66,13 @@ class Tls:
         self.error: ssl.SSLError | None = None
         """Why the session has ended, if it did not end in good order."""
         self._shake_hands()
+
+    @property
+    def certificate_ends(self) -> float | None:
+        """When the certificate of the other side ends, in seconds since the epoch, once the handshake has ended."""
+        found = self._session.getpeercert() if self.is_agreed else None
+        ends = (found or {}).get("notAfter")
+        return ssl.cert_time_to_seconds(ends) if isinstance(ends, str) else None
 
     @property
     def version(self) -> str | None:

@@ -17,7 +17,7 @@ from forwarder.destination.http_put.resolver import Address, Lookup, look_up
 from forwarder.destination.http_put.responses import outcome_of
 from forwarder.model import Outcome
 from forwarder.signing import Signer
-from tests.certificates import Authority
+from tests.certificates import DAY, Authority
 from tests.delivery.conftest import PATIENCE, Handler, destination, raw_server, read_request
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -91,9 +91,10 @@ async def tls_server(
     wants_clients: bool = False,
     host: str = "localhost",
     version: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+    ends_in: float = DAY,
 ) -> AsyncIterator[int]:
     """Serve over TLS, 200 where nothing else is wanted."""
-    certificate, key = authority.issue(host)
+    certificate, key = authority.issue(host, ends_in=ends_in)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.file)
     context.maximum_version = version
     context.load_cert_chain(certificate, key)

@@ -23,6 +23,7 @@ def refused(reason: str) -> ssl.SSLError:
 def untrusted() -> ssl.SSLCertVerificationError:
     error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
     error.verify_message = "unable to get local issuer certificate"
+    error.verify_code = 20
     return error
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
+from email.utils import formatdate
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.destination.base import Answer
+from forwarder.config import DestinationConfig, TlsConfig
+from forwarder.destination.base import Answer, Outlook
 from forwarder.destination.http_put.put import HttpPut, payload
 from forwarder.model import Batch, Outcome, Slice
 from forwarder.signing import Signer, Verifier
+from tests.certificates import Authority
 from tests.delivery.conftest import raw_server
-from tests.destination.http_put.servers import answering, at
+from tests.destination.http_put.servers import answering, at, tls_server
 
 events = st.lists(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=20), max_size=3), min_size=1)
 BATCH = Batch("main", (Slice(0, 2, 0.0),), b'{"n":0}\n{"n":1}\n')
@@ -56,6 +61,8 @@ def test_the_log_names_the_key(signer: Signer) -> None:
         (b"200 OK", Answer(Outcome.DELIVERED, status=200)),
         (b"400 Bad", Answer(Outcome.REJECTED, "400 Bad", status=400, is_about_events=True)),
         (b"413 Big", Answer(Outcome.TOO_LARGE, "413 Big", status=413, is_about_events=True)),
+        (b"401 Who", Answer(Outcome.HELD, "401 Who", status=401, is_about_events=True, refuses_key=True)),
+        (b"403 No", Answer(Outcome.HELD, "403 No", status=403, is_about_events=True, refuses_key=True)),
         (b"407 Who", Answer(Outcome.HELD, "407 Who", status=407, is_about_events=True)),
         (b"500 Oh", Answer(Outcome.DEFERRED, "500 Oh", status=500, is_about_events=True)),
         (b"408 Late", Answer(Outcome.DEFERRED, "408 Late", status=408, is_about_events=True)),
@@ -81,6 +88,53 @@ async def test_what_was_not_sent_is_not_about_the_events(signer: Signer) -> None
     found = await HttpPut("main", at(1), signer).send(b"a.b.c")
     assert (found.outcome, found.status, found.is_about_events) == (Outcome.DEFERRED, None, False)
     assert "cannot connect" in found.detail
+
+
+class TestOutlook:
+    async def test_nothing_is_known_at_first(self, signer: Signer) -> None:
+        """Without TLS and before the first answer there is nothing to say."""
+        assert HttpPut("main", at(1), signer).outlook == Outlook()
+
+    @pytest.mark.parametrize("ahead", [-3600, 0, 90])
+    async def test_the_clock(self, signer: Signer, ahead: int) -> None:
+        """The date of an answer tells how far the clocks differ, whatever the status."""
+        date = formatdate(time.time() - ahead, usegmt=True).encode()
+        for head in (b"HTTP/1.1 200 OK", b"HTTP/1.1 503 Busy"):
+            answers = answering(head + b"\r\nDate: " + date + b"\r\nContent-Length: 0\r\n\r\n")
+            async with raw_server(answers) as port:
+                put = HttpPut("main", at(port), signer)
+                await put.send(b"a.b.c")
+                assert put.outlook.clock_ahead == pytest.approx(ahead, abs=20)
+                await put.aclose()
+
+    @pytest.mark.parametrize("date", [b"soon", b"Wed, 99 Foo 2015 07:28:00 GMT", b"x" * 5000])
+    async def test_a_date_that_is_none(self, signer: Signer, date: bytes) -> None:
+        """What is no date says nothing, and costs nothing of the answer."""
+        answers = answering(b"HTTP/1.1 200 OK\r\nDate: " + date + b"\r\nContent-Length: 0\r\n\r\n")
+        async with raw_server(answers) as port:
+            put = HttpPut("main", at(port), signer)
+            assert (await put.send(b"a.b.c")).outcome is Outcome.DELIVERED
+            assert put.outlook.clock_ahead is None
+            await put.aclose()
+
+    async def test_the_certificate_of_the_server(self, signer: Signer, authority: Authority) -> None:
+        """When it ends is known from the first connection on; one that has ended is told as well."""
+        async with tls_server(authority, ends_in=5 * 3600.0) as port:
+            config = DestinationConfig(
+                url=f"https://localhost:{port}/put", signing=at(1).signing, tls=TlsConfig(ca_file=authority.file)
+            )
+            put = HttpPut("main", config, signer)
+            await put.send(b"a.b.c")
+            _trusted, server = put.outlook.certificates
+            assert server.what == f"the certificate of localhost:{port}"
+            assert server.ends - time.time() == pytest.approx(5 * 3600, abs=60)
+            await put.aclose()
+        async with tls_server(authority, ends_in=-5.0) as port:
+            config = replace(config, url=f"https://localhost:{port}/put")
+            put = HttpPut("main", config, signer)
+            assert "has expired" in (await put.send(b"a.b.c")).detail
+            assert put.outlook.certificates[-1].ends <= time.time()
+            await put.aclose()
 
 
 class TestPayload:

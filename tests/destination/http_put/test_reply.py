@@ -218,6 +218,8 @@ def test_fields() -> None:
     """What is wanted of the fields is found, in any case, folded, and where it stands more than once."""
     reply = read(head(503, [b"retry-after:3", b"RETRY-AFTER: \t4 ", b"Keep-alive: max=5, Timeout = 7", b"X: y"]))
     assert (reply.retry_after, reply.idle_seconds, reply.is_encoded) == ("3, 4", 7.0, False)
+    assert reply.date is None
+    assert read(head(200, [b"date: Wed, 21 Oct 2015 07:28:00 GMT"])).date == "Wed, 21 Oct 2015 07:28:00 GMT"
     assert read(head(503, [b"Content-Encoding: identity"])).is_encoded is False
     assert read(head(503, [b"Content-Encoding: identity", b"Content-Encoding: br"])).is_encoded is True
     assert read(head(503, [b"Retry-After:", b" Wed, 21 Oct 2015", b"\t07:28:00 GMT"])).retry_after == (

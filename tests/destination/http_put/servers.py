@@ -52,7 +52,15 @@ def said(
     """Return what a status is said to mean, or that there was none, because of `detail`."""
     outcome = outcome_of(status, {})
     is_about_events = reached and retry_after is None and outcome is not Outcome.DELIVERED
-    return Answer(outcome, detail, retry_after, status, timed_out=timed_out, is_about_events=is_about_events)
+    return Answer(
+        outcome,
+        detail,
+        retry_after,
+        status,
+        timed_out=timed_out,
+        is_about_events=is_about_events,
+        refuses_key=status in {401, 403},
+    )
 
 
 async def send(config: DestinationConfig, body: bytes = b"a.b.c") -> Answer:

@@ -56,6 +56,8 @@ class Daemon:
     conditions: list[Condition] = field(default_factory=list)
     full: bool = False
     not_ready: str | None = None
+    problem: bytes | None = None
+    """Why there is no status."""
     letters: list[DeadLetter] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     """What is wrong with the next event that is edited."""
@@ -139,7 +141,8 @@ class Daemon:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         while request.transport is not None and not request.transport.is_closing():
-            await response.write(b"event: status\ndata: " + self.status() + b"\n\n")
+            said = b"status\ndata: " + self.status() if self.problem is None else b"problem\ndata: " + self.problem
+            await response.write(b"event: " + said + b"\n\n")
             await asyncio.sleep(0.1)
         return response
 

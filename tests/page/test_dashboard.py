@@ -96,6 +96,15 @@ def test_a_stopped_daemon_is_noticed_and_found_again(daemon: Daemon, opened: Ope
     assert page.locator("#destination-main [data-part=pause]").is_enabled()
 
 
+def test_a_daemon_without_a_status_says_why(daemon: Daemon, opened: Opens) -> None:
+    """Where the daemon is there and cannot say how it is, its words are shown, and the status once there is one."""
+    daemon.problem = b'{"detail": "the storage is failing", "hint": "look at the disk"}'
+    page = opened()
+    expect(page, "#loading", "The storage is failing. Look at the disk.")
+    daemon.problem = None
+    expect(page, "#verdict-words", "Ready")
+
+
 def test_text_from_outside_stays_text(daemon: Daemon, opened: Opens) -> None:
     """Events, answers, names and refusals full of HTML and script show as they are, and nothing of them runs."""
     daemon.pumps = {"main": held(HOSTILE), HOSTILE: DestinationStatus(State.IDLE)}

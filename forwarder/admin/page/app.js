@@ -1053,6 +1053,15 @@ function heard(event) {
   else render();
 }
 
+/** The daemon is there, and cannot say how it is: its storage does not answer, for one. */
+function troubled(event) {
+  heardAt = performance.now();
+  const { detail, hint } = JSON.parse(event.data);
+  const words = [detail, hint].filter(Boolean).map(sentence).join(" ");
+  if (status) say(words, true);
+  else write(byId("loading-words"), words);
+}
+
 function lost() {
   source?.close();
   source = null;
@@ -1068,6 +1077,7 @@ function lost() {
 function connect() {
   source = new EventSource("v1/live");
   source.addEventListener("status", heard);
+  source.addEventListener("problem", troubled);
   source.addEventListener("error", lost);
 }
 

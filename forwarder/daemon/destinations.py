@@ -167,7 +167,7 @@ class Destinations:
             next_attempt_in_seconds=health.gate.next_attempt_in,
             last_success=health.last_success,
             last_error=health.last_error,
-            since=self._since.look(name, state, health.failures),
+            since=self._since.look(name, state, self._outages[name].attempts),
             set_aside=len(health.suspects),
             obstacle=health.obstacle,
             waiting_for=health.gate.waiting_for,

@@ -67,7 +67,8 @@ class Sending:
         set_aside = health.succeeded(events, size)
         if outage := health.outage:
             gathered, seconds = events + self._waiting(), outage.seconds(time.monotonic())
-            ended = StateChanged(self.name, State.DELIVERING, gathered, seconds=seconds, attempts=outage.attempts)
+            lasted = seconds, outage.attempts, outage.is_told
+            ended = StateChanged(self.name, State.DELIVERING, gathered, None, "", 0.0, *lasted)
             self._observer.saw(ended)
             outage.end()
         if set_aside:

@@ -114,7 +114,7 @@ class StateChanged(NamedTuple):
     attempts: int = 0
     """How many attempts failed in that time."""
     is_news: bool = True
-    """Whether this is the beginning or the end, or another kind of wait than all before; else it just goes on."""
+    """Whether an operator is told: of a beginning and its end, of another kind of wait; else it just goes on."""
 
 
 class ConditionChanged(NamedTuple):

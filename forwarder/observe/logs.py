@@ -67,6 +67,9 @@ def line_of(fact: Fact) -> tuple[str, dict[str, Any]] | None:
             return "batch.delivered", {"destination": fact.destination, "events": fact.events, "bytes": fact.bytes}
         case Settled() if fact.burial is not None:
             return _died(fact)
+        case StateChanged(state=State.DELIVERING, is_news=False):
+            # Nobody was told that it had failed.
+            return None
         case StateChanged():
             return _changed(fact)
         case ConditionChanged():

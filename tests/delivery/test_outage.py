@@ -23,7 +23,7 @@ def test_each_kind_of_wait_is_news_once() -> None:
     outage = Outage()
     assert [outage.failed(kind, 0.0) for kind in "abab"] == [True, True, False, False]
     outage.end()
-    assert [outage.failed(kind, 0.0) for kind in "ba"] == [True, True]
+    assert [outage.failed(kind, 60.0) for kind in "ba"] == [True, True]
 
 
 def test_every_ten_minutes() -> None:
@@ -35,3 +35,36 @@ def test_every_ten_minutes() -> None:
     assert due == [1600, 2200, 2800]
     outage.end()
     assert not outage.is_due(1e6)
+
+
+def test_one_that_comes_and_goes_is_told_once_a_minute() -> None:
+    """A destination that fails for a moment, a hundred times a minute, is one line a minute and one for its end."""
+    outage, begins, ends = Outage(), [], []
+    for now in range(180):
+        if outage.failed("a wait", float(now)):
+            begins.append(now)
+        if outage.is_told:
+            ends.append(now)
+        outage.end()
+    assert begins == ends == [0, 60, 120]
+
+
+def test_one_that_was_left_out_is_told_when_it_lasts() -> None:
+    """What begins within a minute of the last one is told after ten seconds, then every ten minutes, and at its end."""
+    outage = Outage()
+    assert outage.failed("a wait", 0.0)
+    outage.end()
+    assert not outage.failed("a wait", 20.0)
+    assert not outage.is_told
+    assert [now for now in range(20, 1300, 2) if outage.is_due(float(now))] == [30, 630, 1230]
+    assert outage.is_told
+    assert not outage.failed("a wait", 1300.0)
+
+
+def test_another_kind_that_was_left_out_is_told_later() -> None:
+    """A kind of wait that was told in the outage before is told again once a minute has passed."""
+    outage = Outage()
+    assert outage.failed("held", 0.0)
+    outage.end()
+    assert outage.failed("failing", 30.0)
+    assert [outage.failed("held", float(now)) for now in (35, 59, 65, 95)] == [False, False, True, False]

@@ -144,6 +144,7 @@ def test_of_a_bug() -> None:
         Committed(3, 500, 0.1),
         Attempted("main", Outcome.HELD, 3, 500, 0.1, 403),
         Settled("main", 3),
+        StateChanged("main", State.DELIVERING, 3, is_news=False),
     ],
 )
 def test_of_what_is_only_counted(fact: Fact) -> None:

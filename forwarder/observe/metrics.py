@@ -42,7 +42,7 @@ class Metrics:
         self._refused = self._counter("forwarder_events_refused_total")
         self._accept_seconds = self._histogram("forwarder_accept_duration_seconds", _SECONDS)
         self._commit_seconds = self._histogram("forwarder_commit_duration_seconds", _SECONDS)
-        # Each series is there from the beginning: of one that begins with its first refusal, an increase cannot be seen.
+        # Each series is there from the beginning: one that begins with its first refusal shows no increase.
         for way in get_args(Way):
             for problem in PROBLEMS.values():
                 self._refused.labels(way, problem.name)

@@ -33,6 +33,18 @@ class Url(Leaf[str]):
         return re.sub(r"(?<==)[^&]+", MASK, value) if "?" in value else value
 
 
+class CollectorUrl(Url):
+    """The http or https URL of an OpenTelemetry collector, without the paths of its signals."""
+
+    example = "http://127.0.0.1:4318"
+    pattern = "^https?://[^/?#@ ]+(/[^?# ]*)?$"
+
+    def parse(self, text: str, environ: Mapping[str, str]) -> str:
+        if split_url(super().parse(text, environ), example=self.example).query:
+            raise SettingError("the URL of a collector has no query", f"Write it like {self.example}.")
+        return text
+
+
 class ProxyUrl(Leaf[str]):
     """The http or https URL of a proxy, with a user and a password where it wants them."""
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 from forwarder.config.containers import ListOf, MapOf, Maybe
 from forwarder.config.files import FileMode, FilePath, GroupName, ListenAddress, SecretPath
 from forwarder.config.groups import Group, TaggedUnion
-from forwarder.config.http import HeaderName, HeaderValue, OutcomeWord, ProxyUrl, Status, Url
+from forwarder.config.http import CollectorUrl, HeaderName, HeaderValue, OutcomeWord, ProxyUrl, Status, Url
 from forwarder.config.units import GIB, KIB, MIB
 from forwarder.config.values import Duration, Flag, Number, OneOf, Size, Text, Whole
 from forwarder.model import Address, Outcome
@@ -371,6 +371,36 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtelConfig:
+    """OpenTelemetry: metrics and traces to a collector, over OTLP/HTTP. It needs the extra `otel`."""
+
+    endpoint: Annotated[
+        str | None,
+        Maybe(CollectorUrl()),
+        "URL of the collector, to which /v1/metrics and /v1/traces are added; null: nothing is sent.",
+    ] = None
+    headers: Annotated[
+        dict[str, str],
+        MapOf(HeaderName(), HeaderValue(), fold=str.lower),
+        "Headers to add to each request to the collector; shown masked everywhere.",
+    ] = field(default_factory=dict)
+    ca_file: Annotated[
+        Path | None,
+        Maybe(FilePath(example="/etc/forwarder/ca.pem")),
+        "Certificates (PEM) to trust in place of the system's.",
+    ] = None
+    interval: Annotated[float, Duration(at_least=1.0, example="1min"), "Between two sendings of the metrics."] = 60.0
+    trace_ratio: Annotated[
+        float,
+        Number(at_least=0, at_most=1, example="0.01"),
+        "The share of batches that are traced by themselves. One that continues a trace does as that trace says.",
+    ] = 1.0
+    service_name: Annotated[str, Text(example="forwarder"), "The name by which the collector knows this service."] = (
+        "forwarder"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The configuration of the forwarder."""
 
@@ -404,6 +434,7 @@ class Config:
         "When this file is read again: manual: at `forwarder reload` or SIGHUP, and a change that was not read is "
         "told; auto: a few seconds after it has changed. Keys, tokens and certificates are once they are replaced.",
     ] = "manual"
+    otel: OtelConfig = OtelConfig()
     shutdown_timeout: Annotated[
         float,
         Duration(at_least=0, example="20s"),

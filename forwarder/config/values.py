@@ -208,13 +208,14 @@ class Whole(Measure[int]):
         return int(self._digits(text, ""))
 
 
+@dataclass(frozen=True, kw_only=True)
 class Number(Measure[float]):
     """A number that need not be whole."""
 
     wants = "a number"
     takes = frozenset({"int", "float"})
     json = "number"
-    example = "2"
+    example: str = "2"
 
     def convert(self, text: str) -> float:
         return float(self._digits(text, r"(\.[0-9]{1,18})?"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from forwarder.config import Config, DestinationConfig, token
@@ -77,6 +78,9 @@ class Assembly:
                 # Look before reading: a file that changes while it is being read then counts as changed.
                 files = look_at(kind.files(destination))
                 destinations[name] = BuiltDestination(destination, kind.build(name, destination), files)
+        if config.otel.endpoint is not None and not _has_telemetry():
+            install = "Install the extra: pip install 'event-forwarder[otel]'. Or set it to null."
+            problems.append(Problem("otel.endpoint", "", "OpenTelemetry is not installed", install))
         token_files = look_at(config.token_files.values())
         tokens, gids = _tokens(config, problems), _gids(config, problems)
         if problems:
@@ -113,6 +117,15 @@ def _gids(config: Config, problems: list[Problem]) -> dict[str, int | None]:
             with _collecting(problems, path):
                 gids[whose] = group_id(group)
     return gids
+
+
+def _has_telemetry() -> bool:
+    """Say whether the extra `otel` is installed."""
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        # What holds it is not there either.
+        return False
 
 
 @contextmanager

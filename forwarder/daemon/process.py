@@ -14,13 +14,14 @@ import signal
 import time
 from collections.abc import Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from forwarder import __version__
 from forwarder import log as log_to
 from forwarder.admin.api import AdminApi
-from forwarder.config import warnings
+from forwarder.config import OtelConfig, warnings
 from forwarder.daemon.assembly import Assembly
 from forwarder.daemon.cleaning import Cleaning
 from forwarder.daemon.config_file import ConfigFile
@@ -51,6 +52,9 @@ from forwarder.queue.base import Queue
 from forwarder.running import Note, Running
 from forwarder.systemd import Notifier, listening_sockets
 
+if TYPE_CHECKING:
+    from forwarder.observe.telemetry import Telemetry
+
 
 def run(assembly: Assembly, config_file: ConfigFile) -> None:
     """Run the daemon until it is told to stop. `config_file` is read again for a reload.
@@ -69,14 +73,16 @@ async def _live(assembly: Assembly, config_file: ConfigFile, note: Note) -> None
     config = assembly.config
     notifier = Notifier(os.environ)
     metrics = Metrics()
+    telemetry = _telemetry(config.otel)
     refusals = Refusals(time.time)
-    observer = Observers(Logs(), metrics, refusals)
+    observer = Observers(Logs(), metrics, refusals, *telemetry)
     stop, reload = _signals(observer)
     backend = BACKENDS[type(config.queue)]
     description = backend.describe(config.queue)
     notifier.send(f"STATUS=Opening the queue {description['queue']}")
     async with await backend.open(config.queue, list(config.destinations), observer) as queue:
         daemon = Daemon(assembly, queue, config_file, note, observer, metrics, refusals)
+        daemon.intake.wants_traces = bool(telemetry)
         await daemon.start()
         spare_what_stays()
         report = Report(notifier, queue, daemon.destinations.ready, daemon.listening)
@@ -87,6 +93,7 @@ async def _live(assembly: Assembly, config_file: ConfigFile, note: Note) -> None
             asyncio.create_task(cleaning.run(), name="cleaning"),
             asyncio.create_task(daemon.rounds.run(), name="rounds"),
             asyncio.create_task(daemon.lag.run(), name="lag"),
+            *[asyncio.create_task(daemon.readings.tell(each), name="telemetry") for each in telemetry],
         ]
         report.ready()
         details = {"version": __version__, **description, "listening": daemon.listening()}
@@ -99,6 +106,18 @@ async def _live(assembly: Assembly, config_file: ConfigFile, note: Note) -> None
         await asyncio.gather(*tasks, return_exceptions=True)
         await daemon.stop()
     observer.saw(Notice("forwarder.stopped", {}))
+    for each in telemetry:
+        each.close()
+
+
+def _telemetry(config: OtelConfig) -> list[Telemetry]:
+    """Return what tells OpenTelemetry, if anything is to."""
+    if config.endpoint is None:
+        return []
+    # Where it is not wanted it need not even be installed.
+    from forwarder.observe.telemetry import Telemetry
+
+    return [Telemetry(config)]
 
 
 def _signals(observer: Observer) -> tuple[asyncio.Event, asyncio.Event]:
@@ -140,13 +159,12 @@ class Daemon:
         self.history = History(time.monotonic)
         self._note = note
         self._queue = queue
-        self._intake = Intake(queue, assembly.envelope, observer, keeps_invalid=assembly.keeps_invalid)
-        self.destinations = Destinations(queue, observer, self._intake.fullness)
+        self.intake = Intake(queue, assembly.envelope, observer, keeps_invalid=assembly.keeps_invalid)
+        self.destinations = Destinations(queue, observer, self.intake.fullness)
         self.reloading = Reloading(assembly, config_file, self._put_in_place, observer, self.conditions)
-        again = partial(readmit, queue, self._intake)
+        again = partial(readmit, queue, self.intake)
         self.lag = LoopLag()
-        readings = Readings(metrics, self.lag, lambda: self._listeners)
-        fullness = self._intake.fullness
+        fullness = self.intake.fullness
         room = Room(fullness, self.conditions, observer, lambda: self.assembly.shares, time.monotonic)
         admin = AdminApi(
             queue,
@@ -155,10 +173,11 @@ class Daemon:
             again,
             observer=observer,
             conditions=self.conditions,
-            metrics=readings.metrics,
+            metrics=lambda status, accept: self.readings.metrics(status, accept),
             history=self.history,
             room=room,
         )
+        self.readings = Readings(metrics, self.lag, lambda: self._listeners, admin.status)
         # Whoever has something to find out again and again, be it a rate or an early warning, looks here.
         watch = Watch(self.destinations.watched, self.conditions, time.time)
         looks = [
@@ -169,7 +188,7 @@ class Daemon:
             lambda _stats: refusals.tell(observer),
         ]
         self.rounds = Rounds(queue, looks, observer)
-        self._listeners = Listeners(assembly, self._intake, admin, listening_sockets(os.environ))
+        self._listeners = Listeners(assembly, self.intake, admin, listening_sockets(os.environ))
 
     async def start(self) -> None:
         """Start delivering, then accepting. Raises ListenError."""
@@ -190,13 +209,17 @@ class Daemon:
 
     async def _put_in_place(self, assembly: Assembly) -> None:
         """Put another configuration in place. If ForwarderError is raised, nothing has changed."""
-        if changed := changed_for_good(self.assembly.config.queue, assembly.config.queue):
-            words = "changes only at a start", "Restart."
-            raise ConfigError([Problem("the queue", f"queue.{name}", *words) for name in changed])
+        before, words = self.assembly.config, ("changes only at a start", "Restart.")
+        fixed = changed_for_good(before.queue, assembly.config.queue)
+        changed = [Problem("the queue", f"queue.{name}", *words) for name in fixed]
+        if assembly.config.otel != before.otel:
+            changed.append(Problem("OpenTelemetry", "otel", *words))
+        if changed:
+            raise ConfigError(changed)
         # Opening new addresses may fail, so do that first. For a moment events that come in there meet the old rules.
         await self._listeners.apply(assembly)
         await self._queue.configure(assembly.shares)
-        self._intake.envelope, self._intake.keeps_invalid = assembly.envelope, assembly.keeps_invalid
+        self.intake.envelope, self.intake.keeps_invalid = assembly.envelope, assembly.keeps_invalid
         await self.destinations.apply(assembly.destinations)
         log_to.configure(assembly.config.log.level, assembly.config.log.format)
         known = warnings(self.assembly.config)
@@ -210,7 +233,7 @@ class Daemon:
         deadline = asyncio.get_running_loop().time() + self.assembly.config.shutdown_timeout
         self.destinations.begin_stop()
         await self._listeners.close_intake(self.assembly.config.shutdown_timeout)
-        self._intake.close()
+        self.intake.close()
         await self.destinations.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
         await self._listeners.close("admin", "viewer")
         self._note.remove()

@@ -37,7 +37,7 @@ from forwarder.delivery.sending import Sending
 from forwarder.destination.base import Destination
 from forwarder.errors import StorageError
 from forwarder.observe.base import Observer
-from forwarder.observe.facts import Notice, failure_details
+from forwarder.observe.facts import Leased, Notice, failure_details
 from forwarder.queue.base import Outbox
 
 # Seconds that a pump which is replaced has to finish what it is sending; what is late is sent again by the next one.
@@ -151,7 +151,10 @@ class Pump:
         self._pipeline.enter(leasing := Place(Stage.LEASING))
         try:
             limits = self.health.limits(self._queue.pending(self._name).events)
+            began = time.monotonic()
             batches = await self._queue.take(self._name, limits, self._at_once)
+            for batch in batches:
+                self.health.observer.saw(Leased(self._name, batch.slices, time.monotonic() - began))
             deliveries = [Delivery(batch, queue=self._queue, sending=self._sending) for batch in batches]
         except StorageError as error:
             self.health.observer.saw(Notice("batch.not_taken", failure_details(self._name, error)))

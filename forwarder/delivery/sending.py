@@ -11,7 +11,7 @@ from forwarder.delivery.policy import Policy
 from forwarder.destination.base import Answer, Destination
 from forwarder.envelope import event_id
 from forwarder.model import Batch, Burial, Outcome, State, whole_lines
-from forwarder.observe.facts import Attempted, Notice, Settled, StateChanged
+from forwarder.observe.facts import Attempted, Notice, Prepared, Settled, StateChanged
 from forwarder.queue.base import Outbox
 
 _REASONS = {Outcome.DEFERRED: "failing", Outcome.TOO_LARGE: "too_large", Outcome.REJECTED: "rejected"}
@@ -40,10 +40,16 @@ class Sending:
         self.name = name
         self.policy = policy
         self.health = health
-        self.prepare = destination.prepare
         self._destination = destination
         self._observer = health.observer
         self._waiting = waiting
+
+    async def prepare(self, batch: Batch) -> bytes:
+        """Return a batch in the form in which it travels."""
+        began = time.monotonic()
+        body = await self._destination.prepare(batch)
+        self._observer.saw(Prepared(self.name, batch.position, time.monotonic() - began))
+        return body
 
     async def attempt(self, batch: Batch, body: bytes, *, fresh: bool = False) -> Result:
         """Send a body that the gate has let through, and note what came of it."""
@@ -58,7 +64,7 @@ class Sending:
             self._taken(events, size)
         else:
             health.failed(answer)
-        self._observer.saw(Attempted(self.name, answer.outcome, events, size, seconds, answer.status))
+        self._observer.saw(Attempted(self.name, batch.position, answer.outcome, events, size, seconds, answer.status))
         return Result(answer, before)
 
     def _taken(self, events: int, size: int) -> None:
@@ -129,9 +135,11 @@ class Sending:
 
     async def settle(self, queue: Outbox, batch: Batch, burial: Burial | None = None) -> None:
         """Settle events as delivered, or as dead; where there is no room for dead letters they are queued again."""
+        began = time.monotonic()
         if await queue.settle(batch, burial):
+            seconds = time.monotonic() - began
             ids = () if burial is None else tuple(map(event_id, whole_lines(batch.data)))
-            self._observer.saw(Settled(self.name, batch.events, burial, ids=ids))
+            self._observer.saw(Settled(self.name, batch.events, burial, False, ids, batch.position, seconds))
 
     def defer(self, batch: Batch, result: Result) -> None:
         """Let the destination alone for a back-off."""

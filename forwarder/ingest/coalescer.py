@@ -66,6 +66,11 @@ class Coalescer:
         """Do not serve bodies over the limit here; `http` refuses them, and says why."""
         self.max_body = min(_MAX_BODY, max_request_bytes)
 
+    @property
+    def wants_traces(self) -> bool:
+        """Whether requests that belong to a trace are served by `http`, which knows what to do with it."""
+        return self._intake.wants_traces
+
     def add(self, request: Request) -> None:
         """Take a request, whose client is answered when it is stored or refused."""
         if not self._gathered:

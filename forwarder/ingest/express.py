@@ -43,6 +43,9 @@ _REST_SECONDS = 5.0
 # the client sent in the meantime has yet to be read.
 GRACE_SECONDS = 0.2
 
+TRACEPARENT = "Traceparent"
+"""The field of W3C Trace Context by which a request belongs to a trace."""
+
 # A head consists of a request line and fields (RFC 9112 §3, §5). One with anything but visible ASCII is left to
 # aiohttp.
 _matches = re.compile(
@@ -209,6 +212,8 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _may_come_in(self, head: Head) -> bool:
+        if TRACEPARENT in head.headers and self._coalescer.wants_traces:
+            return False
         try:
             self._access.check(head.headers, self._transport)
         except RequestError:

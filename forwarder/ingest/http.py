@@ -22,7 +22,7 @@ from forwarder.errors import ExpectationError, MalformedError, SilentClientError
 from forwarder.ingest.admission import LARGE_BYTES, Admission
 from forwarder.ingest.body import Body
 from forwarder.ingest.coalescer import Coalescer
-from forwarder.ingest.express import GRACE_SECONDS, ExpressServer
+from forwarder.ingest.express import GRACE_SECONDS, TRACEPARENT, ExpressServer
 from forwarder.ingest.intake import Intake, accepted
 from forwarder.ingest.media import Kind, check, kind_of, look, takes_long
 from forwarder.observe.facts import Notice
@@ -125,12 +125,15 @@ class HttpIntake:
         body = await self._receive(request)
         size = len(body)
         try:
-            answer = await self._store(kind, body, wants_ids=wants_ids, keeps_invalid=keeps_invalid)
+            trace = request.headers.get(TRACEPARENT) if self._intake.wants_traces else None
+            answer = await self._store(kind, body, wants_ids=wants_ids, keeps_invalid=keeps_invalid, trace=trace)
         finally:
             self._admission.free(size)
         return web.Response(status=HTTPStatus.ACCEPTED, body=answer, content_type="application/json")
 
-    async def _store(self, kind: Kind, body: bytes, *, wants_ids: bool, keeps_invalid: bool | None) -> bytes:
+    async def _store(
+        self, kind: Kind, body: bytes, *, wants_ids: bool, keeps_invalid: bool | None, trace: str | None
+    ) -> bytes:
         """Check a body, store its events, and return the body of the answer."""
         envelope = self._intake.envelope
         keeps_invalid = self._intake.keeps_invalid if keeps_invalid is None else keeps_invalid
@@ -143,7 +146,8 @@ class HttpIntake:
             return checked, invalid, accepted(checked, invalid, with_ids=wants_ids)
 
         async def store(checked: Checked, invalid: list[Refused], answer: bytes) -> bytes:
-            await self._intake.accept_or("http", checked, invalid, partial(check, envelope, kind, body))
+            refuse = partial(check, envelope, kind, body)
+            await self._intake.accept_or("http", checked, invalid, refuse, traceparent=trace)
             return answer
 
         if len(body) > LARGE_BYTES:

@@ -25,7 +25,7 @@ from forwarder.observe import facts
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Peer, Way
 from forwarder.problems import problem_type
-from forwarder.queue.base import Inbox
+from forwarder.queue.base import Appended, Inbox
 from forwarder.queue.fullness import Fullness
 
 
@@ -52,14 +52,20 @@ class Intake:
         self.envelope = envelope
         self.keeps_invalid = keeps_invalid
         """Whether invalid events are kept as dead letters, unless a request says otherwise."""
+        self.wants_traces = False
+        """Whether the `traceparent` of a request is looked at."""
         self._is_open = True
 
     def close(self) -> None:
         """Accept nothing more; storing that is under way is finished."""
         self._is_open = False
 
-    async def accept(self, way: Way, checked: Checked, invalid: Sequence[Refused] = ()) -> None:
+    async def accept(
+        self, way: Way, checked: Checked, invalid: Sequence[Refused] = (), *, traceparent: str | None = None
+    ) -> None:
         """Store events, and the `invalid` ones as dead letters; they are durable when this returns.
+
+        A `traceparent` is the header of a request that belongs to a trace.
 
         Raises UnavailableError or TooLargeError, or NoRoomForInvalidError if only the dead letters do not fit. In
         all these cases nothing is stored.
@@ -68,24 +74,28 @@ class Intake:
             raise ShuttingDownError("the forwarder is shutting down")
         began = monotonic()
         if invalid:
-            await self._append(checked, invalid)
+            places = await self._append(checked, invalid)
         else:
-            await self._inbox.append(checked.segments)
+            places = await self._inbox.append(checked.segments)
         seconds = monotonic() - began
         if self.fullness:
             names = {segment.destination for segment in checked.segments}
             self.fullness.took(names | {INVALID} if invalid else names)
         self.observer.saw(facts.Accepted(way, checked.events, len(invalid), len(checked.data), seconds))
+        if traceparent is not None:
+            for place in places:
+                self.observer.saw(facts.Traced(traceparent, *place))
 
-    async def _append(self, checked: Checked, invalid: Sequence[Refused]) -> None:
+    async def _append(self, checked: Checked, invalid: Sequence[Refused]) -> Sequence[Appended]:
         try:
-            await self._inbox.append(checked.segments, burials(invalid, self.envelope.max_event_bytes))
+            places = await self._inbox.append(checked.segments, burials(invalid, self.envelope.max_event_bytes))
         except (ShareFullError, TooLargeError) as error:
             if isinstance(error, ShareFullError) and error.destination != INVALID:
                 raise
             if isinstance(error, ShareFullError):
                 self.fullness.refused(error)
             raise NoRoomForInvalidError(error.message) from None
+        return places
 
     def refused(self, way: Way, error: RequestError | UnavailableError, peer: Peer) -> None:
         """Record that a request, or a stream, was refused."""
@@ -94,11 +104,17 @@ class Intake:
         self.observer.saw(facts.Refused(way, problem_type(type(error)).name, 1, peer, error.message))
 
     async def accept_or(
-        self, way: Way, checked: Checked, invalid: Sequence[Refused], refuse: Callable[[], object]
+        self,
+        way: Way,
+        checked: Checked,
+        invalid: Sequence[Refused],
+        refuse: Callable[[], object],
+        *,
+        traceparent: str | None = None,
     ) -> None:
         """Store as `accept` does; if the dead letters do not fit, `refuse` raises what is wrong with the request."""
         try:
-            await self.accept(way, checked, invalid)
+            await self.accept(way, checked, invalid, traceparent=traceparent)
         except NoRoomForInvalidError:
             refuse()
             raise

@@ -7,11 +7,11 @@ log, and how bad it is, is the business of whoever observes it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from forwarder.errors import ForwarderError
-from forwarder.model import Burial, Outcome, State
+from forwarder.model import Burial, Outcome, Slice, State
 
 Way = Literal["http", "stream"]
 """Where events come in."""
@@ -45,6 +45,36 @@ class Accepted(NamedTuple):
     """From the end of the checks until all of it was durable."""
 
 
+class Traced(NamedTuple):
+    """Events of one request that belongs to a trace are durable; told only while traces are wanted."""
+
+    traceparent: str
+    """The header of the request (W3C Trace Context), as it came: it may be anything."""
+    destination: str
+    position: int
+    """Of the first of them, in the queue of the destination."""
+    events: int
+
+
+class Leased(NamedTuple):
+    """A batch was taken from the queue, to be delivered."""
+
+    destination: str
+    slices: Sequence[Slice]
+    """The positions of its events, and when they were accepted."""
+    seconds: float
+    """How long the queue took to hand it out, with others that were taken together."""
+
+
+class Prepared(NamedTuple):
+    """A batch is signed: it is in the form in which it travels."""
+
+    destination: str
+    position: int
+    """Of the first of its events, as in `Leased`: the batch is known by it until it is settled."""
+    seconds: float
+
+
 class Refused(NamedTuple):
     """Nothing of these was stored, and the client was told why."""
 
@@ -73,6 +103,8 @@ class Attempted(NamedTuple):
     """A destination was sent a batch, and it answered or failed to."""
 
     destination: str
+    position: int
+    """Of the first of the events."""
     outcome: Outcome
     events: int
     bytes: int
@@ -93,6 +125,10 @@ class Settled(NamedTuple):
     """Whether they died of old age while they waited, in no batch."""
     ids: tuple[str, ...] = ()
     """The `eventId` of each that is dead, where they are known."""
+    position: int | None = None
+    """Of the first of the events, where they were a batch."""
+    seconds: float = 0.0
+    """How long the queue took to record it."""
 
 
 class StateChanged(NamedTuple):
@@ -176,4 +212,17 @@ def failure_details(destination: str, error: ForwarderError) -> dict[str, Any]:
     return {"destination": destination, "reason": error.message, "hint": error.hint}
 
 
-Fact = Accepted | Refused | Committed | Attempted | Settled | StateChanged | ConditionChanged | Acted | Notice
+Fact = (
+    Accepted
+    | Traced
+    | Refused
+    | Committed
+    | Leased
+    | Prepared
+    | Attempted
+    | Settled
+    | StateChanged
+    | ConditionChanged
+    | Acted
+    | Notice
+)

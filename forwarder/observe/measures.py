@@ -104,3 +104,16 @@ MEASURES: Final = {
     "forwarder_build_info": Measure("gauge", "Always 1.", ("version", "backend")),
 }
 """The metrics by their names, in the order in which they are documented."""
+
+# From a commit on a fast disk to a destination that takes minutes.
+_SECONDS: Final = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0),
+)
+BUCKETS: Final[dict[str, Sequence[float]]] = {
+    "forwarder_accept_duration_seconds": _SECONDS,
+    "forwarder_commit_duration_seconds": _SECONDS,
+    "forwarder_delivery_duration_seconds": _SECONDS,
+    "forwarder_batch_events": (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000),
+}
+"""The upper bounds of each histogram."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 from forwarder.model import (
     EVERY_EVENT,
@@ -66,11 +66,21 @@ class Pending:
         return self.events >= limits.max_events or self.bytes >= limits.max_bytes
 
 
+class Appended(NamedTuple):
+    """Where a segment was put: its events have the positions from `position` up to `position + events`."""
+
+    destination: str
+    position: int
+    events: int
+
+
 class Inbox(Protocol):
     """Where events come in."""
 
-    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> Sequence[Appended]:
         """Store all segments or none; durable on return. What is `dead` is accepted and dies at once.
+
+        Returns the place of each segment in the queue of its destination, in any order.
 
         A dead segment counts for the share of its destination, which need not be one that is delivered to.
 

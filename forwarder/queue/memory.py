@@ -32,7 +32,7 @@ from forwarder.model import (
     Slice,
     whole_lines,
 )
-from forwarder.queue.base import Pending, Share
+from forwarder.queue.base import Appended, Pending, Share
 from forwarder.waiting import wait_at_most
 
 _NEVER = float("-inf")
@@ -146,18 +146,23 @@ class MemoryQueue:
 
     # --- inbox ---------------------------------------------------------------------------------
 
-    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
-        self._append(segments, dead)
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> Sequence[Appended]:
+        places = self._append(segments, dead)
         # Whoever appends without end leaves room for others.
         await asyncio.sleep(0)
+        return places
 
-    def _append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+    def _append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> list[Appended]:
         self._check_open()
         self._make_room([*segments, *dead])
+        places = []
         for segment in segments:
-            self.accounts[segment.destination].add(whole_lines(segment.data))
+            account = self.accounts[segment.destination]
+            places.append(Appended(segment.destination, account.tail, segment.events))
+            account.add(whole_lines(segment.data))
         for died in dead:
             self._bury(died.destination, [Event(line, time()) for line in whole_lines(died.data)], died.burial)
+        return places
 
     def _make_room(self, segments: Sequence[Segment | DeadSegment]) -> None:
         """Drop the oldest where that is the policy. Raises QueueFullError or TooLargeError, having dropped nothing."""

@@ -21,6 +21,7 @@ from forwarder.ingest.intake import Intake
 from forwarder.ingest.stream import StreamIntake
 from forwarder.model import Address, DeadSegment, Segment
 from forwarder.observe.logs import Logs
+from forwarder.queue.base import Appended
 from forwarder.web.access import Access
 from forwarder.web.listening import listen
 from tests.fixtures import PATIENCE
@@ -35,11 +36,11 @@ class FillingQueue(WatchedQueue):
         self.refusals: list[ForwarderError] = []
         self.appends: list[int] = []
 
-    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> Sequence[Appended]:
         if self.refusals:
             raise self.refusals.pop()
         self.appends.append(sum(segment.events for segment in segments))
-        await super().append(segments, dead)
+        return await super().append(segments, dead)
 
     async def wait_space(self, timeout: float) -> None:
         await asyncio.sleep(0.01)

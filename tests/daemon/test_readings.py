@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import cast
 
-from forwarder.admin.status import build_status
+from forwarder.admin.status import Status, build_status
 from forwarder.admin.steering import DestinationStatus
 from forwarder.daemon.lag import LoopLag
 from forwarder.daemon.listeners import Listeners
 from forwarder.daemon.readings import Readings
+from forwarder.errors import StorageError
 from forwarder.model import Counters, QueueStats, State
 from forwarder.observe.facts import Committed
 from forwarder.observe.metrics import Metrics
@@ -22,12 +23,16 @@ class Clients:
         self.refused_connections = {"http": 0, "stream": 7, "admin": 0}
 
 
+async def no_status() -> Status:
+    raise StorageError("I/O error")
+
+
 def readings() -> Readings:
     """Return the readings of a daemon that has committed once and been late once."""
     metrics, lag = Metrics(), LoopLag()
     metrics.saw(Committed(1, 1, 0.001))
     lag.note(0.0, 1.5)
-    return Readings(metrics, lag, lambda: cast("Listeners", Clients()))
+    return Readings(metrics, lag, lambda: cast("Listeners", Clients()), no_status)
 
 
 async def test_everything_in_one_answer() -> None:

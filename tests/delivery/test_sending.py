@@ -147,8 +147,8 @@ class TestFacts:
         assert isinstance(refused, Attempted)
         assert isinstance(taken, Attempted)
         assert 0 <= refused.seconds <= time.monotonic() - began
-        assert refused._replace(seconds=0.0) == Attempted("main", Outcome.REJECTED, 2, 20, 0.0, 400)
-        assert taken._replace(seconds=0.0) == Attempted("main", Outcome.DELIVERED, 3, 30, 0.0, None)
+        assert refused._replace(seconds=0.0) == Attempted("main", 0, Outcome.REJECTED, 2, 20, 0.0, 400)
+        assert taken._replace(seconds=0.0) == Attempted("main", 0, Outcome.DELIVERED, 3, 30, 0.0, None)
 
     async def test_a_wait_is_told(self) -> None:
         """Whoever looks on hears for how long a destination is let alone, and what it said."""
@@ -193,6 +193,10 @@ class TestFacts:
             first, second = await queue.take("main", Limits(1, 100), 2)
             await found.settle(queue, first)
             await found.settle(queue, second, Burial("rejected", 400, "no"))
-        assert observer.facts == [Settled("main", 1), Settled("main", 1, Burial("rejected", 400, "no"), ids=("e-1",))]
+        told = [fact._replace(seconds=0.0) for fact in observer.facts if isinstance(fact, Settled)]
+        assert told == [
+            Settled("main", 1, position=0),
+            Settled("main", 1, Burial("rejected", 400, "no"), ids=("e-1",), position=1),
+        ]
         await found.settle(cast("Outbox", Full()), batch(), Burial("rejected"))
         assert len(observer.facts) == 2

@@ -20,7 +20,7 @@ from forwarder.ingest.stream import StreamIntake
 from forwarder.model import INVALID, Address, DeadFilter, DeadLetter, DeadSegment, Segment
 from forwarder.observe.base import Observer
 from forwarder.observe.logs import Logs
-from forwarder.queue.base import Queue, Share
+from forwarder.queue.base import Appended, Queue, Share
 from forwarder.queue.sqlite.queue import SqliteQueue
 from forwarder.web.access import Access
 from forwarder.web.listening import Listener, listen
@@ -53,11 +53,11 @@ class StubbornQueue(WatchedQueue):
         self.refusal = refusal
         self.attempts = 0
 
-    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> Sequence[Appended]:
         self.attempts += 1
         if self.refusal is not None:
             raise self.refusal
-        await super().append(segments, dead)
+        return await super().append(segments, dead)
 
     def tell(self) -> None:
         """Say that there is space, true or not."""

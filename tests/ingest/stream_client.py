@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from forwarder.model import DeadSegment, Segment
+from forwarder.queue.base import Appended
 from tests.fixtures import PATIENCE
 from tests.ingest.serving import Serving, StubbornQueue, connect
 
@@ -108,10 +109,11 @@ class SinkQueue(StubbornQueue):
         super().__init__()
         self.events = 0
 
-    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> Sequence[Appended]:
         if self.refusal is not None:
             raise self.refusal
         self.events += sum(segment.events for segment in segments)
+        return []
 
 
 def refusals(said: list[Answer]) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ import pytest
 from forwarder.envelope import Checked, Envelope
 from forwarder.errors import DiskFullError, QueueFullError, ShuttingDownError, StorageError, TooLargeError
 from forwarder.model import DeadSegment, Segment
+from forwarder.queue.base import Appended
 from tests.fixtures import PATIENCE, Logs
 from tests.ingest.http_client import answer, ask, body, clients, raw
 from tests.ingest.serving import Serving, StubbornQueue, connect, event, serving
@@ -29,13 +30,13 @@ class Choosy(WatchedQueue):
         self.ids: list[str] = []
         """Those of the events that it refused, and of those that it took at once."""
 
-    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> Sequence[Appended]:
         found = [json.loads(line)["eventId"] for segment in segments for line in segment.data.splitlines()]
         self.ids += [found_id for found_id in found if found_id not in self.ids]
         if sum(segment.events for segment in segments) > 1:
             self.refused += 1
             raise self.fault
-        await super().append(segments, dead)
+        return await super().append(segments, dead)
 
 
 class Forgetful(WatchedQueue):
@@ -46,7 +47,7 @@ class Forgetful(WatchedQueue):
         self.fault = error
         self.failures = 0
 
-    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> Sequence[Appended]:
         await super().append(segments, dead)
         self.failures += 1
         raise self.fault
@@ -148,9 +149,9 @@ class SlowQueue(WatchedQueue):
         super().__init__()
         self.may_go = asyncio.Event()
 
-    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> Sequence[Appended]:
         await self.may_go.wait()
-        await super().append(segments, dead)
+        return await super().append(segments, dead)
 
 
 class TestStop:

@@ -16,6 +16,7 @@ import pytest
 
 from forwarder.envelope import Checked, Envelope
 from forwarder.model import DeadSegment, Segment
+from forwarder.queue.base import Appended
 from tests.fixtures import PATIENCE
 from tests.ingest.serving import Serving, StubbornQueue, connect, line, lines, serving
 from tests.ingest.stream_client import (
@@ -56,9 +57,9 @@ class TestClientsThatMisbehave:
                 super().__init__()
                 self.go = asyncio.Event()
 
-            async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+            async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> Sequence[Appended]:
                 await self.go.wait()
-                await super().append(segments)
+                return await super().append(segments)
 
         queue = SlowQueue()
         async with serving(tmp_path, queue=queue, tcp=is_tcp) as server:

@@ -16,6 +16,7 @@ import pytest
 from forwarder.envelope import Checked, Envelope
 from forwarder.errors import QueueFullError, TooLargeError
 from forwarder.model import DeadSegment, Segment
+from forwarder.queue.base import Appended
 from tests.fixtures import PATIENCE, Logs
 from tests.ingest.serving import MAX_EVENT, Serving, StubbornQueue, event, line, lines, serving
 from tests.ingest.stream_client import (
@@ -154,10 +155,10 @@ class TestLimits:
         """Events that together never fit into the queue are stored apart; one that never fits alone is refused."""
 
         class SmallQueue(StubbornQueue):
-            async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+            async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> Sequence[Appended]:
                 if sum(len(segment.data) for segment in segments) > 2000:
                     raise TooLargeError("can never fit into the queue")
-                await super().append(segments)
+                return await super().append(segments)
 
         queue = SmallQueue()
         async with serving(tmp_path, queue=queue) as server, client(server) as ours:

@@ -39,7 +39,7 @@ def logged(fact: Fact) -> list[Any]:
     ("fact", "level", "key", "fields"),
     [
         (
-            Attempted("main", Outcome.DELIVERED, 3, 500, 0.1, 200),
+            Attempted("main", 0, Outcome.DELIVERED, 3, 500, 0.1, 200),
             "debug",
             "batch.delivered",
             {"events": 3, "bytes": 500},
@@ -142,7 +142,7 @@ def test_of_a_bug() -> None:
         Accepted("http", 3, 0, 500, 0.1),
         Refused("stream", "invalid-event", 1),
         Committed(3, 500, 0.1),
-        Attempted("main", Outcome.HELD, 3, 500, 0.1, 403),
+        Attempted("main", 0, Outcome.HELD, 3, 500, 0.1, 403),
         Settled("main", 3),
         StateChanged("main", State.DELIVERING, 3, is_news=False),
     ],

@@ -58,8 +58,8 @@ def samples(metrics: Metrics, *families: Family) -> dict[str, float]:
         ),
         (
             [
-                Attempted("main", Outcome.DELIVERED, 1000, 4000, 0.2, 200),
-                Attempted("main", Outcome.DEFERRED, 1000, 4000, 30.0, None),
+                Attempted("main", 0, Outcome.DELIVERED, 1000, 4000, 0.2, 200),
+                Attempted("main", 0, Outcome.DEFERRED, 1000, 4000, 30.0, None),
             ],
             {
                 "forwarder_delivery_attempts_total{main,delivered}": 1,
@@ -100,7 +100,7 @@ def test_a_destination_that_is_gone_is_forgotten() -> None:
     """However often destinations are renamed, there are no more series than destinations that are configured."""
     metrics = Metrics()
     for name in ("gone", "here"):
-        metrics.saw(Attempted(name, Outcome.DELIVERED, 1, 1, 0.1, 200))
+        metrics.saw(Attempted(name, 0, Outcome.DELIVERED, 1, 1, 0.1, 200))
     metrics.saw(Notice("destination.removed", {"destination": "gone"}))
     found = samples(metrics)
     assert not [name for name in found if "gone" in name]

@@ -25,6 +25,20 @@ class TestOrder:
             await queue.append([segment(first, 7)])
         assert await drain(queue, Limits(13, 1 << 20)) == list(range(105))
 
+    async def test_where_a_segment_was_put(self, open_queue: OpenQueue) -> None:
+        """Each append says at which positions its events will be handed out, also among others of the same moment."""
+        queue = await open_queue(shares={"a": Share(), "b": Share()})
+        appends = [
+            [segment(first, 3, destination="a"), segment(first, 2, destination="b")] for first in range(0, 30, 3)
+        ]
+        appended = await asyncio.gather(*map(queue.append, appends))
+        for name, events in (("a", 3), ("b", 2)):
+            places = [place for places in appended for place in places if place.destination == name]
+            assert [place.events for place in places] == [events] * 10
+            for place in places:
+                batch = await queue.take(name, Limits(events, 1 << 20))
+                assert batch[0].position == place.position
+
     async def test_order_across_restart(self, open_queue: OpenQueue) -> None:
         """A restart changes neither the order nor what waits."""
         queue = await open_queue()
@@ -465,7 +479,8 @@ class TestSpace:
             queue.append([segment(2)]),
             return_exceptions=True,
         )
-        assert [type(result) for result in results] == [type(None), TooLargeError, type(None)]
+        assert [isinstance(result, TooLargeError) for result in results] == [False, True, False]
+        assert [isinstance(result, BaseException) for result in results] == [False, True, False]
         assert await drain(queue) == [0, 2]
 
     async def test_drop_oldest(self, open_queue: OpenQueue) -> None:

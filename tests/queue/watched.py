@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from forwarder.errors import ForwarderError
 from forwarder.model import INVALID, DeadFilter, DeadLetter, DeadSegment, QueueStats, Segment
+from forwarder.queue.base import Appended
 from forwarder.queue.memory import Account, Event, MemoryQueue
 
 # The moment at which tests look on, in seconds since the epoch, and when what is queued was accepted.
@@ -74,9 +75,10 @@ class WatchedQueue(MemoryQueue):
         for event in queued:
             event.accepted_at = ACCEPTED_AT
 
-    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
-        await super().append(segments, dead)
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> Sequence[Appended]:
+        places = await super().append(segments, dead)
         self._date()
+        return places
 
     async def peek(self, destination: str, limit: int | None) -> AsyncIterator[bytes]:
         count = 0

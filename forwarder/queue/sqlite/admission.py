@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from forwarder.errors import TooLargeError
 from forwarder.model import DeadSegment, Segment
+from forwarder.queue.base import Appended
 from forwarder.queue.sqlite.burying import bury_new
 from forwarder.queue.sqlite.database import disk_full
 from forwarder.queue.sqlite.letters import dead_bytes
@@ -19,8 +20,11 @@ from forwarder.queue.sqlite.store import Store
 from forwarder.queue.sqlite.waiting import drop
 
 
-def append(store: Store, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
-    """Write: store all segments or none. Raises QueueFullError, TooLargeError, or DiskFullError."""
+def append(store: Store, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> list[Appended]:
+    """Write: store all segments or none; their places are known at the end of the transaction.
+
+    Raises QueueFullError, TooLargeError, or DiskFullError.
+    """
     if store.is_short:
         raise disk_full()
     needed: dict[str, int] = {}
@@ -29,12 +33,13 @@ def append(store: Store, segments: Sequence[Segment], dead: Sequence[DeadSegment
     for died in dead:
         needed[died.destination] = needed.get(died.destination, 0) + dead_bytes(len(died.data), died.burial)
     _make_room(store, needed)
-    store.append(segments)
+    places = store.append(segments)
     if dead:
         for died in dead:
             bury_new(store, died)
         # Unlike segments, which are written at the end of the transaction, these are in the file by now.
         store.measure()
+    return places
 
 
 def _make_room(store: Store, needed: Mapping[str, int]) -> None:

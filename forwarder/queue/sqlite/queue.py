@@ -32,7 +32,7 @@ from forwarder.model import (
 )
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
-from forwarder.queue.base import Pending, Share
+from forwarder.queue.base import Appended, Pending, Share
 from forwarder.queue.sqlite import admission, burying, dead, take, views, waiting
 from forwarder.queue.sqlite.closing import RETRY_SECONDS, Closing
 from forwarder.queue.sqlite.executor import Snapshot
@@ -129,12 +129,16 @@ class SqliteQueue:
         """Set the destinations that take events; return the names of others that still keep something."""
         return await self._worker.submit(lambda store: store.configure(shares))
 
-    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> None:
+    async def append(self, segments: Sequence[Segment], dead: Sequence[DeadSegment] = ()) -> Sequence[Appended]:
         """Store all segments or none; durable on return. What is `dead` is accepted and dies at once."""
         self._watch.check()
         size = sum([len(segment.data) for segment in segments]) + sum([len(died.data) for died in dead])
-        if segments or dead:
-            await self._worker.submit(lambda store: admission.append(store, segments, dead), size=size)
+        if not segments and not dead:
+            return []
+        places: list[Appended] = await self._worker.submit(
+            lambda store: admission.append(store, segments, dead), size=size
+        )
+        return places
 
     async def take(self, destination: str, limits: Limits, at_most: int = 1) -> list[Batch]:
         """Take the oldest events that are not leased: a batch as large as `limits` allow, and full ones behind it."""

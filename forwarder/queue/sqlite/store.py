@@ -20,7 +20,7 @@ from typing import Any
 from forwarder.errors import DamagedError, QueueFullError, TooLargeError, UnavailableError
 from forwarder.model import Batch, Segment
 from forwarder.observe.base import Observer
-from forwarder.queue.base import Share
+from forwarder.queue.base import Appended, Share
 from forwarder.queue.sqlite.checksum import checksum
 from forwarder.queue.sqlite.database import map_error
 from forwarder.queue.sqlite.ledger import COLUMNS, Ledger
@@ -72,7 +72,7 @@ class Store:
         self._changed: dict[str, Ledger] = {}
         self._new: list[str] = []
         self.after: list[Callable[[], None]] = []
-        self.appended: dict[str, list[Segment]] = {}
+        self.appended: dict[str, list[tuple[Segment, list[Appended]]]] = {}
         self.appended_bytes = 0
 
     def transact(self, writes: Sequence[Write]) -> list[Any]:
@@ -168,7 +168,7 @@ class Store:
 
     def waiting_bytes(self, name: str) -> int:
         """Return how many bytes were appended for a destination that this transaction has not written yet."""
-        return sum(stored_bytes(len(segment.data)) for segment in self.appended.get(name, ()))
+        return sum(stored_bytes(len(segment.data)) for segment, _places in self.appended.get(name, ()))
 
     def measure(self) -> None:
         """Read how much of the file is used and how much is free, in bytes."""
@@ -239,19 +239,28 @@ class Store:
 
     # --- append --------------------------------------------------------------------------------
 
-    def append(self, segments: Sequence[Segment]) -> None:
-        """Write: put segments at the tail of their queues; `admission` has made room for them."""
+    def append(self, segments: Sequence[Segment]) -> list[Appended]:
+        """Write: put segments at the tail of their queues; `admission` has made room for them.
+
+        Returns a list that holds their places when the transaction is at its end.
+        """
+        places: list[Appended] = []
         for segment in segments:
-            self.appended.setdefault(segment.destination, []).append(segment)
+            self.appended.setdefault(segment.destination, []).append((segment, places))
             self.appended_bytes += stored_bytes(len(segment.data))
             self.ledger(segment.destination).accepted += segment.events
+        return places
 
     def _flush(self) -> None:
         """Insert what was appended in this transaction, joined into few rows."""
-        for name, segments in self.appended.items():
-            for joined in packed(segments, lambda segment: len(segment.data)):
-                data = b"".join([segment.data for segment in joined])
-                self.insert(name, data, sum([segment.events for segment in joined]))
+        for name, appended in self.appended.items():
+            for joined in packed(appended, lambda each: len(each[0].data)):
+                position = self.ledger(name).tail
+                for segment, places in joined:
+                    places.append(Appended(name, position, segment.events))
+                    position += segment.events
+                data = b"".join([segment.data for segment, _places in joined])
+                self.insert(name, data, position - self.ledger(name).tail)
 
     def insert(self, name: str, data: bytes, events: int) -> None:
         """Write: put a row at the tail of a destination's queue."""

@@ -20,6 +20,14 @@ from forwarder.config.units import (
 
 
 @pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0, "0s"), (1.0, "1s"), (90.0, "90s"), (7200.0, "2h"), (0.25, "250ms"), (1e-5, "1e-05s")]
+)
+def test_a_duration_is_written_in_its_largest_unit(seconds: float, text: str) -> None:
+    """A duration is a whole number of a unit where it can be."""
+    assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
     ("text", "size"),
     [
         ("0", 0),

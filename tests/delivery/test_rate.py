@@ -34,3 +34,13 @@ def test_a_batch_is_what_a_second_allows() -> None:
     """Batches are cut to a second's worth, counted as signed, and have at least one event."""
     assert Rate(5, 400).within(Limits(1000, 1 << 20)) == Limits(5, 300)
     assert Rate(None, 1024).within(Limits(1000, 10)) == Limits(1000, 10)
+    assert Rate(1, 1).within(Limits(1000, 1 << 20)) == Limits(1, 1)
+
+
+def test_no_longer_than_the_rate_needs() -> None:
+    """The next request waits for what the last one costs, by events or by bytes, whichever is more."""
+    rate = Rate(10, 1000)
+    rate.sent(20, 500, 5.0)
+    assert rate.ready_at == 7.0
+    rate.sent(1, 3000, 6.0)
+    assert rate.ready_at == 10.0

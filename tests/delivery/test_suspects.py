@@ -157,12 +157,32 @@ class TestDistrust:
         [one] = set_aside(suspects, 0)
         one.refusals = 3
         suspects.taken(0.0)
+        assert suspects.distrusted_for(0.0) == 0.0
         assert suspects.contradicted(0.0)
         assert not suspects.is_proven(one, 599.0)
         assert suspects.distrusted_for(599.0) == 1.0
         assert not suspects.contradicted(1.0)
         assert suspects.believes(601.0)
         assert suspects.is_proven(one, 601.0)
+
+
+class TestOld:
+    def test_the_young_are_kept(self) -> None:
+        """What was accepted before a time is given back, doubted or set aside; all else is asked about as before."""
+        suspects = new()
+        old, young, failing = (suspect(position, accepted_at=position) for position in (1, 5, 9))
+        for one in (old, young, failing):
+            suspects.doubt(one, 0.0, failed=one is failing)
+        suspects.taken(0.0)
+        also_old, doubted = (suspect(position, accepted_at=accepted) for position, accepted in ((3, 3.0), (7, 5.0)))
+        for one in (also_old, doubted):
+            suspects.doubt(one, 0.0, failed=False)
+        assert suspects.older(5.0) == [old, also_old]
+        assert suspects.older(5.0) == []
+        assert suspects.taken(0.0) == 1
+        assert suspects.seconds_until_due(0.0) == 0.0
+        asked = [suspects.next(LONGEST) for _ in range(4)]
+        assert asked == [young, doubted, failing, None]
 
 
 class TestTurns:

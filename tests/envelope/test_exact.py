@@ -6,6 +6,7 @@ import pytest
 
 from forwarder.envelope.exact import read_envelope
 from forwarder.envelope.fields import RefusedError
+from forwarder.errors import InvalidEventsError, MalformedError, RequestError
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,18 @@ def test_what_is_wrong(line: bytes, words: str) -> None:
     """What keeps a line from being an event is told by its true reason, and by its place where it has one."""
     with pytest.raises(RefusedError, match=words):
         read_envelope(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [(b"[1]", InvalidEventsError), (b"{", MalformedError), (b"[" * 100_000 + b"]" * 100_000, MalformedError)],
+    ids=["no object", "no JSON", "too deep"],
+)
+def test_the_kind_of_what_is_wrong(line: bytes, error: type[RequestError]) -> None:
+    """What is no JSON is malformed; other JSON than an object is an invalid event. Neither is about a field."""
+    with pytest.raises(RefusedError) as caught:
+        read_envelope(line)
+    assert (caught.value.field, caught.value.error) == ("", error)
 
 
 def test_the_members_of_the_envelope() -> None:

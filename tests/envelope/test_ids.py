@@ -6,8 +6,12 @@ import json
 import uuid
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forwarder.envelope import event_id, new_ids
+from forwarder.envelope.ids import is_about
+from forwarder.model import EventFilter
 from tests.events import UUID
 
 
@@ -21,6 +25,33 @@ def test_new_ids_are_version_4() -> None:
             assert (parsed.version, parsed.variant) == (4, uuid.RFC_4122)
             assert str(parsed) == found
     assert new_ids(bytes, 0) == []
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16), max_size=4))
+def test_new_ids_are_the_random_bytes(random: list[bytes]) -> None:
+    """But for version and variant, an id is the bytes that it was made from, as the standard library writes them."""
+    wanted = [str(uuid.UUID(bytes=found, version=4)) for found in random]
+    assert new_ids(lambda _count: b"".join(random), len(random)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (EventFilter(), True),
+        (EventFilter(source="app"), True),
+        (EventFilter(source="other"), False),
+        (EventFilter(object=("user", "7")), True),
+        (EventFilter(object=("user", "8")), False),
+        (EventFilter(object=("group", "7")), False),
+        (EventFilter(source="app", object=("user", "8")), False),
+        (EventFilter(source="other", object=("user", "7")), False),
+    ],
+)
+def test_a_filter_takes_what_has_all_that_it_names(wanted: EventFilter, found: bool) -> None:
+    """An event is selected by its source and by its object, of which type and id must be right."""
+    event = b'{"eventSourceId":"app","eventObjectType":"user","eventObjectId":"7"}'
+    assert is_about(event, wanted) == found
+    assert not is_about(b"{", EventFilter(source="app"))
 
 
 @pytest.mark.parametrize(

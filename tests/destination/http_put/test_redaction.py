@@ -19,12 +19,10 @@ SECRETS = [
     "proxy-user:proxy-secret",
     "proxy-secret",
 ]
-MASKED = Redaction(
-    destination(
-        SECRETS[0],
-        headers={"Authorization": SECRETS[4], "X-Tenant": "blue"},
-        proxy="http://proxy-user:proxy-secret@proxy.example:3128",
-    )
+MASKED = destination(
+    SECRETS[0],
+    headers={"Authorization": SECRETS[4], "X-Tenant": "blue"},
+    proxy="http://proxy-user:proxy-secret@proxy.example:3128",
 )
 PLAIN = Redaction(destination())
 
@@ -56,16 +54,16 @@ class TestAnswer:
     @given(st.sampled_from(SECRETS), st.binary(max_size=600))
     def test_secrets_are_masked(self, secret: str, before: bytes) -> None:
         """An answer that repeats what it was sent does not bring URL, headers or proxy into the log."""
-        detail = MASKED.of_answer(400, f"Bad {secret}", before + secret.encode())
+        detail = Redaction(MASKED).of_answer(400, f"Bad {secret}", before + secret.encode())
         assert secret not in detail
         assert "-secret" not in detail
         assert "***" in detail
 
     def test_words_stay(self) -> None:
         """Short values, such as the name of a tenant, are no secrets: text stays readable."""
-        assert MASKED.of_answer(400, "Bad", b"no tenant blue") == "400 Bad: no tenant blue"
+        assert Redaction(MASKED).of_answer(400, "Bad", b"no tenant blue") == "400 Bad: no tenant blue"
 
 
 def test_a_failure_is_masked() -> None:
     """Why there was no answer may repeat what was sent; secrets in it are masked."""
-    assert MASKED.of(f"the answer is not HTTP: {SECRETS[0]}\n") == "the answer is not HTTP: ***"
+    assert Redaction(MASKED).of(f"the answer is not HTTP: {SECRETS[0]}\n") == "the answer is not HTTP: ***"

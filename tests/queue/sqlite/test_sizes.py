@@ -34,3 +34,19 @@ def test_what_is_written_together(sizes: list[int]) -> None:
     assert [size for row in rows for size in row] == sizes
     assert all(row and (len(row) == 1 or sum(row) <= ROW_BYTES) for row in rows)
     assert all(sum(row) + following[0] > ROW_BYTES for row, following in pairwise(rows))
+
+
+def test_the_parts_of_the_disk() -> None:
+    """The log has a quarter, up to 32 MiB; it is folded at half of that, in whole pages."""
+    assert [wal_bytes(mib << 20) for mib in (1, 100, 128, 10_000)] == [1 << 18, 25 << 20, 32 << 20, 32 << 20]
+    assert checkpoint_bytes(32 << 20) == 16 << 20
+    assert checkpoint_bytes((32 << 20) + PAGE_BYTES) == 16 << 20
+    assert checkpoint_bytes(1 << 10) == 16 * PAGE_BYTES
+
+
+def test_small_rows_share_a_page() -> None:
+    """Of rows of less than half a page several go into one; a larger one has pages of its own."""
+    assert stored_bytes(100) < 200
+    assert stored_bytes(PAGE_BYTES // 2 - 1) < PAGE_BYTES
+    assert stored_bytes(PAGE_BYTES // 2) == PAGE_BYTES
+    assert stored_bytes(PAGE_BYTES - 64) == 2 * PAGE_BYTES

@@ -983,6 +983,7 @@ function renderQueue() {
     ["Backend", queue.backend],
     ["Path", queue.path ?? null],
   ]);
+  show(byId("intake"), isKnown(intake));
   keepRows(byId("intake-list"), Object.entries(intake ?? {}), ([way]) => way, INTAKE_COLUMNS);
 }
 

@@ -110,11 +110,12 @@ def test_text_from_outside_stays_text(daemon: Daemon, opened: Opens) -> None:
     daemon.pumps = {"main": held(HOSTILE), HOSTILE: DestinationStatus(State.IDLE)}
     event = f'{{"eventSourceId":"a","eventType":"b","data":{{"x":{HOSTILE!r}}}}}'.replace("'", '"')
     event = event.replace('onerror="window.wasRun=true"', 'onerror=\\"window.wasRun=true\\"')
-    daemon.letters = [letter(1, detail=HOSTILE, event=event.encode())]
+    daemon.letters = [letter(1, detail=f"422 {HOSTILE}", event=event.encode())]
     page = opened()
     expect(page, "#destination-main .advice", HOSTILE)
     expect(page, "#destination-list h3", HOSTILE)
     expect(page, "#refusal-list", HOSTILE)
+    assert page.locator("#group-list .said").first.text_content() == f"422 {HOSTILE}"
     page.get_by_role("button", name="Show: main, rejected").click()
     page.locator("#letter-list button").click()
     expect(page, "#letter-event", 'onerror=\\"window.wasRun=true\\"')

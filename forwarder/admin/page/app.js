@@ -85,8 +85,9 @@ function clock(iso) {
   return (Math.abs(Date.now() - time) < PLAIN_MS ? timeOfDay : dayAndTime).format(time);
 }
 
-/** "422 unknown type", or what there is of it. */
+/** "422 unknown type", or what there is of it; most details begin with the status themselves. */
 function answerWords(status, detail) {
+  if (isKnown(status) && detail?.startsWith(`${status} `)) return detail;
   return [status, detail].filter((part) => isKnown(part) && part !== "").join(" ");
 }
 

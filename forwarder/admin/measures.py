@@ -18,6 +18,9 @@ _OF_EACH: dict[str, Callable[[DestinationState], float | None]] = {
     "forwarder_events_dead": lambda found: found.dead,
     "forwarder_events_set_aside": lambda found: found.set_aside,
     "forwarder_queue_oldest_age_seconds": lambda found: found.oldest_age_seconds or 0.0,
+    "forwarder_certificate_expiry_seconds": lambda found: (
+        None if found.certificate_expires is None else found.certificate_expires.timestamp()
+    ),
     "forwarder_last_success_timestamp_seconds": lambda found: (
         None if found.last_success is None else found.last_success.timestamp()
     ),

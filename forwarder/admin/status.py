@@ -72,6 +72,8 @@ class DestinationState(msgspec.Struct, kw_only=True):
     next_step: str | None = None
     """What an operator can do about it, in words; null if nothing."""
     waiting_for: str | None = None
+    certificate_expires: datetime | None = None
+    """When the first of the certificates for the way to it ends; null where none is known."""
     since: datetime | None = None
     """Since when it has been working, failing or paused; null if that was so before the forwarder started."""
     rate_in: float | None = None
@@ -215,6 +217,7 @@ def _destination(name: str, counters: Counters, pump: DestinationStatus, pace: P
         set_aside=pump.set_aside,
         reason=advice.reason,
         waiting_for=pump.waiting_for,
+        certificate_expires=None if pump.certificate_ends is None else utc(pump.certificate_ends),
         since=None if pump.since is None else utc(pump.since),
         rate_in=_rounded(pace.rate_in),
         rate_out=_rounded(pace.rate_out),

@@ -31,6 +31,8 @@ class DestinationStatus:
     """Events that were refused or failed even alone, and will be tried again on their own; they count as queued."""
     obstacle: Obstacle | None = None
     """What keeps it from taking everything, although it answers."""
+    certificate_ends: float | None = None
+    """When the first of the certificates for the way to it ends, in seconds since the epoch."""
     waiting_for: str | None = None
     """What is being waited for before the next attempt, in words for people."""
 

@@ -157,10 +157,11 @@ class Destinations:
 
     def _look(self) -> dict[str, DestinationStatus]:
         self._since.keep(self._running.keys())
-        return {name: self._status_of(name, running.pump) for name, running in self._running.items()}
+        return {name: self._status_of(name, running) for name, running in self._running.items()}
 
-    def _status_of(self, name: str, pump: Pump) -> DestinationStatus:
-        health, state = pump.health, pump.health.gate.state
+    def _status_of(self, name: str, running: _Running) -> DestinationStatus:
+        health, certificates = running.pump.health, running.built.destination.outlook.certificates
+        state = health.gate.state
         return DestinationStatus(
             state=state,
             attempts=health.failures,
@@ -170,6 +171,7 @@ class Destinations:
             since=self._since.look(name, state, self._outages[name].attempts),
             set_aside=len(health.suspects),
             obstacle=health.obstacle,
+            certificate_ends=min((found.ends for found in certificates), default=None),
             waiting_for=health.gate.waiting_for,
         )
 

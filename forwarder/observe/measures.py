@@ -65,6 +65,11 @@ MEASURES: Final = {
     "forwarder_last_success_timestamp_seconds": Measure(
         "gauge", "When the destination last took a batch since the start, in seconds since 1970.", _OF_DESTINATION
     ),
+    "forwarder_certificate_expiry_seconds": Measure(
+        "gauge",
+        "When the first of the certificates for the way to the destination ends, in seconds since 1970.",
+        _OF_DESTINATION,
+    ),
     # --- the way in ------------------------------------------------------------------------------
     "forwarder_intake_events_total": Measure(
         "counter", "Events that were accepted since the start, whatever the number of their destinations.", ("way",)

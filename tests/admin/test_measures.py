@@ -30,7 +30,7 @@ STATS = QueueStats(
     },
 )
 PUMPS = {
-    "main": DestinationStatus(State.HOLDING, attempts=3, last_success=950.0, set_aside=2),
+    "main": DestinationStatus(State.HOLDING, attempts=3, last_success=950.0, set_aside=2, certificate_ends=2000.0),
     "audit": DestinationStatus(State.IDLE),
 }
 
@@ -56,10 +56,12 @@ def test_the_account_of_each_destination() -> None:
         "forwarder_events_set_aside": 2,
         "forwarder_queue_oldest_age_seconds": 100.0,
         "forwarder_last_success_timestamp_seconds": 950.0,
+        "forwarder_certificate_expiry_seconds": 2000.0,
     }.items():
         assert found[metric, "main"] == value
     assert found["forwarder_queue_oldest_age_seconds", "audit"] == 0
     assert ("forwarder_last_success_timestamp_seconds", "audit") not in found
+    assert ("forwarder_certificate_expiry_seconds", "audit") not in found
 
 
 def test_each_destination_is_in_one_state() -> None:

@@ -79,6 +79,7 @@ def test_exact_shape() -> None:
                 "next_step": "look at the destination: it is tried again by itself; `forwarder queue flush -d main` "
                 "tries at once",
                 "waiting_for": None,
+                "certificate_expires": None,
                 "since": "2023-11-14T22:03:20Z",
                 "rate_in": 1.5,
                 "rate_out": 0.0,

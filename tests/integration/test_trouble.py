@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
 from email.utils import formatdate
 from functools import partial
@@ -14,9 +15,9 @@ import pytest
 
 from forwarder.receiver import Receiver
 from forwarder.signing import Signer, generate_key
-from tests.certificates import Authority
+from tests.certificates import DAY, Authority
 from tests.delivery.conftest import raw_server
-from tests.destination.http_put.servers import answering, tls_server
+from tests.destination.http_put.servers import OK, answering
 from tests.integration.process import Forwarder, events
 from tests.integration.receiving import LOCAL, point, receiver_for
 
@@ -111,20 +112,24 @@ async def test_an_outage_is_told_once(tmp_path: Path) -> None:
 async def test_a_certificate_ends(tmp_path: Path) -> None:
     """Before its end the certificate of the server is warned of; afterwards the reason is told, and events wait."""
     authority = Authority(tmp_path, "some")
-    async with tls_server(authority, ends_in=8.0) as port:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*authority.issue("localhost"))
+    async with raw_server(answering(OK, forever=True), ssl=context) as port:
         forwarder = Forwarder(tmp_path / "f", f"https://localhost:{port}/put")
         forwarder.config["destinations"]["main"]["tls"] = {"ca_file": str(authority.file)}
         async with forwarder:
             await forwarder.post(events(0, 1))
             await forwarder.settled()
             await warned(forwarder, "certificate.expires", f"the certificate of localhost:{port} ends")
-            await asyncio.sleep(8.0)
+            # New connections get it from now on.
+            context.load_cert_chain(*authority.issue("localhost", ends_in=-5.0))
             assert (await forwarder.admin("POST", "/v1/destinations/main/flush"))[0] == 204
             await forwarder.post(events(1, 1))
             account = await state_of(forwarder, "backing_off")
             assert "certificate has expired" in account["last_error"]["detail"]
             await warned(forwarder, "certificate.expires", f"localhost:{port} has ended")
-            assert (await forwarder.account())["queued"] == 1
+            context.load_cert_chain(*authority.issue("localhost", ends_in=90 * DAY))
+            assert (await forwarder.settled())["delivered"] == 2
 
 
 async def test_a_clock_that_is_off(tmp_path: Path) -> None:

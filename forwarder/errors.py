@@ -222,6 +222,10 @@ class DamagedError(StorageError):
     """The queue file is damaged. It is set aside and rebuilt from what can be read."""
 
 
+class TooManyWatchersError(UnavailableError):
+    """As many pages as may watch the daemon live do so already. Close some of them."""
+
+
 class ShuttingDownError(UnavailableError):
     """The daemon is stopping; send again once it is back."""
 

@@ -6,6 +6,10 @@
     GET    /readyz                              200 while events can be accepted, else 503 with the reason
     GET    /metrics                             for Prometheus
     GET    /v1/status                           everything at a glance (see `status`)
+    GET    /v1/live                             the same, again and again, as server-sent events
+    GET    /v1/history                          what came and went lately, step by step: span
+    GET    /v1/activity                         the last acts, and what was refused
+    GET    /v1/configuration                    what is in force, with secrets masked
     POST   /v1/destinations/NAME/flush          attempt a delivery now
     POST   /v1/destinations/NAME/pause, resume
     GET    /v1/destinations/NAME/queue          the queued events, oldest first, as NDJSON: limit
@@ -26,6 +30,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 
 import msgspec
 from aiohttp import hdrs, web
@@ -33,12 +38,16 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from forwarder import __version__
+from forwarder.admin.activity import Acts, build_activity
 from forwarder.admin.acts import acting, filter_of, filter_of_events
 from forwarder.admin.dead import encode_letter, parse_body, parse_events, parse_limit, parse_query
 from forwarder.admin.entrance import Entrance, Need, Rights
 from forwarder.admin.guard import Allowed, Guard
+from forwarder.admin.live import Live
 from forwarder.admin.login import Login
 from forwarder.admin.page import Page, make_safe
+from forwarder.admin.past import build_history
+from forwarder.admin.privacy import without_answers
 from forwarder.admin.status import Status, build_status
 from forwarder.admin.steering import Reloads, Room, Steering
 from forwarder.admin.stream import stream_lines
@@ -48,6 +57,7 @@ from forwarder.observe.base import Observer
 from forwarder.observe.conditions import Conditions
 from forwarder.observe.facts import Notice
 from forwarder.observe.history import History
+from forwarder.observe.refusals import Refusals
 from forwarder.problems import TOLD
 from forwarder.queue.base import Inspection
 from forwarder.web.description import description_response
@@ -60,7 +70,8 @@ class AdminApi:
 
     `readmit` accepts dead letters that were invalid when they were received and are valid now; `metrics` returns the
     metrics that belong to a status, which the queue may be unable to give, in the format of an `Accept` header, and
-    their media type; `now` returns seconds since the epoch.
+    their media type; `configuration` returns what is in force as YAML, with secrets masked; `now` returns seconds since
+    the epoch.
     """
 
     def __init__(
@@ -75,6 +86,9 @@ class AdminApi:
         metrics: Callable[[Status | None, str], Awaitable[tuple[bytes, str]]],
         history: History,
         room: Room,
+        acts: Acts,
+        refusals: Refusals,
+        configuration: Callable[[], str],
         now: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
@@ -87,8 +101,12 @@ class AdminApi:
         self._history = history
         self._room = room
         self._now = now
+        self._acts = acts
+        self._refusals = refusals
+        self._configuration = configuration
         self._guard = Guard(conditions)
         self._page = Page()
+        self._live = Live(self._status_for, observer)
         self._started = time.monotonic()
 
     def application(self, entrance: Entrance) -> web.Application:
@@ -97,11 +115,20 @@ class AdminApi:
         for method, path, need, handler in self._routes(entrance):
             app.router.add_route(method, path, self._guard.allow(entrance, need, handler))
         app.on_response_prepare.append(make_safe)
+
+        async def end_streams(_app: web.Application) -> None:
+            self._live.close(entrance)
+
+        app.on_shutdown.append(end_streams)
         return app
 
     def _routes(self, entrance: Entrance) -> Iterator[tuple[str, str, Need, Allowed]]:
         """Yield every route: its method, its path, what it needs, and what answers."""
         login = Login(self._guard, entrance)
+
+        async def watch(request: web.Request, rights: Rights) -> web.StreamResponse:
+            check = partial(self._guard.rights, entrance, request, Need.LOOK)
+            return await self._live.watch(request, entrance, sees_events=rights.sees_events, check=check)
 
         async def describe(_request: web.Request, _rights: Rights) -> web.Response:
             return description_response("forwarder.admin", wants_token=entrance.knows_tokens)
@@ -117,6 +144,10 @@ class AdminApi:
             yield method, "/metrics", Need.LOOK, self._metrics_of_now
             yield method, "/v1/status", Need.LOOK, self._status
             yield method, "/openapi.json", Need.LOOK, describe
+        yield hdrs.METH_GET, "/v1/live", Need.LOOK, watch
+        yield hdrs.METH_GET, "/v1/history", Need.LOOK, self._past
+        yield hdrs.METH_GET, "/v1/activity", Need.LOOK, self._activity
+        yield hdrs.METH_GET, "/v1/configuration", Need.LOOK, self._show_configuration
         yield hdrs.METH_POST, "/v1/reload", Need.RELOAD, self._reload
         yield hdrs.METH_POST, "/v1/destinations/{name}/{verb:flush|pause|resume}", Need.ACT, self._steer
         yield hdrs.METH_GET, "/v1/destinations/{name}/queue", Need.SEE_EVENTS, self._peek
@@ -152,7 +183,13 @@ class AdminApi:
 
     async def status(self) -> Status:
         """Return the answer to `GET /v1/status`."""
+        return await self._status_for(True)
+
+    async def _status_for(self, sees_events: bool) -> Status:
+        """Return the status for somebody who sees the contents of events, or does not."""
         pumps = await self._steering.status()
+        if not sees_events:
+            pumps = {name: without_answers(pump) for name, pump in pumps.items()}
         return build_status(
             await self._queue.stats(),
             pumps,
@@ -179,8 +216,18 @@ class AdminApi:
             return problem_response(503, "not-ready", reason)
         return web.Response(text="ready\n")
 
-    async def _status(self, _request: web.Request, _rights: Rights) -> web.Response:
-        return _json(await self.status())
+    async def _status(self, _request: web.Request, rights: Rights) -> web.Response:
+        return _json(await self._status_for(rights.sees_events))
+
+    async def _past(self, request: web.Request, _rights: Rights) -> web.Response:
+        return _json(build_history(self._history, request.query.get("span", "hour"), self._now()))
+
+    async def _activity(self, _request: web.Request, rights: Rights) -> web.Response:
+        acts, refusals = self._acts.recent(), self._refusals.recent()
+        return _json(build_activity(acts, refusals, sees_events=rights.sees_events))
+
+    async def _show_configuration(self, _request: web.Request, _rights: Rights) -> web.Response:
+        return _json({"yaml": self._configuration()})
 
     async def _metrics_of_now(self, request: web.Request, _rights: Rights) -> web.Response:
         accept = ", ".join(request.headers.getall(hdrs.ACCEPT, []))

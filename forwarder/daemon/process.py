@@ -20,8 +20,9 @@ import uvloop
 
 from forwarder import __version__
 from forwarder import log as log_to
+from forwarder.admin.activity import Acts
 from forwarder.admin.api import AdminApi
-from forwarder.config import OtelConfig, warnings
+from forwarder.config import OtelConfig, to_yaml, warnings
 from forwarder.daemon.assembly import Assembly
 from forwarder.daemon.cleaning import Cleaning
 from forwarder.daemon.config_file import ConfigFile
@@ -75,13 +76,14 @@ async def _live(assembly: Assembly, config_file: ConfigFile, note: Note) -> None
     metrics = Metrics()
     telemetry = _telemetry(config.otel)
     refusals = Refusals(time.time)
-    observer = Observers(Logs(), metrics, refusals, *telemetry)
+    acts = Acts(time.time)
+    observer = Observers(Logs(), metrics, refusals, acts, *telemetry)
     stop, reload = _signals(observer)
     backend = BACKENDS[type(config.queue)]
     description = backend.describe(config.queue)
     notifier.send(f"STATUS=Opening the queue {description['queue']}")
     async with await backend.open(config.queue, list(config.destinations), observer) as queue:
-        daemon = Daemon(assembly, queue, config_file, note, observer, metrics, refusals)
+        daemon = Daemon(assembly, queue, config_file, note, observer, metrics, refusals, acts)
         daemon.intake.wants_traces = bool(telemetry)
         await daemon.start()
         spare_what_stays()
@@ -152,6 +154,7 @@ class Daemon:
         observer: Observer,
         metrics: Metrics,
         refusals: Refusals,
+        acts: Acts,
     ) -> None:
         self.assembly = assembly
         self._observer = observer
@@ -176,6 +179,9 @@ class Daemon:
             metrics=lambda status, accept: self.readings.metrics(status, accept),
             history=self.history,
             room=room,
+            acts=acts,
+            refusals=refusals,
+            configuration=lambda: to_yaml(self.assembly.config),
         )
         self.readings = Readings(metrics, self.lag, lambda: self._listeners, admin.status)
         # Whoever has something to find out again and again, be it a rate or an early warning, looks here.

@@ -199,6 +199,10 @@ class Runner(web.ServerRunner):
         await self.application.setup()
         await super().setup()
 
+    async def shutdown(self) -> None:
+        """End what would go on for ever, before what is under way is waited for."""
+        await self.application.shutdown()
+
     async def cleanup(self) -> None:
         await super().cleanup()
         await self.application.cleanup()

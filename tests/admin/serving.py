@@ -13,14 +13,17 @@ from pathlib import Path
 import structlog.testing
 from aiohttp import web
 
+from forwarder.admin.activity import Acts
 from forwarder.admin.api import AdminApi
 from forwarder.admin.entrance import Entrance, Terms
 from forwarder.admin.status import Status
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import EVERY_EVENT, Address, EventFilter, State
+from forwarder.observe.base import Observers
 from forwarder.observe.conditions import Conditions
 from forwarder.observe.history import History
 from forwarder.observe.logs import Logs
+from forwarder.observe.refusals import Refusals
 from forwarder.queue.fullness import Full
 from forwarder.web.access import Access
 from forwarder.web.reach import Reach
@@ -108,6 +111,7 @@ class Served:
     history: History
     entrance: Entrance
     room: FakeRoom
+    refusals: Refusals
 
 
 def api_of(queue: WatchedQueue) -> AdminApi:
@@ -123,6 +127,9 @@ def api_of(queue: WatchedQueue) -> AdminApi:
         metrics=metrics,
         history=History(lambda: 0.0),
         room=FakeRoom(),
+        acts=Acts(lambda: NOW),
+        refusals=Refusals(lambda: NOW),
+        configuration=lambda: "queue: {}\n",
     )
 
 
@@ -144,18 +151,21 @@ async def serving(
     """Serve the admin API at an address; a TCP port of 0 is replaced by the real one."""
     reloads = reloads or FakeReloads()
     conditions = Conditions(Logs(), lambda: NOW)
-    history = History(time.monotonic)
     room = FakeRoom()
+    history, acts, refusals = History(time.monotonic), Acts(lambda: NOW), Refusals(lambda: NOW)
     api = AdminApi(
         queue,
         daemon,
         reloads,
         queue.readmitted,
-        observer=Logs(),
+        observer=Observers(Logs(), acts, refusals),
         conditions=conditions,
         metrics=metrics,
         history=history,
         room=room,
+        acts=acts,
+        refusals=refusals,
+        configuration=lambda: "queue: {}\n",
         now=lambda: NOW,
     )
     reach = Reach.FILE if address.is_unix else Reach.MACHINE
@@ -169,7 +179,7 @@ async def serving(
         await web.TCPSite(runner, address.host, address.port).start()
         address = replace(address, port=runner.addresses[0][1])
     try:
-        yield Served(queue, daemon, address, reloads, conditions, history, place, room)
+        yield Served(queue, daemon, address, reloads, conditions, history, place, room, refusals)
     finally:
         await runner.cleanup()
 

@@ -332,6 +332,7 @@ async def test_token(tmp_path: Path) -> None:
 
 
 LOOKS = ["/healthz", "/readyz", "/metrics", "/v1/status", "/openapi.json"]
+SHOWS = ["/v1/live", "/v1/history", "/v1/activity", "/v1/configuration"]
 ACTS = [
     ("POST", "/v1/destinations/main/flush"),
     ("POST", "/v1/destinations/main/pause"),
@@ -360,7 +361,7 @@ async def test_over_tcp_it_only_looks() -> None:
         serving(queue, daemon, Address(host="127.0.0.1", port=0), None) as served,
         aiohttp.ClientSession(f"http://127.0.0.1:{served.address.port}") as session,
     ):
-        for path in LOOKS:
+        for path in (*LOOKS, *SHOWS):
             async with session.get(path) as response:
                 assert response.status == 200
         for method, path in (*ACTS, *CONTENTS):
@@ -386,7 +387,7 @@ async def test_every_route_that_is_not_a_look_is_an_act() -> None:
     found = {(route.method, route.resource.canonical) for route in routes if route.resource is not None}
     verbs = {("POST", path.replace("flush", "{verb}")) for _, path in ACTS[:1]}
     acts = verbs | {(method, path) for method, path in (*ACTS[3:], *CONTENTS)}
-    looks = {(method, path) for method in ("GET", "HEAD") for path in LOOKS}
+    looks = {(method, path) for method in ("GET", "HEAD") for path in LOOKS} | {("GET", path) for path in SHOWS}
     assert found == {(method, path.replace("/main/", "/{name}/")) for method, path in acts} | looks | PAGES
 
 

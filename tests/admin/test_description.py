@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from openapi_spec_validator import validate
 
 from forwarder import __version__
 from forwarder.admin import status as statuses
+from forwarder.admin.activity import ActivityState, ActState, RefusedState
 from forwarder.admin.dead import DeadLine, Wanted, encode_letter
 from forwarder.admin.entrance import Terms
 from forwarder.admin.login import SessionState
+from forwarder.admin.past import HistoryState, StepsState
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.errors import (
     BusyError,
@@ -32,7 +35,7 @@ from forwarder.errors import (
 from forwarder.model import Address, LastError, Segment, State
 from forwarder.web.reach import Reach
 from tests.admin.serving import FakeDaemon, FakeReloads, api_of, entrance, serving
-from tests.openapi import PLAIN_PROBLEMS, Body, Described, Place, problem_names, read
+from tests.openapi import PLAIN_PROBLEMS, Body, Described, Place, problem_names
 from tests.queue.watched import NOW, WatchedQueue
 
 ADMIN = Described("forwarder.admin")
@@ -44,6 +47,8 @@ PAGE = [("GET", "/"), ("GET", "/page/{name}")]
 SESSION = [("GET", "/v1/session"), ("POST", "/v1/session"), ("DELETE", "/v1/session")]
 MOVING = [("POST", "/v1/dead/replay"), ("POST", "/v1/dead/purge")]
 LOOKING = [(method, path) for method in ("GET", "HEAD") for path in ("/metrics", "/v1/status", "/openapi.json")]
+SHOWING = [("GET", f"/v1/{what}") for what in ("history", "activity", "configuration")]
+LIVE = ("GET", "/v1/live")
 RELOAD = ("POST", "/v1/reload")
 PROBES = [(method, path) for method in ("GET", "HEAD") for path in ("/healthz", "/readyz")]
 FREE = [*PROBES, *PAGE, *SESSION]
@@ -55,7 +60,18 @@ MAIN = {"json": {"destination": "main"}}
 
 # How each answer that is described is brought about; `name` is that of the destination.
 PROVOKED: dict[Place, dict[str, Any]] = {
-    **{(*place, 200): {} for place in (*PROBES, *LOOKING, *QUEUE, DEAD)},
+    **{(*place, 200): {} for place in (*PROBES, *LOOKING, *SHOWING, LIVE, *QUEUE, DEAD)},
+    **{
+        (*place, status): {"headers": headers}
+        for place in (*SHOWING, LIVE)
+        for status, headers in (
+            (401, {"Authorization": ""}),
+            (403, {"Origin": "null"}),
+            (417, {"Expect": "wonders"}),
+        )
+    },
+    (*SHOWING[0], 400): {"params": {"span": "week"}},
+    (*LIVE, 503): {},
     **{(*place, 200): MAIN for place in MOVING},
     **{(*place, 204): {} for place in STEERING},
     **{(*place, 200): {"name": "index.html"} for place in PAGE},
@@ -149,12 +165,20 @@ async def test_an_answer(place: Place, tmp_path: Path) -> None:
         arguments["data"] = body_of()
     with structlog.testing.capture_logs():
         async with serving(queue, daemon, Address(path=str(tmp_path / "a.sock")), "s3cret", reloads) as served:
-            connector = aiohttp.UnixConnector(served.address.path or "")
-            async with aiohttp.ClientSession("http://localhost", connector=connector) as session:
+            connector = aiohttp.UnixConnector(served.address.path or "", limit=0)
+            async with (
+                aiohttp.ClientSession("http://localhost", connector=connector) as session,
+                AsyncExitStack() as responses,
+            ):
                 # Only the last one is too many.
-                for _ in range(11 if status == 429 else 1):
-                    async with session.request(method, url, headers=headers, **arguments) as response:
-                        answered, found, body = await read(response)
+                times = 11 if status == 429 else 33 if (*LIVE, 503) == place else 1
+                for _ in range(times):
+                    response = await responses.enter_async_context(
+                        session.request(method, url, headers=headers, **arguments)
+                    )
+                    answered, found = response.status, response.headers
+                    is_endless = url == LIVE[1] and answered == 200
+                    body = await response.content.readuntil(b"\n\n") if is_endless else await response.read()
     assert answered == status, body
     ADMIN.check(place, found, body)
 
@@ -177,14 +201,19 @@ async def test_dead_letters_are_as_described(event: bytes) -> None:
         ("ReloadState", statuses.ReloadState),
         ("DeadLetter", DeadLine),
         ("SessionState", SessionState),
+        ("HistoryState", HistoryState),
+        ("StepsState", StepsState),
+        ("ActivityState", ActivityState),
+        ("ActState", ActState),
+        ("RefusedState", RefusedState),
         ("Wanted", Wanted),
     ],
 )
 def test_no_field_is_forgotten(name: str, kind: type[msgspec.Struct]) -> None:
     """A schema has the fields of what it describes, and demands those that are always there."""
     schema = ADMIN.document["components"]["schemas"][name]
-    assert set(schema["properties"]) == set(kind.__struct_fields__)
-    always = [field.name for field in msgspec.structs.fields(kind) if field.required]
+    assert set(schema["properties"]) == set(kind.__struct_encode_fields__)
+    always = [field.encode_name for field in msgspec.structs.fields(kind) if field.required]
     assert schema.get("required", []) == always
 
 

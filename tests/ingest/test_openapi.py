@@ -10,7 +10,13 @@ import pytest
 from openapi_spec_validator import validate
 
 from forwarder import __version__
-from forwarder.errors import NotConfiguredError, QueueFullError, TooManyGuessesError, UnknownDestinationError
+from forwarder.errors import (
+    NotConfiguredError,
+    QueueFullError,
+    TooManyGuessesError,
+    TooManyWatchersError,
+    UnknownDestinationError,
+)
 from tests.fixtures import Logs
 from tests.ingest.serving import MAX_REQUEST, StubbornQueue, event, serving
 from tests.openapi import PLAIN_PROBLEMS, Body, Described, Place, problem_names, read
@@ -49,7 +55,7 @@ def test_it_is_openapi() -> None:
 
 def test_the_problems_are_those_that_there_are() -> None:
     """Every problem that the intake can answer with is described, and no other."""
-    of_admin = UnknownDestinationError, NotConfiguredError, TooManyGuessesError
+    of_admin = UnknownDestinationError, NotConfiguredError, TooManyGuessesError, TooManyWatchersError
     assert problem_names(*of_admin) | PLAIN_PROBLEMS == INTAKE.problems
 
 

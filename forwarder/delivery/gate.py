@@ -17,8 +17,8 @@ from forwarder.model import State
 # What is being waited for, in words for people.
 BACKOFF = "the end of the back-off"
 RETRY_AFTER = "the end of the time that the destination asked for"
-MENDING = "somebody to mend it; a changed key, certificate or configuration is tried at once"
-ANY_TAKEN = "any event that is taken; what comes in meanwhile is tried, and so is a changed key or configuration"
+MENDING = "somebody to mend it; a replaced key or certificate, or a reload, is tried at once"
+ANY_TAKEN = "any event that is taken; what comes in meanwhile is tried, and so is everything after a reload"
 STORAGE = "the storage of the queue, which could not be read"
 
 

@@ -85,6 +85,7 @@ async def _live(assembly: Assembly, config_file: ConfigFile, note: Note) -> None
     async with await backend.open(config.queue, list(config.destinations), observer) as queue:
         daemon = Daemon(assembly, queue, config_file, note, observer, metrics, refusals, acts)
         daemon.intake.wants_traces = bool(telemetry)
+        observer.add(daemon.conditions)
         await daemon.start()
         spare_what_stays()
         report = Report(notifier, queue, daemon.destinations.ready, daemon.listening)

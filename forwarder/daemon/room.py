@@ -68,16 +68,16 @@ class Room:
             self._tell_full_of(name, None)
         now = self._clock()
         for name, found in full.items():
-            self._tell_full_of(name, str(found))
+            self._tell_full_of(name, str(found), found.since)
             if now >= self._told.setdefault(name, now) + _STILL_SECONDS:
                 self._told[name] = now
                 self._observer.saw(Notice("queue.still_full", _details(name, found)))
 
-    def _tell_full_of(self, name: str | None, detail: str | None) -> None:
+    def _tell_full_of(self, name: str | None, detail: str | None, since: float | None = None) -> None:
         if name == INVALID:
-            self._conditions.set("invalid.full", detail, name)
+            self._conditions.set("invalid.full", detail, name, since=since)
         else:
-            self._conditions.set("queue.full", detail, name)
+            self._conditions.set("queue.full", detail, name, since=since)
 
     # --- what will be full -----------------------------------------------------------------------
 

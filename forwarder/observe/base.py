@@ -27,6 +27,10 @@ class Observers:
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
+    def add(self, observer: Observer) -> None:
+        """Tell one more, after the others, from now on."""
+        self._observers = (*self._observers, observer)
+
     def saw(self, fact: Fact) -> None:
         """Tell all of them."""
         for observer in self._observers:

@@ -206,8 +206,8 @@ LINES = {
     "queue.full": Line(
         "error",
         "Producers are refused, or stopped: the queue, or the share of a destination, is full.",
-        "see why it is not delivered: forwarder status; purge what is not needed, or raise the limit that is named"
-        " (a destination's: then forwarder reload; queue.max_bytes: then restart)",
+        "mend the destination, purge, or raise the limit that is named: that of a destination takes a reload,"
+        " queue.max_bytes a restart",
     ),
     "invalid.full": Line(
         "warning",
@@ -217,7 +217,7 @@ LINES = {
     "queue.fills_soon": Line(
         "warning",
         "At the rate of the last minutes the queue, or the share of a destination, is full within the hour.",
-        "see why it is not delivered: forwarder status; or raise the limit (queue.max_bytes, destinations.*.queue)",
+        "mend the destination, or raise the limit: that of a destination takes a reload, queue.max_bytes a restart",
     ),
     "disk.fills_soon": Line(
         "warning",

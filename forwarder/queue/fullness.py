@@ -39,7 +39,8 @@ class Full(NamedTuple):
     """Streams that had to wait since then, each counted once for each time."""
 
     def __str__(self) -> str:
-        return f"{self.detail}; refused: {self.refused:,} requests, stopped: {self.stopped:,} streams"
+        cost = [_counted(self.refused, "request", "refused"), _counted(self.stopped, "stream", "stopped")]
+        return f"{self.detail}; {', '.join(filter(None, cost))}"
 
 
 class _Account:
@@ -139,6 +140,10 @@ class Fullness:
         if destinations and all(name in self._accounts for name in destinations):
             return "; ".join(self._accounts[name].detail for name in sorted(destinations))
         return None
+
+
+def _counted(count: int, noun: str, verb: str) -> str:
+    return f"{count:,} {noun}{'s' if count > 1 else ''} {verb}" if count else ""
 
 
 def _used(counters: Counters, share: Share) -> float:

@@ -54,7 +54,7 @@ def test_the_begin_and_the_end() -> None:
     for _ in range(2):
         watched.fullness.refused(QUEUE)
     watched.rounds(2)
-    assert watched.active() == {("queue.full", None): f"{QUEUE.message}; refused: 2 requests, stopped: 0 streams"}
+    assert watched.active() == {("queue.full", None): f"{QUEUE.message}; 2 requests refused"}
     assert [*watched.room.full] == [None]
     watched.fullness.refused(QUEUE)
     watched.fullness.took(["main"])

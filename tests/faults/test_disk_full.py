@@ -33,11 +33,15 @@ async def test_filled_by_its_own_events(tmp_path: Path, disk: Disk) -> None:
         assert (await trial.forwarder.ready()) == (False, "the disk of the queue is full")
         assert trial.problems.keys() == {DISK_FULL}
         trial.logged_once("queue.storage_failing")
+        status = await trial.forwarder.status()
+        assert [warned["key"] for warned in status["warnings"]] == ["queue.storage_failing"]
+        assert status["warnings"][0]["detail"] == status["not_ready"] == "the disk of the queue is full"
         trial.receiver.faults = ""
         await trial.forwarder.settled()
         await trial.forwarder.becomes_ready()
         assert await trial.post()
         trial.logged_once("queue.storage_failing", "queue.storage_recovered")
+        assert (await trial.forwarder.status())["warnings"] == []
         await trial.check()
 
 

@@ -62,6 +62,8 @@ class TestRefused:
             said = await asyncio.gather(*(ask(one, raw(body(n))) for n, one in enumerate(found)))
             assert [status for status, _, _ in said] == [202] * 10
             assert sorted(await server.stored()) == list(range(10))
+            # Nobody was turned away.
+            assert not server.intake.fullness
         assert queue.refused
 
     async def test_ids_that_were_given(self, tmp_path: Path) -> None:

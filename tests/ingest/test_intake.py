@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 
 from forwarder.envelope import Envelope
-from forwarder.errors import QueueFullError, ShuttingDownError
+from forwarder.errors import DiskFullError, QueueFullError, ShareFullError, ShuttingDownError
 from forwarder.ingest.intake import Intake
 from forwarder.observe.facts import Accepted, Peer, Refused
 from forwarder.observe.logs import Logs
@@ -84,3 +84,19 @@ async def test_what_is_refused_is_told(tmp_path: Path) -> None:
     assert details["unsupported-media-type"].startswith("the content type 'text/html'")
     assert details["invalid-event"].startswith("eventSourceId: is required")
     assert [fact.events for fact in observer.facts if isinstance(fact, Accepted)] == [1]
+
+
+async def test_who_is_turned_away() -> None:
+    """Clients that are told that the queue is full, and streams that wait for room, make it full; nothing else does."""
+    queue = StubbornQueue()
+    intake = Intake(queue, Envelope(routes={"main": {}, "audit": {}}), Logs())
+    for error in (ShuttingDownError("stopping"), DiskFullError("no space")):
+        intake.refused("http", error, Peer("somebody", None))
+        intake.stopped(error, again=False)
+    assert not intake.fullness
+    share = ShareFullError("the queue of main is full", "main")
+    intake.refused("http", share, Peer("somebody", None))
+    intake.stopped(QueueFullError("full"), again=False)
+    intake.stopped(QueueFullError("full"), again=True)
+    found = intake.fullness.now()
+    assert {name: (full.refused, full.stopped) for name, full in found.items()} == {"main": (1, 0), None: (0, 1)}

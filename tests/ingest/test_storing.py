@@ -28,6 +28,10 @@ class TestFullQueue:
             await asyncio.sleep(0.3)
             assert not sending.done()
             assert queue.attempts < 20
+            # Each waits once, however often it tries again.
+            queue.tell()
+            await until(lambda: queue.attempts >= 4)
+            assert [found.stopped for found in server.intake.fullness.now().values()] == [2]
             queue.relent()
             await sending
             await ours.acked(40_000)

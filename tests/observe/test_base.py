@@ -32,3 +32,13 @@ def test_a_bug_in_one_observer_stops_nobody() -> None:
             "exc_info": True,
         }
     ]
+
+
+def test_one_more() -> None:
+    """Who is added is told after the others, from then on."""
+    one, other = Recording(), Recording()
+    observers = Observers(one)
+    observers.saw(Refused("http", "queue-full", 1))
+    observers.add(other)
+    observers.saw(Refused("http", "queue-full", 2))
+    assert [len(one.facts), len(other.facts)] == [2, 1]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from forwarder.observe.conditions import Conditions
-from forwarder.observe.facts import Condition, ConditionChanged
+from forwarder.observe.facts import Condition, ConditionChanged, Notice
 from forwarder.observe.logs import line_of
 from tests.observe.recording import Recording
 
@@ -73,3 +75,30 @@ def test_a_condition_has_a_line_at_both_ends() -> None:
     assert line_of(began) == ("queue.full", {"destination": "main", "detail": "4 GiB of 4 GiB"})
     found = {"condition": "queue.full", "detail": "4 GiB of 4 GiB", "seconds": 61.235}
     assert line_of(ended) == ("condition.ended", found)
+
+
+def test_a_condition_may_be_known_for_longer() -> None:
+    """Who knows when it began says so, and every look finds the same time."""
+    recording = Recording()
+    conditions = Conditions(recording, lambda: 1000.0)
+    for _ in range(2):
+        conditions.set("queue.full", "full", since=940.0)
+        assert conditions.active() == [Condition("queue.full", None, 940.0, "full")]
+    conditions.set("queue.full", None)
+    assert recording.facts[-1] == ConditionChanged("queue.full", None, False, "full", 60.0)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"), [("queue.storage_failing", "queue.storage_recovered"), ("queue.file_gone", "queue.file_back")]
+)
+def test_what_has_lines_of_its_own(begin: str, end: str) -> None:
+    """What the queue tells at once, by a line of its own, is a condition until the line that ends it, and told once."""
+    recording = Recording()
+    conditions = Conditions(recording, lambda: 1000.0)
+    conditions.saw(Notice(end, {}))
+    conditions.saw(Notice(begin, {"reason": "the disk is full"}))
+    conditions.saw(Notice("queue.migrating", {}))
+    assert conditions.active() == [Condition(begin, None, 1000.0, "the disk is full")]
+    conditions.saw(Notice(end, {}))
+    assert conditions.active() == []
+    assert recording.facts == []

@@ -52,7 +52,7 @@ def test_whom_it_has_cost() -> None:
     told.fullness.stopped(QUEUE, again=False)
     told.fullness.refused(QUEUE)
     assert told.fullness.now() == {None: Full(QUEUE.message, 5100.0, 4, 2)}
-    assert str(told.fullness.now()[None]) == f"{QUEUE.message}; refused: 4 requests, stopped: 2 streams"
+    assert str(told.fullness.now()[None]) == f"{QUEUE.message}; 4 requests refused, 2 streams stopped"
 
 
 def test_until_one_is_taken() -> None:

@@ -7,6 +7,7 @@ The address is `--admin`, or else that of the daemon that runs with the configur
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import http.client
 from collections.abc import Callable, Iterator, Mapping
@@ -61,6 +62,12 @@ class AdminClient:
         self.address = address
         self._patience = patience or _PATIENCE
         self._headers = request_headers(token)
+
+    def within(self, seconds: float) -> AdminClient:
+        """Return a client of the same daemon that waits no longer than this for each piece of an answer."""
+        other = copy.copy(self)
+        other._patience = seconds
+        return other
 
     def ask(self, method: str, path: str, body: Any = None) -> bytes:
         """Return the body of the answer."""

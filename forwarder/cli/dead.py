@@ -106,7 +106,7 @@ def show(ctx: click.Context, admin: AdminClient, given: tuple[str, ...], ids: tu
         raise usage("say which: a number or an eventId, as `forwarder dead list` shows them")
     found = 0
     for line in admin.lines("/v1/dead", _query(wanted)):
-        click.echo("\n" * bool(found) + _describe(admin.decode(line, DeadLine)))
+        click.echo("\n" * bool(found) + describe(admin.decode(line, DeadLine)))
         found += 1
     if not found:
         click.echo(_nothing(wanted), err=True)
@@ -214,7 +214,7 @@ def _row(letter: DeadLine) -> tuple[str, ...]:
     )
 
 
-def _describe(letter: DeadLine) -> str:
+def describe(letter: DeadLine) -> str:
     """Return a dead letter as lines of text."""
     fields = {
         "id": str(letter.id),

@@ -8,7 +8,7 @@ that they stay different. Nothing that a destination said is printed as it is.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -161,12 +161,12 @@ def details(destinations: dict[str, DestinationState], how: Drawing) -> Iterator
     for name, state in destinations.items():
         if state.reason is None and state.next_step is None:
             continue
-        yield from _wrapped(f"{printable(name)}: ", _situation(state), how, "bold")
-        for title, words in _told(state):
-            yield from _wrapped(f"  {title}: ", printable(words), how)
+        yield from situation(name, state, how)
+        yield from advice(state, how)
 
 
-def _situation(state: DestinationState) -> str:
+def situation(name: str, state: DestinationState, how: Drawing) -> Iterator[Line]:
+    """Yield what a destination is doing, since when, and what became of events."""
     parts = [state_word(state)]
     if state.since is not None and state_word(state) not in {State.IDLE, State.DELIVERING}:
         parts.append(f"since {clock(state.since)}")
@@ -178,14 +178,17 @@ def _situation(state: DestinationState) -> str:
         parts.append(f"{state.dead:,} dead")
     if state.dropped:
         parts.append(f"{state.dropped:,} dropped")
-    return ", ".join(parts)
+    yield from _wrapped(f"{printable(name)}: ", ", ".join(parts), how, "bold")
 
 
-def _told(state: DestinationState) -> Sequence[tuple[str, str]]:
+def advice(state: DestinationState, how: Drawing) -> Iterator[Line]:
+    """Yield why it is so, and what to do."""
     # What ends a back-off or a pause goes without saying.
     waits = state.waiting_for if state.state is State.HOLDING else None
-    found = (("why", state.reason), ("waits for", waits), ("next", state.next_step))
-    return [(title, words) for title, words in found if words]
+    found = (("why", state.reason), ("next", state.next_step), ("waits for", waits))
+    for title, words in found:
+        if words:
+            yield from _wrapped(f"  {title}: ", printable(words), how)
 
 
 def _wrapped(title: str, words: str, how: Drawing, style: str = "") -> Iterator[Line]:

@@ -28,6 +28,7 @@ _COMMANDS = {
     "send": "forwarder.cli.send:send_command",
     "reload": "forwarder.cli.reload:reload_command",
     "status": "forwarder.cli.status:status_command",
+    "top": "forwarder.cli.top:top_command",
     "queue": "forwarder.cli.queue:queue_group",
     "dead": "forwarder.cli.dead:dead_group",
     "keys": "forwarder.cli.keys:keys_group",

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.admin.status import DestinationState, ErrorState, QueueState, ReloadState, Status, Warned
+from forwarder.admin.status import ErrorState, QueueState, ReloadState, Status, Warned
 from forwarder.cli.overview import Drawing, details, drawing, head, state_word, table
 from forwarder.model import State
+from tests.cli.statuses import NOW, destination, status, text
 
-NOW = datetime(2026, 3, 1, 14, 0, tzinfo=UTC)
 NARROW = Drawing(80, True, NOW)
 WIDE = Drawing(200, True, NOW)
 PIPE = Drawing(None, True, NOW)
-
-
-def destination(state: State = State.IDLE, **fields: Any) -> DestinationState:
-    account = {"accepted": 0, "queued": 0, "delivered": 0, "dead": 0, "dropped": 0}
-    known = {"attempts": 0, "next_attempt_in_seconds": None, "last_success": None, "last_error": None, "set_aside": 0}
-    rest = {"oldest_age_seconds": None, "reason": None}
-    return DestinationState(state=state, **{**account, **known, **rest, **fields})
 
 
 HELD = destination(
@@ -43,16 +35,6 @@ HELD = destination(
     waiting_for="somebody to mend it",
     next_step="register the key, then: forwarder queue resume -d main",
 )
-
-
-def status(destinations: dict[str, DestinationState] | None = None, **fields: Any) -> Status:
-    queue = QueueState("sqlite", 1 << 30, 4 << 30, False)
-    ready = {"version": "1.2.3", "uptime_seconds": 65.0, "ready": True, "queue": queue}
-    return Status(**{**ready, "destinations": destinations or {}, **fields})
-
-
-def text(lines: Any) -> list[str]:
-    return ["".join(words for words, _style in line).rstrip() for line in lines]
 
 
 def screen(found: Status, how: Drawing) -> list[str]:
@@ -85,8 +67,8 @@ def test_why_and_what_next() -> None:
         "main: holding, since 2026-03-01T12:00:00Z, 12 failed in a row, next attempt in",
         "  4min 12s, 3 dead",
         "  why: it answered 403: no \\u001b[2J",
-        "  waits for: somebody to mend it",
         "  next: register the key, then: forwarder queue resume -d main",
+        "  waits for: somebody to mend it",
     ]
 
 

@@ -175,6 +175,14 @@ class Destinations:
             waiting_for=health.gate.waiting_for,
         )
 
+    def failing(self) -> Iterator[str]:
+        """Yield a few words about each destination that takes nothing just now."""
+        for name, running in self._running.items():
+            if self._outages[name]:
+                error = running.pump.health.last_error
+                said = "" if error is None else f" ({brief(error.status, error.detail)})"
+                yield f"{name} takes nothing{said}"
+
     def watched(self) -> Iterator[Watched]:
         """Yield what each destination has learned of trouble to come."""
         for name, running in self._running.items():

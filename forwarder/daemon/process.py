@@ -88,7 +88,7 @@ async def _live(assembly: Assembly, config_file: ConfigFile, note: Note) -> None
         observer.add(daemon.conditions)
         await daemon.start()
         spare_what_stays()
-        report = Report(notifier, queue, daemon.destinations.ready, daemon.listening)
+        report = Report(notifier, queue, daemon.wrong, daemon.listening)
         cleaning = Cleaning(queue, lambda: daemon.assembly.config.dead_letters.max_age, observer)
         tasks = [
             asyncio.create_task(daemon.reloading.run(reload, report), name="reloading"),
@@ -252,6 +252,13 @@ class Daemon:
         tokens = [self.assembly.config.admin.token_file, self.assembly.config.ingest.token_file]
         of_admin, of_intake = (None if file is None else str(file.absolute()) for file in tokens)
         return Running(os.getpid(), admin, http, stream, of_admin, of_intake, viewer)
+
+    def wrong(self) -> str | None:
+        """Return what an operator should know before all else, in words for people; None where all is well."""
+        if (reason := self.destinations.ready()) is not None:
+            return reason
+        warned = [f"{found.destination or 'forwarder'}: {found.key}" for found in self.conditions.active()]
+        return ", ".join([*self.destinations.failing(), *warned]) or None
 
     def listening(self) -> str:
         """Return the addresses of the intake, in words for people."""

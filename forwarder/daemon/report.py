@@ -16,7 +16,7 @@ from forwarder.queue.base import Queue
 from forwarder.systemd import Notifier
 
 # Seconds between two reports; if there is a watchdog, at least two are sent within its time.
-_STATUS_SECONDS = 10.0
+_STATUS_SECONDS = 4.0
 # The longest line, in characters: one that lists very many mistakes would not fit into a datagram.
 _MAX_LINE = 1000
 
@@ -24,15 +24,15 @@ _MAX_LINE = 1000
 class Report:
     """Reports on one daemon to the service manager.
 
-    `ready` returns why it accepts nothing, or None; `listening` its addresses, in words for people.
+    `wrong` returns what an operator should know before all else, or None, and `listening` its addresses, both in words.
     """
 
     def __init__(
-        self, notifier: Notifier, queue: Queue, ready: Callable[[], str | None], listening: Callable[[], str]
+        self, notifier: Notifier, queue: Queue, wrong: Callable[[], str | None], listening: Callable[[], str]
     ) -> None:
         self._notifier = notifier
         self._queue = queue
-        self._ready = ready
+        self._wrong = wrong
         self._listening = listening
         self._refused: str | None = None
 
@@ -70,7 +70,7 @@ class Report:
         except ForwarderError as error:
             return error.message
         queued = sum(found.queued for found in stats.destinations.values())
-        return f"{queued:,} events queued; {self._ready() or f'listening at {self._listening()}'}"
+        return f"{queued:,} events queued; {self._wrong() or f'listening at {self._listening()}'}"
 
     def _status(self, words: str) -> str:
         if self._refused is not None:

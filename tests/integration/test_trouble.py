@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 import time
 from email.utils import formatdate
@@ -141,6 +142,23 @@ async def test_a_clock_that_is_off(tmp_path: Path) -> None:
         warning = await warned(forwarder, "clock.off", "s ahead of that of the destination")
         (line,) = forwarder.logged("clock.off")
         assert (line["level"], line["detail"], line["hint"]) == ("warning", warning["detail"], warning["hint"])
+
+
+async def test_the_line_of_the_service_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`systemctl status` says which destination takes nothing, what it answered, and what is warned of."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        forwarder = Forwarder(tmp_path / "f", "http://127.0.0.1:1/put")
+        stranger = another_key(forwarder.folder).public("pem")
+        async with Receiver(LOCAL, public_keys=[stranger]) as receiver, point(forwarder, receiver):
+            await forwarder.post(events(0, 1))
+            line = b""
+            while b"key.refused" not in line:
+                line = await asyncio.to_thread(manager.recv, 65536)
+    told = "STATUS=1 events queued; main takes nothing (401 Unauthorized), main: key.refused"
+    assert line.decode().splitlines()[-1] == told
 
 
 async def test_poisoned_events_are_told_by_their_ids(tmp_path: Path) -> None:

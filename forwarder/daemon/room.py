@@ -101,7 +101,8 @@ class Room:
                 counters = stats.destinations[name]
                 used = counters.queued_bytes + counters.dead_bytes
                 yield name, share.max_bytes - used, _used(used, share.max_bytes)
-        if stats.disk_free_bytes is not None:
+        # A disk that is full already, or fails, has a condition of its own.
+        if stats.disk_free_bytes is not None and stats.failing is None:
             yield _DISK, stats.disk_free_bytes, f"{_size(stats.disk_free_bytes)} are free on the disk of the queue"
 
     def _tell_soon(self, name: str | None, detail: str | None) -> None:

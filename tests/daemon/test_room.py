@@ -113,6 +113,18 @@ def test_what_is_full_is_not_full_soon() -> None:
     assert watched.active().keys() == {("queue.full", None)}
 
 
+def test_a_disk_that_is_full() -> None:
+    """Once the storage fails, that is told, and not that it will."""
+    watched = Watched()
+    assert watched.stats is not None
+    watched.stats = replace(watched.stats, disk_free_bytes=200 * MIB)
+    watched.rounds(120, disk=0.2)
+    assert watched.active().keys() == {("disk.fills_soon", None)}
+    watched.stats = replace(watched.stats, failing="the disk of the queue is full")
+    watched.rounds(2)
+    assert watched.active() == {}
+
+
 def test_a_share_that_is_gone() -> None:
     """A destination that a reload takes away, or whose share it lifts, is not foreseen any more."""
     watched = Watched()

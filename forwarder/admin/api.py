@@ -29,7 +29,7 @@ controlled.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from functools import partial
 
 import msgspec
@@ -48,7 +48,7 @@ from forwarder.admin.login import Login
 from forwarder.admin.page import Page, make_safe
 from forwarder.admin.past import build_history
 from forwarder.admin.privacy import without_answers
-from forwarder.admin.status import Status, build_status
+from forwarder.admin.status import Status, WayState, build_status
 from forwarder.admin.steering import Reloads, Room, Steering
 from forwarder.admin.stream import stream_lines
 from forwarder.errors import MalformedError, NotConfiguredError, UnavailableError, UnknownDestinationError
@@ -70,8 +70,8 @@ class AdminApi:
 
     `readmit` accepts dead letters that were invalid when they were received and are valid now; `metrics` returns the
     metrics that belong to a status, which the queue may be unable to give, in the format of an `Accept` header, and
-    their media type; `configuration` returns what is in force as YAML, with secrets masked; `now` returns seconds since
-    the epoch.
+    their media type; `intake` returns what came in by each way; `configuration` returns what is in force as YAML, with
+    secrets masked; `now` returns seconds since the epoch.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class AdminApi:
         acts: Acts,
         refusals: Refusals,
         configuration: Callable[[], str],
+        intake: Callable[[], Mapping[str, WayState]],
         now: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
@@ -100,6 +101,7 @@ class AdminApi:
         self._metrics = metrics
         self._history = history
         self._room = room
+        self._intake = intake
         self._now = now
         self._acts = acts
         self._refusals = refusals
@@ -203,6 +205,7 @@ class AdminApi:
             config=self._reloads.file,
             full=self._room.full,
             full_in_seconds=self._room.full_in_seconds,
+            intake=self._intake(),
         )
 
     # --- inspecting ----------------------------------------------------------------------------

@@ -79,10 +79,23 @@ class DestinationState(msgspec.Struct, kw_only=True):
     rate_in: float | None = None
     """Events that are accepted for it each second, and that it takes, over the last minute; null at first."""
     rate_out: float | None = None
+    sent_again: int = 0
+    """Batches since the start that may have been taken, but were not answered: they were sent again."""
     drain_seconds: float | None = None
     """Until its backlog is delivered, as fast as it goes now; null if there is none, or it does not shrink."""
     full: bool = False
     """Whether producers are refused, or stopped, because its share of the queue is full."""
+
+
+class WayState(msgspec.Struct):
+    """What came in by one way, `http` or `stream`, since the start."""
+
+    accepted: int
+    refused: int
+    """Requests over HTTP, lines over the stream."""
+    bytes: int
+    connections: int
+    """Clients that are connected now."""
 
 
 class ReloadState(msgspec.Struct):
@@ -126,6 +139,7 @@ class Status(msgspec.Struct):
     not_ready: str | None = None
     """Why events cannot be accepted just now."""
     config: ConfigState | None = None
+    intake: dict[str, WayState] = {}
 
 
 def _nothing_known(_name: str) -> Pace:
@@ -146,6 +160,7 @@ def build_status(
     config: ConfigOnDisk | None = None,
     full: Mapping[str | None, Full] = MappingProxyType({}),
     full_in_seconds: float | None = None,
+    intake: Mapping[str, WayState] = MappingProxyType({}),
 ) -> Status:
     """Combine what the queue and the pumps know; `uptime` is in seconds, `now` in seconds since the epoch.
 
@@ -173,6 +188,7 @@ def build_status(
         warnings=[_warned(condition) for condition in conditions],
         not_ready=not_ready,
         config=None if config is None else ConfigState(config.name, utc(config.loaded_at), config.is_changed),
+        intake=dict(intake),
     )
 
 
@@ -224,6 +240,7 @@ def _destination(name: str, counters: Counters, pump: DestinationStatus, pace: P
         # What was delivered in the last half minute says nothing while nothing is delivered.
         drain_seconds=_rounded(pace.drain_seconds) if pump.state in _WORKS and not pump.attempts else None,
         next_step=advice.next_step,
+        sent_again=pump.sent_again,
     )
 
 

@@ -29,6 +29,8 @@ class DestinationStatus:
     """Since when it has been working, failing or paused, in seconds since the epoch; None if that is unknown."""
     set_aside: int = 0
     """Events that were refused or failed even alone, and will be tried again on their own; they count as queued."""
+    sent_again: int = 0
+    """Batches that may have been taken but were not answered, and were sent again: duplicates are possible."""
     obstacle: Obstacle | None = None
     """What keeps it from taking everything, although it answers."""
     certificate_ends: float | None = None

@@ -170,6 +170,7 @@ class Destinations:
             last_error=health.last_error,
             since=self._since.look(name, state, self._outages[name].attempts),
             set_aside=len(health.suspects),
+            sent_again=health.sent_again,
             obstacle=health.obstacle,
             certificate_ends=min((found.ends for found in certificates), default=None),
             waiting_for=health.gate.waiting_for,

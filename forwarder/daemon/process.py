@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import uvloop
 
@@ -22,6 +22,7 @@ from forwarder import __version__
 from forwarder import log as log_to
 from forwarder.admin.activity import Acts
 from forwarder.admin.api import AdminApi
+from forwarder.admin.status import WayState
 from forwarder.config import OtelConfig, to_yaml, warnings
 from forwarder.daemon.assembly import Assembly
 from forwarder.daemon.cleaning import Cleaning
@@ -48,6 +49,7 @@ from forwarder.observe.history import History
 from forwarder.observe.logs import Logs
 from forwarder.observe.metrics import Metrics
 from forwarder.observe.refusals import Refusals
+from forwarder.observe.totals import Totals
 from forwarder.queue.backends import BACKENDS, changed_for_good
 from forwarder.queue.base import Queue
 from forwarder.running import Note, Running
@@ -73,17 +75,15 @@ def run(assembly: Assembly, config_file: ConfigFile) -> None:
 async def _live(assembly: Assembly, config_file: ConfigFile, note: Note) -> None:
     config = assembly.config
     notifier = Notifier(os.environ)
-    metrics = Metrics()
     telemetry = _telemetry(config.otel)
-    refusals = Refusals(time.time)
-    acts = Acts(time.time)
-    observer = Observers(Logs(), metrics, refusals, acts, *telemetry)
+    seen = Seen(Metrics(), Refusals(time.time), Acts(time.time), Totals())
+    observer = Observers(Logs(), *seen, *telemetry)
     stop, reload = _signals(observer)
     backend = BACKENDS[type(config.queue)]
     description = backend.describe(config.queue)
     notifier.send(f"STATUS=Opening the queue {description['queue']}")
     async with await backend.open(config.queue, list(config.destinations), observer) as queue:
-        daemon = Daemon(assembly, queue, config_file, note, observer, metrics, refusals, acts)
+        daemon = Daemon(assembly, queue, config_file, note, observer, seen)
         daemon.intake.wants_traces = bool(telemetry)
         observer.add(daemon.conditions)
         await daemon.start()
@@ -143,6 +143,15 @@ def _signals(observer: Observer) -> tuple[asyncio.Event, asyncio.Event]:
     return stop, reload
 
 
+class Seen(NamedTuple):
+    """The observers that are asked for what they have seen."""
+
+    metrics: Metrics
+    refusals: Refusals
+    acts: Acts
+    totals: Totals
+
+
 class Daemon:
     """Everything that runs for one queue."""
 
@@ -153,9 +162,7 @@ class Daemon:
         config_file: ConfigFile,
         note: Note,
         observer: Observer,
-        metrics: Metrics,
-        refusals: Refusals,
-        acts: Acts,
+        seen: Seen,
     ) -> None:
         self.assembly = assembly
         self._observer = observer
@@ -180,11 +187,13 @@ class Daemon:
             metrics=lambda status, accept: self.readings.metrics(status, accept),
             history=self.history,
             room=room,
-            acts=acts,
-            refusals=refusals,
+            acts=seen.acts,
+            refusals=seen.refusals,
             configuration=lambda: to_yaml(self.assembly.config),
+            intake=self._ways,
         )
-        self.readings = Readings(metrics, self.lag, lambda: self._listeners, admin.status)
+        self._totals = seen.totals
+        self.readings = Readings(seen.metrics, self.lag, lambda: self._listeners, admin.status)
         # Whoever has something to find out again and again, be it a rate or an early warning, looks here.
         watch = Watch(self.destinations.watched, self.conditions, time.time)
         looks = [
@@ -192,10 +201,18 @@ class Daemon:
             self.destinations.look,
             room.look,
             watch.look,
-            lambda _stats: refusals.tell(observer),
+            lambda _stats: seen.refusals.tell(observer),
         ]
         self.rounds = Rounds(queue, looks, observer)
         self._listeners = Listeners(assembly, self.intake, admin, listening_sockets(os.environ))
+
+    def _ways(self) -> dict[str, WayState]:
+        """Return what came in by each way since the start."""
+        opened = self._listeners.connections
+        return {
+            way: WayState(total.accepted, total.refused, total.bytes, opened[way])
+            for way, total in self._totals.ways.items()
+        }
 
     async def start(self) -> None:
         """Start delivering, then accepting. Raises ListenError."""

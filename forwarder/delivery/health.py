@@ -51,6 +51,8 @@ class Health:
         self.last_error: LastError | None = None
         self.key_refused: int | None = None
         """The status by which the key was refused last, if nothing has been taken since."""
+        self.sent_again = 0
+        """Batches that may have been taken but were not answered, and were sent again."""
         self.largest = 0
         """Bytes of the events of the largest request that was taken since the start."""
         self.most_events = 0

@@ -62,6 +62,11 @@ MEASURES: Final = {
         "histogram", "From the begin of an attempt until its answer.", _OF_DESTINATION
     ),
     "forwarder_batch_events": Measure("histogram", "Events in a batch that was taken.", _OF_DESTINATION),
+    "forwarder_batches_sent_again_total": Measure(
+        "counter",
+        "Batches since the start that may have been taken but were not answered: duplicates are possible.",
+        _OF_DESTINATION,
+    ),
     "forwarder_last_success_timestamp_seconds": Measure(
         "gauge", "When the destination last took a batch since the start, in seconds since 1970.", _OF_DESTINATION
     ),
@@ -94,6 +99,10 @@ MEASURES: Final = {
     "forwarder_queue_bytes": Measure("gauge", "Bytes on disk that events and dead letters take."),
     "forwarder_queue_max_bytes": Measure("gauge", "The most that they may take."),
     "forwarder_queue_full": Measure("gauge", "1 while the queue refuses or holds back producers."),
+    "forwarder_queue_full_in_seconds": Measure(
+        "gauge", "Until the queue is full, at the rate of the last minutes; missing while it does not grow."
+    ),
+    "forwarder_disk_free_bytes": Measure("gauge", "Bytes that are free on the disk of the queue."),
     # --- the process -----------------------------------------------------------------------------
     "forwarder_ready": Measure("gauge", "1 while events can be accepted."),
     "forwarder_condition": Measure(

@@ -54,10 +54,12 @@ class Telemetry:
         self._tracing = TracerProvider(
             sampler=ParentBased(TraceIdRatioBased(config.trace_ratio)), resource=resource, shutdown_on_exit=False
         )
-        self._tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{address}/v1/traces", **how)))
-        reader = PeriodicExportingMetricReader(
-            OTLPMetricExporter(f"{address}/v1/metrics", **how), export_interval_millis=config.interval * 1000
+        self._exporters = (
+            OTLPSpanExporter(f"{address}/v1/traces", **how),
+            OTLPMetricExporter(f"{address}/v1/metrics", **how),
         )
+        self._tracing.add_span_processor(BatchSpanProcessor(self._exporters[0]))
+        reader = PeriodicExportingMetricReader(self._exporters[1], export_interval_millis=config.interval * 1000)
         self._metering = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
         meter = self._metering.get_meter("forwarder", __version__)
         self._traces = Traces(self._tracing.get_tracer("forwarder", __version__))
@@ -104,6 +106,9 @@ class Telemetry:
         ending = threading.Thread(target=end, name="otel-end", daemon=True)
         ending.start()
         ending.join(_END_SECONDS)
+        for exporter in self._exporters if ending.is_alive() else ():
+            # It gives up what it would try again.
+            exporter.shutdown()
 
 
 def _instrument(meter: Meter, name: str) -> Counter | Histogram:

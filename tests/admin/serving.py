@@ -16,7 +16,7 @@ from aiohttp import web
 from forwarder.admin.activity import Acts
 from forwarder.admin.api import AdminApi
 from forwarder.admin.entrance import Entrance, Terms
-from forwarder.admin.status import Status
+from forwarder.admin.status import Status, WayState
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.model import EVERY_EVENT, Address, EventFilter, State
 from forwarder.observe.base import Observers
@@ -99,6 +99,11 @@ async def metrics(status: Status | None, accept: str) -> tuple[bytes, str]:
     return f"{'nothing' if status is None else status.version} as {accept}".encode(), "text/plain; charset=utf-8"
 
 
+def intake() -> dict[str, WayState]:
+    """Return what came in by each way."""
+    return {"http": WayState(3, 1, 300, 2), "stream": WayState(0, 0, 0, 0)}
+
+
 @dataclass
 class Served:
     """An admin API that listens."""
@@ -130,6 +135,7 @@ def api_of(queue: WatchedQueue) -> AdminApi:
         acts=Acts(lambda: NOW),
         refusals=Refusals(lambda: NOW),
         configuration=lambda: "queue: {}\n",
+        intake=intake,
     )
 
 
@@ -166,6 +172,7 @@ async def serving(
         acts=acts,
         refusals=refusals,
         configuration=lambda: "queue: {}\n",
+        intake=intake,
         now=lambda: NOW,
     )
     reach = Reach.FILE if address.is_unix else Reach.MACHINE

@@ -83,12 +83,14 @@ def test_exact_shape() -> None:
                 "since": "2023-11-14T22:03:20Z",
                 "rate_in": 1.5,
                 "rate_out": 0.0,
+                "sent_again": 0,
                 "drain_seconds": None,
             }
         },
         "reload_refused": None,
         "warnings": [],
         "not_ready": None,
+        "intake": {},
         "config": {
             "file": "/etc/forwarder/forwarder.yaml",
             "loaded_at": "2023-11-14T22:13:20Z",

@@ -114,7 +114,8 @@ class Room:
 
 def _details(name: str | None, full: Full) -> dict[str, object]:
     about = {} if name is None else {"destination": name}
-    return {**about, "detail": full.detail, "refused": full.refused, "stopped": full.stopped}
+    seconds = round(full.seconds, 3)
+    return {**about, "detail": full.detail, "seconds": seconds, "refused": full.refused, "stopped": full.stopped}
 
 
 def _used(used: int, most: int) -> str:

@@ -37,6 +37,8 @@ class Full(NamedTuple):
     """Requests that were answered 503 since then."""
     stopped: int
     """Streams that had to wait since then, each counted once for each time."""
+    seconds: float = 0.0
+    """How long it has lasted."""
 
     def __str__(self) -> str:
         cost = [_counted(self.refused, "request", "refused"), _counted(self.stopped, "stream", "stopped")]
@@ -46,9 +48,11 @@ class Full(NamedTuple):
 class _Account:
     """One time of being full."""
 
-    def __init__(self, detail: str, since: float) -> None:
+    def __init__(self, detail: str, since: float, began: float) -> None:
         self.detail = detail
         self.since = since
+        self.began = began
+        """The same as `since`, by the clock."""
         self.refused = 0
         self.stopped = 0
         self.last = 0.0
@@ -99,7 +103,7 @@ class Fullness:
 
     def _turned_away(self, error: QueueFullError) -> _Account:
         name = error.destination if isinstance(error, ShareFullError) else None
-        account = self._accounts.setdefault(name, _Account(error.message, self._now()))
+        account = self._accounts.setdefault(name, _Account(error.message, self._now(), self._clock()))
         account.detail = error.message
         account.turned_away(self._clock())
         return account
@@ -128,8 +132,9 @@ class Fullness:
 
     def now(self) -> dict[str | None, Full]:
         """Return what is full."""
+        clock = self._clock()
         return {
-            name: Full(found.detail, found.since, found.refused, found.stopped)
+            name: Full(found.detail, found.since, found.refused, found.stopped, clock - found.began)
             for name, found in self._accounts.items()
         }
 

@@ -74,8 +74,14 @@ def test_a_line_a_minute() -> None:
         watched.rounds(2)
     told = [fact for fact in watched.recording.facts if isinstance(fact, Notice)]
     assert [fact.key for fact in told] == ["queue.still_full"] * 4
-    assert told[0].details == {"detail": QUEUE.message, "refused": 31, "stopped": 0}
-    assert told[3].details == {"destination": "main", "detail": "main is full", "refused": 122, "stopped": 0}
+    assert told[0].details == {"detail": QUEUE.message, "seconds": 62.0, "refused": 31, "stopped": 0}
+    assert told[3].details == {
+        "destination": "main",
+        "detail": "main is full",
+        "seconds": 122.0,
+        "refused": 122,
+        "stopped": 0,
+    }
 
 
 def test_a_share_and_the_account_of_what_is_invalid() -> None:

@@ -51,7 +51,7 @@ def test_whom_it_has_cost() -> None:
     told.fullness.stopped(QUEUE, again=True)
     told.fullness.stopped(QUEUE, again=False)
     told.fullness.refused(QUEUE)
-    assert told.fullness.now() == {None: Full(QUEUE.message, 5100.0, 4, 2)}
+    assert told.fullness.now() == {None: Full(QUEUE.message, 5100.0, 4, 2, 50.0)}
     assert str(told.fullness.now()[None]) == f"{QUEUE.message}; 4 requests refused, 2 streams stopped"
 
 

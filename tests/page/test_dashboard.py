@@ -51,7 +51,7 @@ def test_a_first_start_is_ready(daemon: Daemon, opened: Opens) -> None:
 
 def test_a_held_destination_says_why_and_what_to_do(daemon: Daemon, opened: Opens) -> None:
     """State, reason, next step and the next try stand at the destination, and the verdict names it."""
-    daemon.pumps = {"main": held(), "audit": DestinationStatus(State.IDLE)}
+    daemon.pumps = {"audit": DestinationStatus(State.PAUSED), "main": held(), "other": DestinationStatus(State.IDLE)}
     daemon.counters = {"main": Counters(accepted=12, queued=5, delivered=4, dead=1, dropped=2)}
     page = opened()
     expect(page, "#verdict-words", "Events are held: main")
@@ -62,6 +62,8 @@ def test_a_held_destination_says_why_and_what_to_do(daemon: Daemon, opened: Open
     expect(page, "#destination-main .advice", "Waiting for somebody to mend it. Next try in")
     expect(page, "#destination-main .account", "12 accepted = 5 queued + 4 delivered + 1 dead + 2 dropped")
     assert page.title() == "Events are held: main · Event forwarder"
+    # The worst comes first.
+    assert page.locator("#troubles a").all_text_contents() == ["main", "audit"]
 
 
 def test_warnings_are_shown_while_they_last(daemon: Daemon, opened: Opens) -> None:

@@ -38,6 +38,7 @@ const STATES = {
 };
 
 const WORKS = new Set(["idle", "delivering"]);
+const WORST_FIRST = ["bad", "warn", "paused"];
 
 // --- numbers, times and words -----------------------------------------------------------------------
 
@@ -95,7 +96,7 @@ function answerWords(status, detail) {
 function flat(value) {
   if (Array.isArray(value)) return value.map(flat).join(" ");
   if (value === null || typeof value !== "object") return String(value);
-  return Object.entries(value).filter(([, part]) => isKnown(part))
+  return Object.entries(value).filter(([, part]) => isKnown(part) && part !== false)
     .map(([name, part]) => (part === true ? name : `${name} ${flat(part)}`)).join(", ");
 }
 
@@ -241,6 +242,7 @@ function pager(node, label) {
   const [back, words, on] = [element("button", "Back"), element("span"), element("button", "Next")];
   back.type = on.type = "button";
   node.append(back, words, on);
+  show(node, false);
   return (text, goBack, goOn) => {
     write(words, text);
     show(node, Boolean(goBack || goOn));
@@ -430,9 +432,9 @@ const MAX_TROUBLES = 6;
 let announced = "";
 
 function renderVerdict() {
-  const troubled = destinations().filter(([, state]) => ["bad", "warn", "paused"].includes(levelOf(state)));
-  const [level, words] = headlineOf(troubled);
-  byId("verdict").dataset.level = level;
+  const troubled = WORST_FIRST.flatMap((level) => destinations().filter(([, state]) => levelOf(state) === level));
+  const [worst, words] = headlineOf(troubled);
+  byId("verdict").dataset.level = worst;
   write(byId("verdict-words"), words);
   write(byId("verdict-kept"), keptWords());
   show(byId("first"), sum("accepted") === 0 && status.ready);
@@ -443,7 +445,7 @@ function renderVerdict() {
   renderTotals();
   write(document.querySelector("title"), `${lostSince === null ? words : "Not connected"} · Event forwarder`);
   // A screen reader is told when the state changes, and not of every number.
-  const key = JSON.stringify([level, troubled.map(([name, state]) => [name, state.state])]);
+  const key = JSON.stringify([worst, troubled.map(([name, state]) => [name, state.state])]);
   if (announced && announced !== key) announce(words);
   announced = key;
 }

@@ -60,3 +60,8 @@ def opened(browser: Browser, daemon: Daemon) -> Iterator[Opens]:
     for context in contexts:
         context.close()
     assert problems == []
+
+
+def expect(page: Page, selector: str, text: str) -> None:
+    """Wait until an element that can be seen contains a text."""
+    page.locator(selector, has_text=text).first.wait_for(state="visible")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from forwarder.admin.steering import DestinationStatus
 from forwarder.model import Counters, LastError, State
 from forwarder.observe.facts import Condition
-from tests.page.conftest import Opens
+from tests.page.conftest import Opens, expect
 from tests.page.daemon import HOSTILE, NOBODY, VIEWER, Daemon, letter
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.slow, pytest.mark.system]
 
@@ -31,11 +27,6 @@ def held(detail: str = "unknown key") -> DestinationStatus:
         since=now - 60,
         waiting_for="somebody to mend it",
     )
-
-
-def expect(page: Page, selector: str, text: str) -> None:
-    """Wait until an element that can be seen contains a text."""
-    page.locator(selector, has_text=text).first.wait_for(state="visible")
 
 
 # --- what is seen ---------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def head(status: Status, how: Drawing) -> Iterator[Line]:
     else:
         yield line
         yield from _wrapped("NOT READY: ", printable(status.not_ready or "the log says why"), how, "red")
-    yield _queue(status, how)
+    yield from _queue(status, how)
     if (refused := status.reload_refused) is not None:
         told = f"RELOAD REFUSED {ago(refused.at, how.now)}, the configuration before it goes on:"
         yield from _wrapped("", told, how, "red")
@@ -109,14 +109,18 @@ def head(status: Status, how: Drawing) -> Iterator[Line]:
             yield from _wrapped("  next: ", printable(warning.hint), how)
 
 
-def _queue(status: Status, how: Drawing) -> Line:
+def _queue(status: Status, how: Drawing) -> Iterator[Line]:
     queue = status.queue
     # Full is when somebody is refused, which may be so a little before the last byte.
     share = 1.0 if queue.full else min(1.0, queue.bytes / queue.max_bytes) if queue.max_bytes else 0.0
     used, free = ("█", "░") if how.blocks else ("#", ".")
     bar = (used * round(share * _BAR)).ljust(_BAR, free)
     told = f"queue {bar} {share:.0%} of {size(queue.max_bytes)} ({size(queue.bytes)}, {printable(queue.backend)})"
-    return [(told, ""), (", FULL", "red")] if queue.full else [(told, "")]
+    yield [(told, ""), (", FULL", "red")] if queue.full else [(told, "")]
+    free_bytes = queue.disk_free_bytes
+    # The disk is full before the queue is.
+    if free_bytes is not None and free_bytes < queue.max_bytes - queue.bytes:
+        yield from _wrapped("  ", f"its disk has only {size(free_bytes)} left", how, "yellow")
 
 
 def table(destinations: dict[str, DestinationState], how: Drawing) -> Iterator[Line]:
@@ -159,7 +163,7 @@ def _taken(columns: list[list[str]], states: int, gap: str) -> int:
 def details(destinations: dict[str, DestinationState], how: Drawing) -> Iterator[Line]:
     """Yield, for each destination of which there is something to say, why it is so and what to do."""
     for name, state in destinations.items():
-        if state.reason is None and state.next_step is None:
+        if state.reason is None and state.next_step is None and not state.full:
             continue
         yield from situation(name, state, how)
         yield from advice(state, how)
@@ -167,7 +171,7 @@ def details(destinations: dict[str, DestinationState], how: Drawing) -> Iterator
 
 def situation(name: str, state: DestinationState, how: Drawing) -> Iterator[Line]:
     """Yield what a destination is doing, since when, and what became of events."""
-    parts = [state_word(state)]
+    parts = [f"{state_word(state)}{', FULL' if state.full else ''}"]
     if state.since is not None and state_word(state) not in {State.IDLE, State.DELIVERING}:
         parts.append(f"since {clock(state.since)}")
     if state.attempts:

@@ -115,6 +115,20 @@ def test_full_is_full() -> None:
     assert text(head(found, NARROW))[1] == "queue ████████████████████ 100% of 100 B (95 B, sqlite), FULL"
 
 
+def test_a_disk_that_is_smaller_than_the_queue() -> None:
+    """A disk on which the queue cannot grow to its limit is told; one with room for it is not."""
+    small = QueueState("sqlite", 1 << 30, 4 << 30, False, disk_free_bytes=1 << 30)
+    assert text(head(status(queue=small), NARROW))[2] == "  its disk has only 1.0 GiB left"
+    large = QueueState("sqlite", 1 << 30, 4 << 30, False, disk_free_bytes=3 << 30)
+    assert len(text(head(status(queue=large), NARROW))) == 2
+
+
+def test_a_share_that_is_full() -> None:
+    """A destination whose share is full says so, even if it works."""
+    found = destination(State.DELIVERING, full=True)
+    assert text(details({"main": found}, NARROW)) == ["main: delivering, FULL"]
+
+
 def test_names_that_do_not_fit_stay_different() -> None:
     """Twenty long names that differ at their ends, or in their middles, can be told apart in 80 columns."""
     for names in (

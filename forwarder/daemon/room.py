@@ -15,6 +15,9 @@ from forwarder.queue.fullness import Full, Fullness
 
 # Seconds between two lines of the log about the same fullness.
 _STILL_SECONDS: Final = 60.0
+# Seconds of readings from which something can be foreseen. Others write to the disk, too, and delete it again.
+_LEAST_SECONDS: Final = 20.0
+_LEAST_SECONDS_OF_DISK: Final = 60.0
 _DISK: Final = ""
 """Stands for the disk among the forecasts; no destination has an empty name."""
 
@@ -87,7 +90,9 @@ class Room:
             del self._forecasts[name]
             self._tell_soon(name, None)
         for name, (room, words) in rooms.items():
-            forecast = self._forecasts.setdefault(name, Forecast())
+            if (forecast := self._forecasts.get(name)) is None:
+                least = _LEAST_SECONDS_OF_DISK if name == _DISK else _LEAST_SECONDS
+                forecast = self._forecasts[name] = Forecast(least)
             forecast.see(now, room)
             # What is full already has a condition of its own.
             is_soon = forecast.is_soon and name not in self._told
@@ -123,7 +128,7 @@ def _used(used: int, most: int) -> str:
 
 
 def _size(size: int) -> str:
-    return f"{size / (1 << 20):,.1f} MiB"
+    return f"{size / (1 << 30):,.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):,.1f} MiB"
 
 
 def _when(seconds: float | None) -> str:

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from statistics import linear_regression
 from typing import Final
 
-# Seconds: what is looked back on, the part of it that is "now", and the least from which anything is told.
+# Seconds: what is looked back on, and the part of it that is "now".
 _WINDOW: Final = 300.0
 _RECENT: Final = 30.0
-_LEAST: Final = 20.0
 # Seconds between two readings that are kept: a slope needs no more of them.
 _STEP: Final = 4.0
 # Full within the hour is soon. It is over where that is twice as far away, so that it does not come and go.
@@ -24,9 +23,13 @@ _NOT_SOON: Final = 2 * _SOON
 
 
 class Forecast:
-    """The readings of one thing over the last minutes; `now` is in monotonic seconds."""
+    """The readings of one thing over the last minutes; `now` is in monotonic seconds.
 
-    def __init__(self) -> None:
+    From those of fewer than `least` seconds nothing is told.
+    """
+
+    def __init__(self, least: float) -> None:
+        self._least = least
         self._readings: deque[tuple[float, float]] = deque()
         self.is_soon = False
         """Whether it is full within the hour, as the last reading showed."""
@@ -40,7 +43,7 @@ class Forecast:
             readings.append((now, room))
         while readings[0][0] < now - _WINDOW:
             readings.popleft()
-        if now - readings[0][0] < _LEAST:
+        if now - readings[0][0] < self._least:
             return
         long = _seconds(readings, room)
         short = _seconds([reading for reading in readings if reading[0] >= now - _RECENT], room)

@@ -13,7 +13,7 @@ HOUR = 3600.0
 
 def seen(room: Callable[[float], float], seconds: float, forecast: Forecast | None = None) -> Forecast:
     """Let a forecast see, every two seconds, how much room there is after so many."""
-    forecast = forecast or Forecast()
+    forecast = forecast or Forecast(20.0)
     now = 0.0
     while now <= seconds:
         forecast.see(1000.0 + now, room(now))
@@ -54,7 +54,7 @@ def test_one_burst() -> None:
     def room(now: float) -> float:
         return 1e9 if now < 300 else max(0.9e9, 1e9 - 1e7 * (now - 300))
 
-    forecast = Forecast()
+    forecast = Forecast(20.0)
     for until in range(0, 900, 2):
         forecast.see(float(until), room(float(until)))
         assert not forecast.is_soon
@@ -62,7 +62,7 @@ def test_one_burst() -> None:
 
 def test_filled_and_emptied_by_turns() -> None:
     """What goes up and down around the same level is no trend, however steep it is at any moment."""
-    forecast = Forecast()
+    forecast = Forecast(20.0)
     for now in range(0, 1200, 2):
         forecast.see(float(now), 1e9 - 2e6 * (now % 40))
         assert not (forecast.is_soon and now > 120)

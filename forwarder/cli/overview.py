@@ -96,6 +96,12 @@ def head(status: Status, how: Drawing) -> Iterator[Line]:
         yield line
         yield from _wrapped("NOT READY: ", printable(status.not_ready or "the log says why"), how, "red")
     yield from _queue(status, how)
+    ways = [
+        f"{printable(way)} {few(found.accepted)} accepted, {few(found.refused)} refused, {few(found.connections)} open"
+        for way, found in status.intake.items()
+    ]
+    if ways:
+        yield from _wrapped("intake ", "; ".join(ways), how)
     if (refused := status.reload_refused) is not None:
         told = f"RELOAD REFUSED {ago(refused.at, how.now)}, the configuration before it goes on:"
         yield from _wrapped("", told, how, "red")
@@ -180,6 +186,8 @@ def situation(name: str, state: DestinationState, how: Drawing) -> Iterator[Line
         parts.append(f"next attempt in {duration(state.next_attempt_in_seconds)}")
     if state.dead:
         parts.append(f"{state.dead:,} dead")
+    if state.sent_again:
+        parts.append(f"{state.sent_again:,} batches perhaps delivered twice")
     if state.dropped:
         parts.append(f"{state.dropped:,} dropped")
     yield from _wrapped(f"{printable(name)}: ", ", ".join(parts), how, "bold")

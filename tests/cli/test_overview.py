@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.admin.status import ErrorState, QueueState, ReloadState, Status, Warned
+from forwarder.admin.status import ErrorState, QueueState, ReloadState, Status, Warned, WayState
 from forwarder.cli.overview import Drawing, details, drawing, head, state_word, table
 from forwarder.model import State
 from tests.cli.statuses import NOW, destination, status, text
@@ -121,6 +121,22 @@ def test_a_disk_that_is_smaller_than_the_queue() -> None:
     assert text(head(status(queue=small), NARROW))[2] == "  its disk has only 1.0 GiB left"
     large = QueueState("sqlite", 1 << 30, 4 << 30, False, disk_free_bytes=3 << 30)
     assert len(text(head(status(queue=large), NARROW))) == 2
+
+
+def test_the_ways_in() -> None:
+    """What came in and what was refused since the start is told for each way."""
+    ways = {"http": WayState(1204, 3, 99, 2), "stream": WayState(1_234_567, 0, 99, 12)}
+    assert text(head(status(intake=ways), NARROW))[2:] == [
+        "intake http 1,204 accepted, 3 refused, 2 open; stream 1.2M accepted, 0 refused,",
+        "  12 open",
+    ]
+
+
+def test_what_may_have_come_twice() -> None:
+    """Batches whose answers were lost are told, as they may have been stored twice."""
+    found = destination(dead=1, next_step="look", sent_again=2, dropped=3)
+    told = text(details({"main": found}, NARROW))[0]
+    assert told == "main: idle, 1 dead, 2 batches perhaps delivered twice, 3 dropped"
 
 
 def test_a_share_that_is_full() -> None:

@@ -40,10 +40,11 @@ def test_overview(served: Served) -> None:
     served.daemon.states["main"] = DestinationStatus(State.BACKING_OFF, 3, 65.0, NOW, error)
     ended = run("status", "--admin", str(served.address))
     assert ended.code == 0
-    top, queue, _, columns, main, audit, _, situation, why, step, *rest = ended.out.splitlines()
+    top, queue, intake, _, columns, main, audit, _, situation, why, step, *rest = ended.out.splitlines()
     assert top.startswith("forwarder ")
     assert top.endswith(", ready")
     assert queue == "queue █████░░░░░░░░░░░░░░░ 25% of 2.0 KiB (512 B, memory)"
+    assert intake == "intake http 3 accepted, 1 refused, 2 open; stream 0 accepted, 0 refused, 0 open"
     assert columns.split()[:4] == ["DESTINATION", "STATE", "SINCE", "QUEUED"]
     assert main.split()[:5] == ["main", "backing_off", "-", "1,204", "1min"]
     assert audit.split()[:5] == ["audit", "idle", "-", "0", "-"]
@@ -93,7 +94,7 @@ def test_a_reload_that_was_refused(served: Served) -> None:
     """As long as what is in use is not what stands in the file, the status says so, and why."""
     served.reloads.refused = Refusal(time.time() - 65, ("f.yaml:3: queue.path: changes only at a start", "and \x1b[2J"))
     ended = run("status", "--admin", str(served.address))
-    _head, queue, refused, first, second, *_ = ended.out.splitlines()
+    _head, queue, _intake, refused, first, second, *_ = ended.out.splitlines()
     assert refused == "RELOAD REFUSED 1min 5s ago, the configuration before it goes on:"
     assert (first, second) == ("  f.yaml:3: queue.path: changes only at a start", "  and \\u001b[2J")
     assert queue.startswith("queue ")

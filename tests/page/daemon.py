@@ -59,6 +59,8 @@ class Daemon:
     problem: bytes | None = None
     """Why there is no status."""
     letters: list[DeadLetter] = field(default_factory=list)
+    groups: list[dict[str, Any]] | None = None
+    """What is said of the letters, if it is not what is so."""
     errors: list[dict[str, Any]] = field(default_factory=list)
     """What is wrong with the next event that is edited."""
     told: list[tuple[str, Any]] = field(default_factory=list)
@@ -184,6 +186,8 @@ class Daemon:
         return _problem(404, "nothing here")
 
     def _groups(self) -> list[dict[str, Any]]:
+        if self.groups is not None:
+            return self.groups
         groups: dict[tuple[Any, ...], dict[str, Any]] = {}
         for each in self.letters:
             key = {"destination": each.destination, "reason": each.reason, "status": each.status, "detail": each.detail}

@@ -157,6 +157,30 @@ def test_a_purge_asks_first(daemon: Daemon, opened: Opens) -> None:
     assert daemon.told == [("/v1/dead/purge", group)]
 
 
+def test_a_group_of_various_answers_is_acted_on_whole(daemon: Daemon, opened: Opens) -> None:
+    """Rare answers are one group; what finds it finds all answers of that status, and so many are asked about."""
+    daemon.letters = [letter(1, detail="one"), letter(2, detail="two"), letter(3, detail="common")]
+    times = {"first": "2026-01-01T00:00:00Z", "last": "2026-01-02T00:00:00Z"}
+    alike = {"destination": "main", "reason": "rejected", "status": 422, **times}
+    daemon.groups = [{**alike, "detail": None, "events": 2}, {**alike, "detail": "common", "events": 1}]
+    page = opened()
+    page.get_by_role("button", name="Purge: main, rejected 422 (various)").click()
+    expect(page, "#confirm-text", "This drops 3 dead letters (destination main, reason rejected, answer 422)")
+    page.get_by_role("button", name="Purge 3 dead letters").click()
+    expect(page, "#message", "Purged 3 dead letters")
+    assert daemon.told == [("/v1/dead/purge", {"destination": "main", "reason": "rejected", "status": 422})]
+
+
+def test_groups_of_a_moment_ago_are_asked_for_again(daemon: Daemon, opened: Opens) -> None:
+    """The daemon groups at most every so often: where its groups lag behind its status, the page asks again."""
+    daemon.letters = [letter(1)]
+    daemon.groups = []
+    page = opened()
+    expect(page, "#dead-title", "Dead letters: 1")
+    daemon.groups = None
+    expect(page, "#group-list", "unknown type")
+
+
 def test_an_event_is_edited_as_it_was_written(daemon: Daemon, opened: Opens) -> None:
     """Edit-and-replay sends exactly the text of the editor: no number changes, and mistakes are shown beside it."""
     numbers = b'{"a":12345678901234567890.10,"b":1E400,"c":[],"d":{"e":"\\u00e9 : , {"}}'

@@ -18,6 +18,7 @@ const RETRY_MS = [1_000, 2_000, 5_000, 10_000];
 const HISTORY_MS = { hour: 10_000, day: 60_000 };
 const LISTS_MS = 10_000;
 const RENDER_MS = 2_500;
+const STALE_MS = 2_000;
 // The points of a chart: more cannot be told apart in its width.
 const MAX_POINTS = 120;
 const CHART = { width: 300, height: 60 };
@@ -683,7 +684,18 @@ let opened = null;
 
 const groupKey = ({ destination, reason, status: code, detail }) => JSON.stringify([destination, reason, code, detail]);
 
-/** What finds the letters of a group; it has no detail where several answers are folded together. */
+/** The answer that a group has in common; where there are very many answers, the rare ones are one group. */
+function groupAnswer({ status: code, detail }) {
+  return answerWords(code, isKnown(detail) || !session.sees_events ? detail : "(various)");
+}
+
+/** Whether what finds the letters of `group` finds those of `each`, too. */
+function isWithin(each, group) {
+  const keyOf = ({ destination, reason, status: code }) => groupKey({ destination, reason, status: code, detail: "" });
+  return isKnown(group.detail) ? groupKey(each) === groupKey(group) : keyOf(each) === keyOf(group);
+}
+
+/** What finds the letters of a group; of one with various answers, whatever the answer was. */
 function filterOf({ destination, reason, status: code, detail }) {
   return { destination, reason, status: code ?? "none", ...(isKnown(detail) ? { detail } : {}) };
 }
@@ -729,8 +741,8 @@ function exportLink(link, filter) {
 function fillGroupActs(cell, group) {
   if (cell.firstChild) return;
   const filter = filterOf(group);
-  const about = `${group.destination}, ${group.reason} ${shortened(answerWords(group.status, group.detail))}`;
-  const events = () => groups.find((each) => groupKey(each) === groupKey(group))?.events ?? 0;
+  const about = `${group.destination}, ${group.reason} ${shortened(groupAnswer(group))}`;
+  const events = () => groups.filter((each) => isWithin(each, group)).reduce((total, each) => total + each.events, 0);
   const button = (words, work, className = "") => {
     const node = onPress(element("button", words, { type: "button", className }), work);
     attribute(node, "aria-label", `${words}: ${about}`);
@@ -748,7 +760,7 @@ function fillGroupActs(cell, group) {
 const GROUP_COLUMNS = [
   (cell, group) => write(cell, group.destination),
   (cell, group) => write(cell, group.reason),
-  (cell, group) => writeShortened(cell, answerWords(group.status, group.detail)),
+  (cell, group) => writeShortened(cell, groupAnswer(group)),
   (cell, group) => write(cell, count(group.events)),
   writePeriod,
   fillGroupActs,
@@ -757,11 +769,25 @@ const showGroups = paged(byId("group-pager"), "Pages of groups", (page) => {
   keepRows(byId("group-list"), page, groupKey, GROUP_COLUMNS);
 });
 
+/** Put groups together that look alike: a viewer is not told in what they differ. */
+function together(found) {
+  const merged = new Map();
+  for (const group of found) {
+    const known = merged.get(groupKey(group)) ?? { ...group, events: 0 };
+    const events = known.events + group.events;
+    const [first] = [known.first, group.first].sort();
+    const [, last] = [known.last, group.last].sort();
+    merged.set(groupKey(group), { ...group, events, first, last });
+  }
+  return [...merged.values()];
+}
+
 async function refreshGroups() {
-  const dead = sum("dead");
-  groups = dead ? await askJson("v1/dead/groups") : [];
-  deadShown = dead;
+  groups = sum("dead") ? together(await askJson("v1/dead/groups")) : [];
+  deadShown = groups.reduce((total, { events }) => total + events, 0);
   showGroups(groups);
+  // Grouping takes time where there are many, so the daemon may have told how it was a moment ago.
+  if (deadShown !== sum("dead")) listsDue = Math.min(listsDue, performance.now() + STALE_MS);
 }
 
 /** Ask for one page of the letters that are searched for; a letter more than is shown tells that there are others. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import ssl
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,10 @@ import pytest
 
 from forwarder.observe.catalogue import LINES
 from forwarder.observe.measures import MEASURES
+from forwarder.signing import generate_key
+from tests.certificates import Authority
+from tests.delivery.conftest import raw_server
+from tests.destination.http_put.servers import OK, answering
 from tests.faults.clock import HOUR, Clocks
 from tests.faults.trial import Trial
 from tests.integration.process import events
@@ -31,9 +36,23 @@ class Watched:
         self.forwarder = trial.forwarder
         self.before: Scrape = {}
 
+    async def restart(self) -> None:
+        """Start anew with another configuration, and scrape that while all is well."""
+        await self.forwarder.kill()
+        await self.forwarder.start()
+        self.before = await scrape(self.forwarder)
+
     async def fire(self, *expected: str) -> None:
         """Check which alerts fire from now on."""
         check_alerts(self.folder, self.before, await scrape(self.forwarder), set(expected))
+
+    async def warned(self, key: str) -> None:
+        """Wait until the status has this warning."""
+
+        async def is_warned() -> bool:
+            return key in [warning["key"] for warning in (await self.forwarder.status())["warnings"]]
+
+        await self.forwarder.until(is_warned)
 
     async def in_state(self, state: str) -> None:
         """Wait until the destination is in this state."""
@@ -97,6 +116,83 @@ async def test_a_destination_that_is_down(watched: Watched) -> None:
     await watched.trial.post()
     await watched.in_state("backing_off")
     await watched.fire("ForwarderNotDelivering")
+
+
+@pytest.mark.parametrize("watched", ["503*1000000"], indirect=True)
+async def test_a_queue_that_is_full(watched: Watched) -> None:
+    """Producers are refused for want of room, and nothing else can accept their events."""
+    config = watched.forwarder.config
+    config["queue"]["max_bytes"] = 4 << 20
+    await watched.restart()
+    filler = {"x": "x" * 100_000}
+    while (await watched.forwarder.post(events(0, 1, data=filler)))[0] == 202:
+        pass
+    await watched.warned("queue.full")
+    expected = ("ForwarderQueueFull", "ForwarderNotReady", "ForwarderRefusesEvents", "ForwarderNotDelivering")
+    await watched.fire(*expected)
+
+
+@pytest.mark.parametrize("watched", ["503*1000000"], indirect=True)
+async def test_a_queue_that_fills(watched: Watched) -> None:
+    """At the rate at which events come, there is no room within the hour."""
+    watched.forwarder.config["queue"]["max_bytes"] = 64 << 20
+    await watched.restart()
+
+    async def fills() -> bool:
+        await watched.forwarder.post(events(0, 1, data={"x": "x" * 20_000}))
+        return "queue.fills_soon" in [warning["key"] for warning in (await watched.forwarder.status())["warnings"]]
+
+    await watched.forwarder.until(fills)
+    await watched.fire("ForwarderFullSoon", "ForwarderNotDelivering")
+
+
+async def test_a_key_that_is_refused(watched: Watched) -> None:
+    """The key is changed for one that the destination does not know."""
+    await watched.trial.post()
+    await watched.forwarder.settled()
+    fresh = watched.forwarder.folder / "fresh.pem"
+    fresh.touch(mode=0o600)
+    fresh.write_bytes(generate_key(2048))
+    fresh.replace(watched.forwarder.key_file)
+    assert (await watched.forwarder.admin("POST", "/v1/reload"))[0] == 200
+    await watched.trial.post()
+    await watched.warned("key.refused")
+    await watched.fire("ForwarderKeyRefused", "ForwarderDestinationHeld")
+
+
+async def test_a_certificate_that_ends(tmp_path: Path) -> None:
+    """The certificate of the server ends tomorrow."""
+    promtool()
+    authority = Authority(tmp_path, "some")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*authority.issue("localhost"))
+    async with raw_server(answering(OK, forever=True), ssl=context) as port:
+        trial = Trial(tmp_path / "f")
+        async with trial:
+            main = trial.forwarder.config["destinations"]["main"]
+            main |= {"url": f"https://localhost:{port}/put", "tls": {"ca_file": str(authority.file)}}
+            async with trial.forwarder:
+                watched = Watched(tmp_path, trial)
+                await trial.post()
+                await trial.forwarder.settled()
+                await watched.warned("certificate.expires")
+                watched.before = await scrape(trial.forwarder)
+                await watched.fire("ForwarderCertificateEnds")
+
+
+async def test_a_clock_that_is_off(tmp_path: Path) -> None:
+    """The clock of the machine is an hour ahead of that of the destination."""
+    promtool()
+    trial = Trial(tmp_path / "f")
+    clocks = Clocks(trial.forwarder)
+    clocks.shift(HOUR)
+    async with trial, trial.forwarder:
+        watched = Watched(tmp_path, trial)
+        watched.before = await scrape(trial.forwarder)
+        await trial.post()
+        await trial.forwarder.settled()
+        await watched.warned("clock.off")
+        await watched.fire("ForwarderClockOff")
 
 
 async def test_events_that_wait_for_long(tmp_path: Path) -> None:

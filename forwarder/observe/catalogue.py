@@ -206,8 +206,8 @@ LINES = {
     "queue.full": Line(
         "error",
         "Producers are refused, or stopped: the queue, or the share of a destination, is full.",
-        "mend the destination, purge, or raise the limit that is named: that of a destination takes a reload,"
-        " queue.max_bytes a restart",
+        "mend the destination (forwarder status), drop what is not needed (forwarder queue purge, dead purge), or raise"
+        " the limit that is named: a destination's takes a reload, queue.max_bytes a restart",
     ),
     "invalid.full": Line(
         "warning",
@@ -217,7 +217,8 @@ LINES = {
     "queue.fills_soon": Line(
         "warning",
         "At the rate of the last minutes the queue, or the share of a destination, is full within the hour.",
-        "mend the destination, or raise the limit: that of a destination takes a reload, queue.max_bytes a restart",
+        "mend the destination (forwarder status), or raise the limit: a destination's takes a reload, queue.max_bytes"
+        " a restart",
     ),
     "disk.fills_soon": Line(
         "warning",

@@ -38,7 +38,7 @@ from forwarder.daemon.report import Report
 from forwarder.daemon.room import Room
 from forwarder.daemon.rounds import Rounds
 from forwarder.daemon.watch import Watch
-from forwarder.errors import ConfigError, Problem
+from forwarder.errors import ConfigError, ForwarderError, Problem
 from forwarder.ingest.intake import Intake
 from forwarder.ingest.readmission import readmit
 from forwarder.lossy import drain_stderr
@@ -107,8 +107,8 @@ async def _live(assembly: Assembly, config_file: ConfigFile, note: Note) -> None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await daemon.stop()
-    observer.saw(Notice("forwarder.stopped", {}))
+        left = await daemon.stop()
+    observer.saw(Notice("forwarder.stopped", left))
     for each in telemetry:
         each.close()
 
@@ -252,8 +252,8 @@ class Daemon:
         self._note.write(self._running())
         self._observer.saw(Notice("reload.done", {"listening": self.listening()}))
 
-    async def stop(self) -> None:
-        """Accept nothing more, deliver queued events within `shutdown_timeout`, and stop everything."""
+    async def stop(self) -> dict[str, int]:
+        """Accept nothing more, deliver within `shutdown_timeout`, and stop everything; return what is left."""
         deadline = asyncio.get_running_loop().time() + self.assembly.config.shutdown_timeout
         self.destinations.begin_stop()
         await self._listeners.close_intake(self.assembly.config.shutdown_timeout)
@@ -261,6 +261,12 @@ class Daemon:
         await self.destinations.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
         await self._listeners.close("admin", "viewer")
         self._note.remove()
+        try:
+            accounts = (await self._queue.stats()).destinations.values()
+        except ForwarderError:
+            # The storage fails, and has said so.
+            return {}
+        return {"queued": sum(account.queued for account in accounts)}
 
     def _running(self) -> Running:
         """Return the note by which commands find the daemon."""

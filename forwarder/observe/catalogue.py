@@ -26,7 +26,9 @@ LINES = {
     # --- the process -----------------------------------------------------------------------------
     "forwarder.started": Line("info", "Events are accepted from now on."),
     "forwarder.stopping": Line("info", "It accepts nothing more and delivers what waits, for `timeout` seconds."),
-    "forwarder.stopped": Line("info", "The queue is closed, and the process ends."),
+    "forwarder.stopped": Line(
+        "info", "The queue is closed, and the process ends; so many events are `queued` for the next start."
+    ),
     "forwarder.left_at_once": Line(
         "warning", "A second signal came while it was stopping.", "what is not delivered stays queued"
     ),

@@ -41,6 +41,7 @@ async def test_stop_with_a_dead_destination(tmp_path: Path) -> None:
 
         await forwarder.until(failed)
         assert await forwarder.stop() == 0
+        assert forwarder.logged("forwarder.stopped")[0]["queued"] == 10
     async with receiver, point(forwarder, receiver):
         await forwarder.settled()
     assert numbers(receiver.events) == list(range(10))

@@ -131,6 +131,9 @@ def _said(error: LastError) -> str:
     detail = error.detail if len(error.detail) <= _DETAIL else f"{error.detail[: _DETAIL - 1]}…"
     if error.status is None:
         return detail
+    if detail.startswith(str(error.status)):
+        # Where the answer had no text, its status line stands there.
+        return f"it answered {detail}"
     return f"it answered {error.status}: {detail}" if detail else f"it answered {error.status}"
 
 

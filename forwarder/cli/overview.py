@@ -187,7 +187,7 @@ def situation(name: str, state: DestinationState, how: Drawing) -> Iterator[Line
     if state.dead:
         parts.append(f"{state.dead:,} dead")
     if state.sent_again:
-        parts.append(f"{state.sent_again:,} batches perhaps delivered twice")
+        parts.append(f"duplicates possible of {state.sent_again:,} sent without an answer")
     if state.dropped:
         parts.append(f"{state.dropped:,} dropped")
     yield from _wrapped(f"{printable(name)}: ", ", ".join(parts), how, "bold")

@@ -101,7 +101,7 @@ class Screen:
 
     def failed(self, reason: str) -> None:
         """Say that the daemon does not answer; what it said last stays."""
-        self._trouble = f"no answer, this is how it was: {printable(reason)}"
+        self._trouble = f"not up to date: {printable(reason)}"
 
     def note(self, words: str) -> None:
         """Say what came of a key."""

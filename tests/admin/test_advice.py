@@ -75,6 +75,7 @@ def test_a_page_for_an_answer() -> None:
     """Only the beginning of a long answer is quoted, and an empty one leaves the number."""
     assert len(answered(502, "<html>" * 1000).reason or "") < 250
     assert answered(502).reason == "it answered 502"
+    assert answered(502, "502 Bad Gateway").reason == "it answered 502 Bad Gateway"
 
 
 def test_everything_is_refused() -> None:

@@ -136,7 +136,7 @@ def test_what_may_have_come_twice() -> None:
     """Batches whose answers were lost are told, as they may have been stored twice."""
     found = destination(dead=1, next_step="look", sent_again=2, dropped=3)
     told = text(details({"main": found}, NARROW))[0]
-    assert told == "main: idle, 1 dead, 2 batches perhaps delivered twice, 3 dropped"
+    assert told == "main: idle, 1 dead, duplicates possible of 2 sent without an answer, 3 dropped"
 
 
 def test_a_share_that_is_full() -> None:

@@ -110,7 +110,7 @@ def test_a_daemon_that_does_not_answer() -> None:
     """What it said last stays, marked as old, until it answers again."""
     screen = showing()
     screen.failed("unix:/x: nobody listens there")
-    assert shown(screen)[-2] == "no answer, this is how it was: unix:/x: nobody listens there"
+    assert shown(screen)[-2] == "not up to date: unix:/x: nobody listens there"
     assert "audit" in "".join(shown(screen))
     screen.saw(status({"main": destination()}), 2.0)
     assert shown(screen)[-2] == ""

@@ -161,7 +161,7 @@ def test_a_daemon_that_goes_away_and_comes_back(tmp_path: Path) -> None:
         terminal = Terminal("top", "--admin", str(served.address))
         terminal.until("main: idle")
     try:
-        terminal.until("no answer, this is how it was")
+        terminal.until("not up to date")
         with served_in_thread(tmp_path, "main", "other"):
             terminal.until("other")
     finally:

@@ -162,6 +162,10 @@ class UnknownDestinationError(RequestError):
     """No destination has this name; the message lists those that exist."""
 
 
+class UnknownLetterError(RequestError):
+    """There is no such dead letter; it may have been replayed or purged meanwhile."""
+
+
 class NotConfiguredError(RequestError):
     """The destination was removed from the configuration. Its queue can be exported and purged."""
 

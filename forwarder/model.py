@@ -263,6 +263,10 @@ class EventFilter:
     """Events with this `eventSourceId`."""
     object: tuple[str, str] | None = None
     """Events with this `eventObjectType` and `eventObjectId`."""
+    type: str | None = None
+    """Events with this `eventType`."""
+    text: str | None = None
+    """Events that have this text anywhere, in capitals or not."""
 
 
 EVERY_EVENT = EventFilter()
@@ -284,6 +288,44 @@ class DeadFilter:
     """Events with this `eventObjectType` and `eventObjectId`."""
     last: int | None = None
     """Dead letters with a number up to and including this one."""
+    type: str | None = None
+    """Events with this `eventType`."""
+    text: str | None = None
+    """Events that have this text anywhere, in capitals or not."""
+    status: int | None = None
+    """Those that this status was the answer to; 0 stands for no answer."""
+    detail: str | None = None
+    """Those that died with exactly these words."""
+    after: int = 0
+    """Dead letters with a number above this one."""
+
+    @property
+    def about(self) -> EventFilter:
+        """What is asked of the event itself."""
+        return EventFilter(self.source, self.object, self.type, self.text)
+
+    def takes_burial(self, burial: Burial) -> bool:
+        """Say whether letters that died for this reason can be wanted."""
+        return (
+            self.reason in {None, burial.reason}
+            and self.status in {None, burial.status or 0}
+            and self.detail in {None, burial.detail}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeadGroup:
+    """Dead letters of one destination that died for the same reason; times are in seconds since the epoch."""
+
+    destination: str
+    reason: str
+    status: int | None
+    detail: str | None
+    """The words that they have in common; None where several groups were put together, as there were too many."""
+    events: int
+    first: float
+    """When the first of them died."""
+    last: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from forwarder.errors import (
     UnauthorizedError,
     UnavailableError,
     UnknownDestinationError,
+    UnknownLetterError,
     UnsupportedError,
 )
 
@@ -46,6 +47,7 @@ PROBLEMS: Final[Mapping[type[ForwarderError], ProblemType]] = {
     UnauthorizedError: ProblemType(401, "unauthorized"),
     ForbiddenError: ProblemType(403, "forbidden"),
     UnknownDestinationError: ProblemType(404, "unknown-destination"),
+    UnknownLetterError: ProblemType(404, "unknown-letter"),
     SilentClientError: ProblemType(408, "timeout"),
     NotConfiguredError: ProblemType(409, "not-configured"),
     TooLargeError: ProblemType(413, "too-large"),

@@ -61,19 +61,28 @@ def peer_of(transport: asyncio.BaseTransport | None) -> dict[str, Any]:
 def filter_of_events(wanted: EventFilter) -> dict[str, Any]:
     """Return the filters that are set, as fields of a log line.
 
-    The id of an object is left out: it may identify a person, and the log is not the place for that.
+    The id of an object and a text are left out: they may identify a person, and the log is not the place for that.
     """
-    shown = {} if wanted.source is None else {"source": wanted.source}
-    return shown if wanted.object is None else {**shown, "object": f"{wanted.object[0]}:…"}
+    shown = {"source": wanted.source, "type": wanted.type}
+    if wanted.object is not None:
+        shown["object"] = f"{wanted.object[0]}:…"
+    if wanted.text is not None:
+        shown["text"] = "…"
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 def filter_of(wanted: DeadFilter) -> dict[str, Any]:
     """Return the filters that are set, as fields of a log line; `{"all": True}` if none is."""
     found = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
-    shown = {name: value for name, value in found.items() if value is not None and value != ()}
+    shown = {name: value for name, value in found.items() if value not in {None, (), 0}}
+    if wanted.status is not None:
+        shown["status"] = wanted.status or "none"
+    if wanted.detail is not None:
+        # What a destination answered may repeat an event.
+        shown["detail"] = "…"
     if wanted.died_before is not None:
         shown["died_before"] = utc(wanted.died_before).isoformat()
-    shown.update(filter_of_events(EventFilter(wanted.source, wanted.object)))
+    shown.update(filter_of_events(wanted.about))
     if len(wanted.ids) > _MAX_IDS:
         shown["ids"] = [*wanted.ids[:_MAX_IDS], f"and {len(wanted.ids) - _MAX_IDS:,} more"]
     return shown or {"all": True}

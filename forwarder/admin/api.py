@@ -14,9 +14,11 @@
     POST   /v1/destinations/NAME/pause, resume
     GET    /v1/destinations/NAME/queue          the queued events, oldest first, as NDJSON: limit
     DELETE /v1/destinations/NAME/queue          drop them: {"dropped": N}; those of a source, or about an object
-    GET    /v1/dead                             dead letters as NDJSON: destination, id, reason, older_than, source,
-                                                object, limit
+    GET    /v1/dead                             dead letters as NDJSON: destination, id, reason, status, detail, source,
+                                                type, object, text, older_than, after, limit
+    GET    /v1/dead/groups                      how many there are of each destination, reason and answer
     POST   /v1/dead/replay, purge               {"replayed": N} or {"dropped": N}; the same filters in a JSON object
+    POST   /v1/dead/edit                        replay one with another text: destination, id, event
     POST   /v1/reload                           read configuration and keys again: {"reloaded": true}, or 409
     GET    /openapi.json                        the description of the API
 
@@ -29,7 +31,7 @@ controlled.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 
 import msgspec
@@ -39,20 +41,21 @@ from aiohttp.typedefs import Handler, Middleware
 
 from forwarder import __version__
 from forwarder.admin.activity import Acts, build_activity
-from forwarder.admin.acts import acting, filter_of, filter_of_events
-from forwarder.admin.dead import encode_letter, parse_body, parse_events, parse_limit, parse_query
+from forwarder.admin.acts import acting, filter_of_events
+from forwarder.admin.dead import parse_events, parse_limit
 from forwarder.admin.entrance import Entrance, Need, Rights
 from forwarder.admin.guard import Allowed, Guard
+from forwarder.admin.letters import Letters
 from forwarder.admin.live import Live
 from forwarder.admin.login import Login
 from forwarder.admin.page import Page, make_safe
 from forwarder.admin.past import build_history
 from forwarder.admin.privacy import without_answers
 from forwarder.admin.status import Status, WayState, build_status
-from forwarder.admin.steering import Reloads, Room, Steering
+from forwarder.admin.steering import Readmission, Reloads, Room, Steering
 from forwarder.admin.stream import stream_lines
 from forwarder.errors import MalformedError, NotConfiguredError, UnavailableError, UnknownDestinationError
-from forwarder.model import INVALID, DeadFilter, State
+from forwarder.model import State
 from forwarder.observe.base import Observer
 from forwarder.observe.conditions import Conditions
 from forwarder.observe.facts import Notice
@@ -68,7 +71,7 @@ from forwarder.web.server import first_line
 class AdminApi:
     """The admin API of one daemon.
 
-    `readmit` accepts dead letters that were invalid when they were received and are valid now; `metrics` returns the
+    `readmission` accepts what is dead once more; `metrics` returns the
     metrics that belong to a status, which the queue may be unable to give, in the format of an `Accept` header, and
     their media type; `intake` returns what came in by each way; `configuration` returns what is in force as YAML, with
     secrets masked; `now` returns seconds since the epoch.
@@ -79,7 +82,7 @@ class AdminApi:
         queue: Inspection,
         steering: Steering,
         reloads: Reloads,
-        readmit: Callable[[DeadFilter], Awaitable[int]],
+        readmission: Readmission,
         *,
         observer: Observer,
         conditions: Conditions,
@@ -95,7 +98,6 @@ class AdminApi:
         self._queue = queue
         self._steering = steering
         self._reloads = reloads
-        self._readmit = readmit
         self._observer = observer
         self._conditions = conditions
         self._metrics = metrics
@@ -108,6 +110,7 @@ class AdminApi:
         self._configuration = configuration
         self._guard = Guard(conditions)
         self._page = Page()
+        self._letters = Letters(queue, observer, readmission, self._state_of, now)
         self._live = Live(self._status_for, observer)
         self._started = time.monotonic()
 
@@ -154,9 +157,11 @@ class AdminApi:
         yield hdrs.METH_POST, "/v1/destinations/{name}/{verb:flush|pause|resume}", Need.ACT, self._steer
         yield hdrs.METH_GET, "/v1/destinations/{name}/queue", Need.SEE_EVENTS, self._peek
         yield hdrs.METH_DELETE, "/v1/destinations/{name}/queue", Need.ACT, self._purge
-        yield hdrs.METH_GET, "/v1/dead", Need.SEE_EVENTS, self._dead
-        yield hdrs.METH_POST, "/v1/dead/replay", Need.ACT, self._replay
-        yield hdrs.METH_POST, "/v1/dead/purge", Need.ACT, self._purge_dead
+        yield hdrs.METH_GET, "/v1/dead", Need.SEE_EVENTS, self._letters.list
+        yield hdrs.METH_GET, "/v1/dead/groups", Need.LOOK, self._letters.groups
+        yield hdrs.METH_POST, "/v1/dead/replay", Need.ACT, self._letters.replay
+        yield hdrs.METH_POST, "/v1/dead/purge", Need.ACT, self._letters.purge
+        yield hdrs.METH_POST, "/v1/dead/edit", Need.ACT, self._letters.edit
 
     @web.middleware
     async def _answer_problems(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -298,35 +303,6 @@ class AdminApi:
                 f"there is no destination {name!r}; the destinations are {', '.join(sorted(known)) or 'none'}"
             )
         return known[name].state
-
-    # --- dead letters --------------------------------------------------------------------------
-
-    async def _dead(self, request: web.Request, _rights: Rights) -> web.StreamResponse:
-        wanted, limit = parse_query(list(request.query.items()), self._now())
-        await self._check(wanted)
-        return await stream_lines(self._observer, request, self._letters(wanted, limit))
-
-    async def _letters(self, wanted: DeadFilter, limit: int | None) -> AsyncIterator[bytes]:
-        async for letter in self._queue.dead_letters(wanted, limit):
-            yield encode_letter(letter)
-
-    async def _replay(self, request: web.Request, _rights: Rights) -> web.Response:
-        wanted = parse_body(await request.read(), self._now())
-        await self._check(wanted)
-        with acting(self._observer, request, "replay", filter=filter_of(wanted)) as outcome:
-            outcome["replayed"] = await self._queue.replay(wanted) + await self._readmit(wanted)
-        return _json(outcome)
-
-    async def _purge_dead(self, request: web.Request, _rights: Rights) -> web.Response:
-        wanted = parse_body(await request.read(), self._now())
-        await self._check(wanted)
-        with acting(self._observer, request, "purge_dead", filter=filter_of(wanted)) as outcome:
-            outcome["dropped"] = await self._queue.purge_dead(wanted)
-        return _json(outcome)
-
-    async def _check(self, wanted: DeadFilter) -> None:
-        if wanted.destination is not None and wanted.destination != INVALID:
-            await self._state_of(wanted.destination)
 
 
 def _at_the_door(entrance: Entrance) -> Middleware:

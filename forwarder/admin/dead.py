@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -47,19 +48,21 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     source: str | None = None
     object: str | None = None
     all: bool = False
+    type: str | None = None
+    text: str | None = None
+    status: int | str | None = None
+    detail: str | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether no filter is set."""
-        return all(
-            value is None
-            for value in (self.destination, self.ids, self.reason, self.older_than, self.source, self.object)
-        )
+        return all(getattr(self, name) is None for name in self.__struct_fields__ if name != "all")
 
 
 # Each id is looked up both as a number and as an event id, and a statement takes some 32,000 values.
 _MAX_IDS = 10_000
-_QUERY = frozenset({"destination", "id", "reason", "older_than", "source", "object", "limit"})
+_TEXTS = ("destination", "reason", "source", "object", "type", "text", "status", "detail")
+_QUERY = frozenset({*_TEXTS, "id", "older_than", "after", "limit"})
 _EVENTS = frozenset({"source", "object"})
 _encoder = msgspec.json.Encoder()
 
@@ -71,8 +74,8 @@ def parse_body(body: bytes, now: float) -> DeadFilter:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(
             f"the filters cannot be read: {error}",
-            hint='send a JSON object with "destination", "ids", "reason", "older_than" (seconds), "source",'
-            ' "object" ("TYPE:ID"), or "all": true',
+            hint='send a JSON object with "destination", "ids", "reason", "status", "detail", "source", "type",'
+            ' "object" ("TYPE:ID"), "text", "older_than" (seconds), or "all": true',
         ) from None
     if wanted.is_open and not wanted.all:
         raise MalformedError('no filter is given; to mean all dead letters, send "all": true')
@@ -92,15 +95,12 @@ def parse_query(query: Sequence[tuple[str, str]], now: float) -> tuple[DeadFilte
             raise MalformedError(f"{name} is given twice; only id may be repeated")
         else:
             values[name] = value
-    wanted = Wanted(
-        destination=values.get("destination"),
-        ids=ids or None,
-        reason=values.get("reason"),
-        older_than=_number("older_than", values["older_than"]) if "older_than" in values else None,
-        source=values.get("source"),
-        object=values.get("object"),
-    )
-    return _filter(wanted, now), parse_limit(values)
+    older_than = _number("older_than", values["older_than"]) if "older_than" in values else None
+    wanted = Wanted(ids=ids or None, older_than=older_than)
+    for name in _TEXTS:
+        setattr(wanted, name, values.get(name))
+    found = _filter(wanted, now)
+    return replace(found, after=_count("after", values.get("after"), 0) or 0), parse_limit(values)
 
 
 def parse_events(query: Sequence[tuple[str, str]]) -> EventFilter:
@@ -126,12 +126,15 @@ def _object(text: str | None) -> tuple[str, str] | None:
 
 def parse_limit(values: Mapping[str, str]) -> int | None:
     """Return the `limit` of a query, or None if it has none. Raises MalformedError."""
-    text = values.get("limit")
+    return _count("limit", values.get("limit"), 1)
+
+
+def _count(name: str, text: str | None, least: int) -> int | None:
     if text is None:
         return None
     # Eighteen digits fit into the 64 bits of every store.
-    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) > 0):
-        raise MalformedError(f"limit must be a number from 1 on, not {text!r}")
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) >= least):
+        raise MalformedError(f"{name} must be a number from {least} on, not {text!r}")
     return int(text)
 
 
@@ -144,9 +147,9 @@ def _number(name: str, text: str) -> float:
 
 def _filter(wanted: Wanted, now: float) -> DeadFilter:
     ids = tuple(map(str, wanted.ids or ()))
-    empty = {"destination": wanted.destination == "", "reason": wanted.reason == ""}
+    # The words of an answer may be none.
+    empty = {name: getattr(wanted, name) == "" for name in _TEXTS if name != "detail"}
     empty["id"] = (wanted.ids is not None and not ids) or "" in ids
-    empty["source"] = wanted.source == ""
     _refuse_empty(empty)
     if len(ids) > _MAX_IDS:
         raise MalformedError(f"{len(ids):,} ids are too many for one request, the limit is {_MAX_IDS:,}")
@@ -154,7 +157,28 @@ def _filter(wanted: Wanted, now: float) -> DeadFilter:
     if age is not None and not (math.isfinite(age) and age >= 0):
         raise MalformedError("older_than must be a number of seconds from 0 on")
     died_before = None if age is None else now - age
-    return DeadFilter(wanted.destination, ids, wanted.reason, died_before, wanted.source, _object(wanted.object))
+    return DeadFilter(
+        destination=wanted.destination,
+        ids=ids,
+        reason=wanted.reason,
+        died_before=died_before,
+        source=wanted.source,
+        object=_object(wanted.object),
+        type=wanted.type,
+        text=wanted.text,
+        status=_status(wanted.status),
+        detail=wanted.detail,
+    )
+
+
+def _status(wanted: int | str | None) -> int | None:
+    """Return the status of an answer; 0 stands for `none`, no answer."""
+    if wanted is None or wanted == "none":
+        return None if wanted is None else 0
+    text = str(wanted)
+    if not (text.isascii() and text.isdigit() and len(text) == 3):
+        raise MalformedError(f"status must be that of an answer, or none, not {text!r}")
+    return int(text)
 
 
 def _refuse_empty(empty: Mapping[str, bool]) -> None:

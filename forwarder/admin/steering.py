@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from forwarder.model import EVERY_EVENT, EventFilter, LastError, Obstacle, State
+from forwarder.model import EVERY_EVENT, DeadFilter, EventFilter, LastError, Obstacle, State
 from forwarder.queue.fullness import Full
 
 
@@ -92,6 +92,22 @@ class Reloads(Protocol):
         """Read configuration, keys and tokens again and apply them; return why this was refused, or None.
 
         Raises ShuttingDownError.
+        """
+
+
+class Readmission(Protocol):
+    """The intake, as far as it takes dead letters once more."""
+
+    async def again(self, wanted: DeadFilter) -> int:
+        """Accept the wanted letters that were invalid when they were received and are valid now; return how many.
+
+        Raises UnavailableError or TooLargeError.
+        """
+
+    async def edited(self, destination: str, number: int, event: bytes) -> None:
+        """Accept an edited event in the place of a dead letter.
+
+        Raises UnknownLetterError, InvalidEventsError, MalformedError, TooLargeError or UnavailableError.
         """
 
 

@@ -13,7 +13,6 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import uvloop
@@ -40,7 +39,7 @@ from forwarder.daemon.rounds import Rounds
 from forwarder.daemon.watch import Watch
 from forwarder.errors import ConfigError, ForwarderError, Problem
 from forwarder.ingest.intake import Intake
-from forwarder.ingest.readmission import readmit
+from forwarder.ingest.readmission import Readmission
 from forwarder.lossy import drain_stderr
 from forwarder.observe.base import Observer, Observers
 from forwarder.observe.conditions import Conditions
@@ -173,7 +172,6 @@ class Daemon:
         self.intake = Intake(queue, assembly.envelope, observer, keeps_invalid=assembly.keeps_invalid)
         self.destinations = Destinations(queue, observer, self.intake.fullness)
         self.reloading = Reloading(assembly, config_file, self._put_in_place, observer, self.conditions)
-        again = partial(readmit, queue, self.intake)
         self.lag = LoopLag()
         fullness = self.intake.fullness
         room = Room(fullness, self.conditions, observer, lambda: self.assembly.shares, time.monotonic)
@@ -181,7 +179,7 @@ class Daemon:
             queue,
             self.destinations,
             self.reloading,
-            again,
+            Readmission(queue, self.intake),
             observer=observer,
             conditions=self.conditions,
             metrics=lambda status, accept: self.readings.metrics(status, accept),

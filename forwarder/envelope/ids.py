@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -31,14 +33,16 @@ def new_ids(random_bytes: Callable[[int], bytes], count: int) -> list[str]:
 
 
 class Identity(msgspec.Struct, gc=False):
-    """The fields by which a stored event is found: its id, its source, and its object; None if absent."""
+    """The fields by which a stored event is found: its id, its source, type and object; None if absent."""
 
     eventId: str | None = None  # noqa: N815 - the names are the Event API's
     eventSourceId: str | None = None  # noqa: N815
+    eventType: str | None = None  # noqa: N815
     eventObjectType: str | None = None  # noqa: N815
     eventObjectId: str | None = None  # noqa: N815
 
 
+_escaped = re.compile(r"\\u([0-9A-Fa-f]{4})").sub
 _NOBODY = Identity()
 _identity = msgspec.json.Decoder(Identity)
 
@@ -54,10 +58,22 @@ def identity(event: bytes) -> Identity:
 def is_about(event: bytes, wanted: EventFilter) -> bool:
     """Return whether a stored event matches the filter."""
     found = identity(event)
-    return wanted.source in {None, found.eventSourceId} and wanted.object in {
-        None,
-        (found.eventObjectType, found.eventObjectId),
-    }
+    return (
+        wanted.source in {None, found.eventSourceId}
+        and wanted.type in {None, found.eventType}
+        and wanted.object in {None, (found.eventObjectType, found.eventObjectId)}
+        and (wanted.text is None or _has_text(event, wanted.text))
+    )
+
+
+def _has_text(event: bytes, text: str) -> bool:
+    """Return whether a text stands in an event, however its producer has escaped it (RFC 8259 §7)."""
+    said = event.decode(errors="replace")
+    if "\\u" in said:
+        pairs = _escaped(lambda found: chr(int(found[1], 16)), said)
+        said = pairs.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    said = said.casefold()
+    return text.casefold() in said or json.dumps(text, ensure_ascii=False)[1:-1].casefold() in said
 
 
 def event_id(event: bytes) -> str:

@@ -27,6 +27,7 @@ from forwarder.model import (
     Batch,
     Burial,
     DeadFilter,
+    DeadGroup,
     DeadLetter,
     DeadSegment,
     EventFilter,
@@ -194,6 +195,15 @@ class Inspection(Protocol):
         died `again` do so for another reason, under a new number. Returns False, having changed nothing, where one of
         them is gone meanwhile. Raises as `Inbox.append` does.
         """
+
+    async def replay_as(self, letter: DeadLetter, event: bytes) -> bool:
+        """Move a dead letter to the end of its queue with another text, which is one line; durable on return.
+
+        Returns False where it is gone meanwhile. Raises QueueFullError where there is no room for it.
+        """
+
+    async def dead_groups(self) -> Sequence[DeadGroup]:
+        """Return the dead letters by what they died of, the largest group first; a bounded number of groups."""
 
     async def purge_dead(self, wanted: DeadFilter) -> int:
         """Drop dead letters, counted as dropped; return how many."""

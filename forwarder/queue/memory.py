@@ -23,6 +23,7 @@ from forwarder.model import (
     Burial,
     Counters,
     DeadFilter,
+    DeadGroup,
     DeadLetter,
     DeadSegment,
     EventFilter,
@@ -33,6 +34,7 @@ from forwarder.model import (
     whole_lines,
 )
 from forwarder.queue.base import Appended, Pending, Share
+from forwarder.queue.finding import Groups, finds
 from forwarder.waiting import wait_at_most
 
 _NEVER = float("-inf")
@@ -331,32 +333,16 @@ class MemoryQueue:
     def _find(self, wanted: DeadFilter) -> list[DeadLetter]:
         self._check_open()
         letters = {number: letter for account in self.accounts.values() for number, letter in account.dead.items()}
-        events, ids = EventFilter(wanted.source, wanted.object), set(wanted.ids)
-        return [
-            letter
-            for _, letter in sorted(letters.items())
-            if wanted.destination in {None, letter.destination}
-            and wanted.reason in {None, letter.reason}
-            and (wanted.died_before is None or letter.died_at < wanted.died_before)
-            and (wanted.last is None or letter.id <= wanted.last)
-            and (not ids or str(letter.id) in ids or (letter.event_id and letter.event_id in ids))
-            and is_about(letter.event, events)
-        ]
+        return [letter for _, letter in sorted(letters.items()) if finds(wanted, letter)]
 
     async def dead_letters(self, wanted: DeadFilter, limit: int | None = None) -> AsyncIterator[DeadLetter]:
         for letter in self._find(wanted)[:limit]:
             yield letter
 
     async def replay(self, wanted: DeadFilter) -> int:
-        events = [
-            letter for letter in self._find(wanted) if letter.event.startswith(b"{") and is_json_line(letter.event)
-        ]
-        found = [letter for letter in events if letter.reason != INVALID]
-        for letter in found:
-            account = self.accounts[letter.destination]
-            account.add([account.dead.pop(letter.id).event + b"\n"])
-            account.replayed += 1
-        return len(found)
+        found = [letter for letter in self._find(wanted) if letter.reason != INVALID]
+        whole = [letter for letter in found if letter.event[:1] == b"{" and is_json_line(letter.event)]
+        return sum([await self.replay_as(letter, letter.event) for letter in whole])
 
     async def readmit(
         self,
@@ -378,6 +364,20 @@ class MemoryQueue:
             self.accounts[letter.destination].died -= 1
             self._bury(letter.destination, [Event(letter.event + b"\n", letter.accepted_at)], burial)
         return True
+
+    async def replay_as(self, letter: DeadLetter, event: bytes) -> bool:
+        account = self._account(letter.destination)
+        if account.dead.pop(letter.id, None) is None:
+            return False
+        account.add([event + b"\n"])
+        account.replayed += 1
+        return True
+
+    async def dead_groups(self) -> list[DeadGroup]:
+        found = Groups()
+        for each in self._find(DeadFilter()):
+            found.add(DeadGroup(each.destination, each.reason, each.status, each.detail, 1, each.died_at, each.died_at))
+        return found.largest()
 
     async def purge_dead(self, wanted: DeadFilter) -> int:
         found = self._find(wanted)

@@ -18,7 +18,10 @@ from forwarder.admin.api import AdminApi
 from forwarder.admin.entrance import Entrance, Terms
 from forwarder.admin.status import Status, WayState
 from forwarder.admin.steering import DestinationStatus, Refusal
-from forwarder.model import EVERY_EVENT, Address, EventFilter, State
+from forwarder.envelope import Envelope
+from forwarder.ingest.intake import Intake
+from forwarder.ingest.readmission import Readmission
+from forwarder.model import EVERY_EVENT, Address, DeadFilter, EventFilter, State
 from forwarder.observe.base import Observers
 from forwarder.observe.conditions import Conditions
 from forwarder.observe.history import History
@@ -104,6 +107,17 @@ def intake() -> dict[str, WayState]:
     return {"http": WayState(3, 1, 300, 2), "stream": WayState(0, 0, 0, 0)}
 
 
+class FakeReadmission(Readmission):
+    """The intake of a daemon with the destinations `main` and `audit`; what was invalid it takes as it is."""
+
+    def __init__(self, queue: WatchedQueue) -> None:
+        super().__init__(queue, Intake(queue, Envelope(routes={"main": {}, "audit": {}}), Logs()))
+        self._watched = queue
+
+    async def again(self, wanted: DeadFilter) -> int:
+        return await self._watched.readmitted(wanted)
+
+
 @dataclass
 class Served:
     """An admin API that listens."""
@@ -126,7 +140,7 @@ def api_of(queue: WatchedQueue) -> AdminApi:
         queue,
         FakeDaemon(queue),
         FakeReloads(),
-        queue.readmitted,
+        FakeReadmission(queue),
         observer=observer,
         conditions=Conditions(observer, lambda: NOW),
         metrics=metrics,
@@ -163,7 +177,7 @@ async def serving(
         queue,
         daemon,
         reloads,
-        queue.readmitted,
+        FakeReadmission(queue),
         observer=Observers(Logs(), acts, refusals),
         conditions=conditions,
         metrics=metrics,

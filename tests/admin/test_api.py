@@ -332,7 +332,7 @@ async def test_token(tmp_path: Path) -> None:
 
 
 LOOKS = ["/healthz", "/readyz", "/metrics", "/v1/status", "/openapi.json"]
-SHOWS = ["/v1/live", "/v1/history", "/v1/activity", "/v1/configuration"]
+SHOWS = ["/v1/live", "/v1/history", "/v1/activity", "/v1/configuration", "/v1/dead/groups"]
 ACTS = [
     ("POST", "/v1/destinations/main/flush"),
     ("POST", "/v1/destinations/main/pause"),
@@ -340,6 +340,7 @@ ACTS = [
     ("DELETE", "/v1/destinations/main/queue"),
     ("POST", "/v1/dead/replay"),
     ("POST", "/v1/dead/purge"),
+    ("POST", "/v1/dead/edit"),
     ("POST", "/v1/reload"),
 ]
 PAGES = {

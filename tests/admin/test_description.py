@@ -19,13 +19,13 @@ from forwarder.admin import status as statuses
 from forwarder.admin.activity import ActivityState, ActState, RefusedState
 from forwarder.admin.dead import DeadLine, Wanted, encode_letter
 from forwarder.admin.entrance import Terms
+from forwarder.admin.letters import Edited, GroupState
 from forwarder.admin.login import SessionState
 from forwarder.admin.past import HistoryState, StepsState
 from forwarder.admin.steering import DestinationStatus, Refusal
 from forwarder.errors import (
     BusyError,
     FieldsTooLargeError,
-    InvalidEventsError,
     RequestLineTooLongError,
     ShuttingDownError,
     SilentClientError,
@@ -47,6 +47,7 @@ PAGE = [("GET", "/"), ("GET", "/page/{name}")]
 SESSION = [("GET", "/v1/session"), ("POST", "/v1/session"), ("DELETE", "/v1/session")]
 MOVING = [("POST", "/v1/dead/replay"), ("POST", "/v1/dead/purge")]
 LOOKING = [(method, path) for method in ("GET", "HEAD") for path in ("/metrics", "/v1/status", "/openapi.json")]
+GROUPS, EDIT = ("GET", "/v1/dead/groups"), ("POST", "/v1/dead/edit")
 SHOWING = [("GET", f"/v1/{what}") for what in ("history", "activity", "configuration")]
 LIVE = ("GET", "/v1/live")
 RELOAD = ("POST", "/v1/reload")
@@ -54,9 +55,18 @@ PROBES = [(method, path) for method in ("GET", "HEAD") for path in ("/healthz", 
 FREE = [*PROBES, *PAGE, *SESSION]
 STATUS = [("GET", "/v1/status"), ("HEAD", "/v1/status")]
 METRICS = [("GET", "/metrics"), ("HEAD", "/metrics")]
-TOUCHING = [*STATUS, *STEERING, *QUEUE, DEAD, *MOVING, RELOAD]
+TOUCHING = [*STATUS, *STEERING, *QUEUE, DEAD, GROUPS, *MOVING, EDIT, RELOAD]
 """What asks the queue, which may fail."""
 MAIN = {"json": {"destination": "main"}}
+LETTER = {"destination": "main", "id": 1}
+EDITED = {"json": {**LETTER, "event": {"eventSourceId": "app", "eventType": "y"}}}
+
+TOUCHED: dict[tuple[str, str], dict[str, Any]] = {
+    DEAD: {"params": {"destination": "main"}},
+    EDIT: EDITED,
+    **dict.fromkeys(MOVING, MAIN),
+}
+"""What is sent for that, if anything."""
 
 # How each answer that is described is brought about; `name` is that of the destination.
 PROVOKED: dict[Place, dict[str, Any]] = {
@@ -72,6 +82,13 @@ PROVOKED: dict[Place, dict[str, Any]] = {
     },
     (*SHOWING[0], 400): {"params": {"span": "week"}},
     (*LIVE, 503): {},
+    (*GROUPS, 200): {},
+    (*EDIT, 200): EDITED,
+    (*EDIT, 400): {"json": {}},
+    (*EDIT, 404): {"json": {**LETTER, "id": 9, "event": {}}},
+    (*EDIT, 409): {"json": {**LETTER, "destination": "old", "event": {}}},
+    (*EDIT, 413): {"data": Body(b" " * 2_000_000)},
+    (*EDIT, 422): {"json": {**LETTER, "event": {"eventSourceId": "app"}}},
     **{(*place, 200): MAIN for place in MOVING},
     **{(*place, 204): {} for place in STEERING},
     **{(*place, 200): {"name": "index.html"} for place in PAGE},
@@ -94,11 +111,7 @@ PROVOKED: dict[Place, dict[str, Any]] = {
     **{(*place, 404): {"json": {"destination": "nobody"}} for place in MOVING},
     **{(*place, 409): {"name": "old"} for place in STEERING},
     **{(*place, 413): {"data": Body(b" " * 2_000_000)} for place in MOVING},
-    **{
-        (*place, status): {"params": {"destination": "main"}} if place == DEAD else MAIN if place in MOVING else {}
-        for place in TOUCHING
-        for status in (500, 503)
-    },
+    **{(*place, status): TOUCHED.get(place, {}) for place in TOUCHING for status in (500, 503)},
     **{(*place, 500): {} for place in METRICS},
     ("GET", "/readyz", 503): {},
     ("HEAD", "/readyz", 503): {},
@@ -130,7 +143,7 @@ def test_every_route_is_described() -> None:
 
 def test_the_problems_are_those_that_there_are() -> None:
     """Every problem that the admin API can answer with is described, and none of the intake's own."""
-    of_events = InvalidEventsError, UnsupportedError, BusyError
+    of_events = UnsupportedError, BusyError
     of_connections = SilentClientError, RequestLineTooLongError, FieldsTooLargeError
     wanted = problem_names(*of_events, *of_connections) | PLAIN_PROBLEMS | {"not-ready", "reload-refused"}
     assert wanted == ADMIN.problems
@@ -206,6 +219,8 @@ async def test_dead_letters_are_as_described(event: bytes) -> None:
         ("ActivityState", ActivityState),
         ("ActState", ActState),
         ("RefusedState", RefusedState),
+        ("GroupState", GroupState),
+        ("Edited", Edited),
         ("Wanted", Wanted),
     ],
 )

@@ -16,6 +16,7 @@ from forwarder.errors import (
     TooManyGuessesError,
     TooManyWatchersError,
     UnknownDestinationError,
+    UnknownLetterError,
 )
 from tests.fixtures import Logs
 from tests.ingest.serving import MAX_REQUEST, StubbornQueue, event, serving
@@ -55,7 +56,13 @@ def test_it_is_openapi() -> None:
 
 def test_the_problems_are_those_that_there_are() -> None:
     """Every problem that the intake can answer with is described, and no other."""
-    of_admin = UnknownDestinationError, NotConfiguredError, TooManyGuessesError, TooManyWatchersError
+    of_admin = (
+        UnknownDestinationError,
+        NotConfiguredError,
+        TooManyGuessesError,
+        TooManyWatchersError,
+        UnknownLetterError,
+    )
     assert problem_names(*of_admin) | PLAIN_PROBLEMS == INTAKE.problems
 
 

@@ -8,10 +8,17 @@ from pathlib import Path
 import pytest
 
 from forwarder.envelope import Envelope
+from forwarder.errors import (
+    InvalidEventsError,
+    MalformedError,
+    RequestError,
+    TooLargeError,
+    UnknownLetterError,
+)
 from forwarder.ingest import readmission
 from forwarder.ingest.intake import Intake
-from forwarder.ingest.readmission import readmit
-from forwarder.model import DeadFilter
+from forwarder.ingest.readmission import readmit, readmit_edited
+from forwarder.model import Burial, DeadFilter, DeadLetter, Limits
 from forwarder.observe.logs import Logs
 from forwarder.queue.sqlite.queue import SqliteQueue
 from tests.ingest.serving import event, line
@@ -123,3 +130,70 @@ async def test_purged_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert await readmit(queue, intake_of(queue), ALL) == 2
         assert await queued(queue) == [line(0).strip(), line(2).strip()]
         assert await accounts(queue) == {"main": (2, 0, 0), "invalid": (3, 2, 0)}
+
+
+class TestEdited:
+    async def test_takes_the_place_of_its_letter(self, tmp_path: Path) -> None:
+        """An edited event is queued as it was written, and its letter is gone."""
+        async with open_queue(tmp_path) as queue:
+            intake = intake_of(queue)
+            letter = await rejected(queue, intake)
+            text = b'{"eventType": "t", "eventSourceId": "s", "eventId": "%b", "n": 1.0}' % letter.event_id.encode()
+            await readmit_edited(queue, intake, "main", letter.id, text)
+            assert await queued(queue) == [text.replace(b", ", b",").replace(b": ", b":")]
+            assert await dead(queue) == []
+            assert await accounts(queue) == {"main": (1, 0, 0), "invalid": (0, 0, 0)}
+            with pytest.raises(UnknownLetterError, match="has no dead letter"):
+                await readmit_edited(queue, intake, "main", letter.id, text)
+
+    @pytest.mark.parametrize(
+        ("text", "error"),
+        [
+            (b"", MalformedError),
+            (b"{", MalformedError),
+            (b"[]", MalformedError),
+            (b"\xff", MalformedError),
+            (b"[{},{}]", RequestError),
+            (b"{}", InvalidEventsError),
+            (b'{"eventSourceId":"s","eventType":"t","eventType":"t"}', InvalidEventsError),
+            (b'{"eventSourceId":"s","eventType":"other"}', InvalidEventsError),
+            (b'{"eventSourceId":"s","eventType":"t","x":"%b"}' % (b"x" * 10_000), TooLargeError),
+        ],
+    )
+    async def test_is_checked_as_at_the_intake(self, tmp_path: Path, text: bytes, error: type[RequestError]) -> None:
+        """What the intake would not take, or would not send to that destination, changes nothing."""
+        async with open_queue(tmp_path) as queue:
+            intake = intake_of(queue)
+            letter = await rejected(queue, intake)
+            with pytest.raises(error):
+                await readmit_edited(queue, intake, "main", letter.id, text)
+            assert await queued(queue) == []
+            assert [found for found, _ in await dead(queue)] == [letter.event]
+
+    async def test_what_was_invalid_becomes_an_event(self, tmp_path: Path) -> None:
+        """It goes wherever it matches, and leaves the account of what is invalid."""
+        async with open_queue(tmp_path) as queue:
+            intake = intake_of(queue)
+            await hand_in(intake, b"{}")
+            [letter] = [letter async for letter in queue.dead_letters(ALL)]
+            await readmit_edited(queue, intake, "invalid", letter.id, line(1))
+            assert len(await queued(queue)) == 1
+            assert await dead(queue) == []
+
+    async def test_another_destination_has_no_such_letter(self, tmp_path: Path) -> None:
+        """A number alone does not do: the letter must be of the destination that is named."""
+        async with open_queue(tmp_path) as queue:
+            intake = intake_of(queue)
+            letter = await rejected(queue, intake)
+            with pytest.raises(UnknownLetterError):
+                await readmit_edited(queue, intake, "invalid", letter.id, letter.event)
+            assert len(await dead(queue)) == 1
+
+
+async def rejected(queue: SqliteQueue, intake: Intake) -> DeadLetter:
+    """Let a destination refuse an event."""
+    await hand_in(intake, line(1))
+    [batch] = await queue.take("main", Limits(max_events=1, max_bytes=1 << 20))
+    await queue.settle(batch, Burial("rejected", 422, "no"))
+    [letter] = [letter async for letter in queue.dead_letters(ALL)]
+    return letter

@@ -271,6 +271,16 @@ class TestDeadLetters:
             (DeadFilter(reason="expired", ids=("1",)), 0),
             (DeadFilter(died_before=0.0), 0),
             (DeadFilter(died_before=4e9), 4),
+            (DeadFilter(type="t"), 4),
+            (DeadFilter(type="T"), 0),
+            (DeadFilter(text='"N":2'), 1),
+            (DeadFilter(text="nowhere"), 0),
+            (DeadFilter(status=400), 2),
+            (DeadFilter(status=0), 2),
+            (DeadFilter(detail="no"), 2),
+            (DeadFilter(detail=""), 2),
+            (DeadFilter(after=1), 3),
+            (DeadFilter(after=4), 0),
         ],
     )
     async def test_filters(self, open_queue: OpenQueue, wanted: DeadFilter, found: int) -> None:
@@ -372,6 +382,39 @@ class TestInvalid:
         with pytest.raises(QueueFullError):
             await queue.append([segment(0)], [died])
         assert (await account(queue)).accepted == 0
+
+    async def test_groups(self, open_queue: OpenQueue) -> None:
+        """Letters of the same destination, reason and answer are one group; the largest comes first."""
+        queue = await open_queue()
+        assert await queue.dead_groups() == []
+        await queue.append([segment(0, 6)])
+        first, rest = (await take(queue)).split(2)
+        middle, last = rest.split(1)
+        await queue.settle(first, REJECTED)
+        await queue.settle(middle, REJECTED)
+        await queue.settle(last, Burial("expired"))
+        groups = await queue.dead_groups()
+        found = [(group.destination, group.reason, group.status, group.detail, group.events) for group in groups]
+        assert found == [("main", "expired", None, "", 3), ("main", "rejected", 400, "no", 3)]
+        letters = [letter async for letter in queue.dead_letters(DeadFilter(reason="rejected"))]
+        times = [letter.died_at for letter in letters]
+        assert (groups[1].first, groups[1].last) == (min(times), max(times))
+
+    async def test_replayed_as_another(self, open_queue: OpenQueue) -> None:
+        """A letter is queued with another text, once, and the account says that it was replayed."""
+        queue = await open_queue()
+        await queue.append([segment(0, 3)])
+        await queue.settle(await take(queue), REJECTED)
+        await queue.append([segment(7)])
+        _, letter, _ = [letter async for letter in queue.dead_letters(DeadFilter())]
+        assert await queue.replay_as(letter, event(5, filler=100))
+        assert not await queue.replay_as(letter, event(6))
+        await queue.close()
+        queue = await open_queue()
+        counters = await account(queue)
+        assert (counters.accepted, counters.queued, counters.dead, counters.replayed) == (4, 2, 2, 1)
+        assert await drain(queue) == [7, 5]
+        assert [numbers([each.event]) async for each in queue.dead_letters(DeadFilter())] == [[0], [2]]
 
     async def test_readmitted(self, open_queue: OpenQueue) -> None:
         """What passes the checks later is accepted elsewhere; what does not dies again, for another reason."""

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from forwarder.envelope import event_id, identity, is_about, is_json_line
-from forwarder.model import EVERY_EVENT, INVALID, Burial, DeadFilter, DeadLetter, EventFilter, Segment
+from forwarder.model import EVERY_EVENT, INVALID, Burial, DeadFilter, DeadGroup, DeadLetter, Segment
 from forwarder.queue.sqlite import admission, room
 from forwarder.queue.sqlite.burying import bury, last_number, take_away
 from forwarder.queue.sqlite.letters import COLUMNS, DeadRow, read_row
@@ -25,6 +25,15 @@ from forwarder.queue.sqlite.store import Store
 STEP_LETTERS = 256
 STEP_ROWS = 1024
 STEP_BYTES = 4 * 1024 * 1024
+
+_GROUPS = """
+    SELECT destination, reason, status, detail, sum(events), min(died_at), max(died_at), count(*), max(id)
+    FROM (
+        SELECT id, destination, CAST(reason AS TEXT) AS reason, status, CAST(detail AS TEXT) AS detail, events,
+            ifnull(CAST(died_at AS REAL), 0) AS died_at
+        FROM dead_segment WHERE id > ? ORDER BY id LIMIT ?
+    ) GROUP BY destination, reason, status, detail
+"""
 
 # No letter has a higher number.
 _MOST = (1 << 63) - 1
@@ -44,9 +53,10 @@ class Search:
     def __init__(self, store: Store, wanted: DeadFilter) -> None:
         self._wanted = wanted
         self.names = {state.ledger.id: name for name, state in store.destinations.items()}
+        self.after = wanted.after
         self.last = _MOST if wanted.last is None else wanted.last
         self._ids = frozenset(wanted.ids)
-        self._about = EventFilter(wanted.source, wanted.object)
+        self._about = wanted.about
 
     def takes_row(self, destination: object, reason: object, died_at: float) -> bool:
         """Say whether letters of a row can be wanted."""
@@ -57,6 +67,10 @@ class Search:
             and wanted.reason in {None, reason}
             and (wanted.died_before is None or died_at < wanted.died_before)
         )
+
+    def takes_burial(self, burial: Burial) -> bool:
+        """Say whether letters of a row that died for this reason can be wanted."""
+        return self._wanted.takes_burial(burial)
 
     def takes(self, number: int, event: bytes) -> bool:
         """Say whether a letter of such a row is wanted."""
@@ -70,7 +84,7 @@ def _look(store: Store, search: Search, after: int, limit: int) -> tuple[list[_F
     rows = store.query(
         "SELECT id, destination, reason, ifnull(CAST(died_at AS REAL), 0) FROM dead_segment WHERE id > ? AND id <= ?"
         " ORDER BY id LIMIT ?",
-        (after, search.last, STEP_ROWS),
+        (max(after, search.after), search.last, STEP_ROWS),
     )
     found, size = list[_Found](), 0
     for number, *about in rows:
@@ -91,8 +105,10 @@ def _row(store: Store, number: int) -> DeadRow | None:
 
 
 def _wanted_of(row: DeadRow, search: Search, after: int, limit: int) -> _Found:
-    name, burial = search.names[row.destination], row.burial
+    name, burial, after = search.names[row.destination], row.burial, max(after, search.after)
     found = list[DeadLetter]()
+    if not search.takes_burial(burial):
+        return _Found(row, found, row.id)
     for number, accepted_at, event in row.letters():
         if len(found) >= limit:
             return _Found(row, found, found[-1].id)
@@ -147,6 +163,32 @@ def _put_back(store: Store, moving: list[tuple[DeadRow, list[DeadLetter]]]) -> N
     for name, lines in pending.items():
         for together in packed(lines, len):
             store.insert(name, b"".join(together), len(together))
+
+
+def replay_as(store: Store, letter: DeadLetter, event: bytes) -> bool:
+    """Write: see `Queue.replay_as`. Raises QueueFullError."""
+    row = _row(store, letter.id)
+    if row is None or letter.id not in {found.number for found in row.letters()}:
+        return False
+    moving = [(row, [replace(letter, event=event)])]
+    room.move(store, {letter.destination}, lambda: _put_back(store, moving))
+    return True
+
+
+def groups(store: Store, after: int) -> tuple[list[DeadGroup], int]:
+    """Return the groups of some rows with a number above `after`, and how far it came, as `replay`.
+
+    No event is read for that: SQLite skips the pages that only hold events.
+    """
+    found = store.query(_GROUPS, (after, STEP_ROWS))
+    names = {state.ledger.id: name for name, state in store.destinations.items()}
+    known = [
+        DeadGroup(names[destination], reason or "", status, detail or "", events, first, last)
+        for destination, reason, status, detail, events, first, last, _, _ in found
+        if destination in names
+    ]
+    is_all = sum(count for *_, count, _ in found) < STEP_ROWS
+    return known, 0 if is_all else max(until for *_, until in found)
 
 
 def purge(store: Store, wanted: DeadFilter, after: int) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from forwarder.model import (
     Batch,
     Burial,
     DeadFilter,
+    DeadGroup,
     DeadLetter,
     DeadSegment,
     EventFilter,
@@ -33,6 +34,7 @@ from forwarder.model import (
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
 from forwarder.queue.base import Appended, Pending, Share
+from forwarder.queue.finding import Groups
 from forwarder.queue.sqlite import admission, burying, dead, take, views, waiting
 from forwarder.queue.sqlite.closing import RETRY_SECONDS, Closing
 from forwarder.queue.sqlite.executor import Snapshot
@@ -260,6 +262,20 @@ class SqliteQueue:
     ) -> bool:
         """Store what dead letters turned out to be, all or nothing; durable on return."""
         return await self._worker.submit(lambda store: dead.readmit(store, passed, segments, again))
+
+    async def replay_as(self, letter: DeadLetter, event: bytes) -> bool:
+        """Move a dead letter to the end of its queue with another text; False if it is gone."""
+        return await self._worker.submit(lambda store: dead.replay_as(store, letter, event))
+
+    async def dead_groups(self) -> list[DeadGroup]:
+        """Return the dead letters by what they died of, the largest group first."""
+        found, after = Groups(), 0
+        while True:
+            step, after = await self._worker.submit(partial(dead.groups, after=after), is_write=False)
+            for group in step:
+                found.add(group)
+            if not after:
+                return found.largest()
 
     async def purge_dead(self, wanted: DeadFilter) -> int:
         """Drop dead letters, counted as dropped; return how many."""

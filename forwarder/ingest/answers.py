@@ -26,6 +26,7 @@ class Answers:
         self._writable = asyncio.Event()
         self._writable.set()
         self._is_silent = False
+        self._is_patient = True
         self._settled = 0
         self._acked = 0
 
@@ -42,7 +43,8 @@ class Answers:
         self._writable.set()
 
     def silence_unread(self) -> None:
-        """Write nothing more to a client that does not read its answers."""
+        """Write nothing more to a client that does not read its answers, now or when it comes to the next refusal."""
+        self._is_patient = False
         if not self._writable.is_set():
             self.silence()
 
@@ -58,6 +60,8 @@ class Answers:
 
     async def refuse(self, line: int, status: int, detail: str) -> None:
         """Say that a line was not stored, waiting until the client reads; line 0 means the connection itself."""
+        if not self._is_patient:
+            self.silence_unread()
         await self._writable.wait()
         if not self._is_silent:
             answer = {"refused": line, "status": status, "detail": detail}

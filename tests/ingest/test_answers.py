@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from forwarder.ingest.answers import Answers
+from tests.fixtures import PATIENCE
 
 
 class Noting(asyncio.Transport):
@@ -67,6 +68,18 @@ async def test_silence(transport: Noting) -> None:
     answers.settled(1)
     answers.resume()
     assert transport.written == b""
+
+
+async def test_silence_of_who_stops_reading_later(transport: Noting) -> None:
+    """After that, no refusal waits for a client whose buffer is full only by then."""
+    answers = Answers(transport)
+    answers.silence_unread()
+    await answers.refuse(1, 422, "bad")
+    answers.pause()
+    await asyncio.wait_for(answers.refuse(2, 422, "bad"), PATIENCE)
+    answers.settled(3)
+    answers.resume()
+    assert transport.written == b'{"refused":1,"status":422,"detail":"bad"}\n'
 
 
 async def test_who_reads_is_not_silenced(transport: Noting) -> None:

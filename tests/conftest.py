@@ -31,6 +31,7 @@ SLOW = (
     "tests/faults/",
     "tests/integration/",
     "tests/load/",
+    "tests/monitoring/",
     "tests/queue/sqlite/recovery/",
 )
 # The event loop that the daemon does not run on. The tests of `fixtures.both_loops` run on it, too, in the full run.

@@ -69,6 +69,10 @@ class Guard:
             )
         return found
 
+    async def bearer_rights(self, entrance: Entrance, request: web.Request) -> Rights:
+        """Return the rights of whoever sent a token. Raises UnauthorizedError or TooManyGuessesError."""
+        return entrance.rights(await self._bearer(entrance, request, is_strict=True))
+
     async def _bearer(self, entrance: Entrance, request: web.Request, *, is_strict: bool) -> Role | None:
         token = bearer(request.headers.get(hdrs.AUTHORIZATION, ""))
         if token is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from forwarder.admin.entrance import Entrance, Rights, Role
 from forwarder.admin.guard import Guard
@@ -37,6 +37,9 @@ class Login:
         self._entrance = entrance
 
     async def tell(self, request: web.Request, rights: Rights) -> web.Response:
+        if hdrs.AUTHORIZATION in request.headers:
+            # A program asks whether its token is right.
+            rights = await self._guard.bearer_rights(self._entrance, request)
         return _answer(web.Response(), rights, logged_in=self._guard.has_session(request))
 
     async def log_in(self, request: web.Request, _rights: Rights) -> web.Response:

@@ -94,6 +94,7 @@ PROVOKED: dict[Place, dict[str, Any]] = {
     **{(*place, 200): {"name": "index.html"} for place in PAGE},
     **{(*place, 200): {"json": {"token": "s3cret"}} for place in SESSION},
     (*PAGE[1], 404): {"name": "nothing.js"},
+    (*SESSION[0], 401): {"headers": {"Authorization": "Bearer wrong"}},
     (*SESSION[1], 400): {"json": {}},
     (*SESSION[1], 401): {"json": {"token": "wrong"}},
     (*SESSION[1], 413): {"data": Body(b" " * 2_000_000)},

@@ -138,3 +138,13 @@ async def test_where_there_is_nothing_to_log_in_with() -> None:
         found = await state(session)
         assert (found["role"], found["login"]) == ("viewer", False)
         assert found["why_not"] == "without a token, clients of this address may only look, and see no events"
+
+
+async def test_a_program_asks_about_its_token(tcp: Served) -> None:
+    """The token of a program is told as whose it is, or as wrong."""
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{tcp.address.port}") as session:
+        for token, role in (("operator", "operator"), ("viewer", "viewer")):
+            async with session.get("/v1/session", headers={"Authorization": f"Bearer {token}"}) as response:
+                assert (await response.json())["role"] == role
+        async with session.get("/v1/session", headers={"Authorization": "Bearer wrong"}) as response:
+            assert response.status == 401

@@ -226,10 +226,20 @@ def test_a_viewer_looks_only(daemon: Daemon, opened: Opens) -> None:
     """A viewer sees states and groups, but no button that acts, and no event."""
     daemon.session = dict(VIEWER)
     daemon.pumps["main"] = held()
-    daemon.letters = [letter(1)]
+    daemon.letters = [letter(number) for number in range(1, 6)]
+    # In what groups differ is not told to viewers.
+    alike = {"destination": "main", "reason": "rejected", "status": 422, "detail": None}
+    early, late = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+    daemon.groups = [
+        {**alike, "events": 2, "first": early, "last": early},
+        {**alike, "events": 3, "first": late, "last": late},
+    ]
     page = opened()
     expect(page, "#role", "Looking only: the viewers' token")
     expect(page, "#group-list", "rejected")
+    assert page.locator("#group-list tr").count() == 1
+    assert page.locator("#group-list .number").text_content() == "5"
+    assert "1 Jan" in (page.locator("#group-list .whole").nth(1).text_content() or "")
     page.locator("#letters").wait_for(state="hidden")
     assert page.locator("button[data-acts]:visible, #search:visible").count() == 0
 

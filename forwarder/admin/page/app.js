@@ -595,6 +595,7 @@ function updateMore(part, state) {
   keepPairs(part("facts"), [
     ["Last delivery", state.last_success ? clock(state.last_success) : "none since the start"],
     ["Last failure", error ? `${clock(error.at)}: ${answerWords(error.status, error.detail)}` : "none since the start"],
+    ["Certificate ends", state.certificate_expires ? exactTime.format(new Date(state.certificate_expires)) : null],
     ["Set aside", state.set_aside ? `${plural(state.set_aside, "event")}, tried again alone` : null],
     ["Died, replayed", state.died || state.replayed ? `${count(state.died)}, ${count(state.replayed)}` : null],
     ["Batches sent again", state.sent_again ? `${count(state.sent_again)}: duplicates are possible` : null],

@@ -128,3 +128,33 @@ def test_another_site_can_do_nothing(page: Page, served: Served, other_site: str
     assert tried == ["failed", "failed", "failed"]
     assert other.frames[-1].locator("#verdict").count() == 0
     assert served.daemon.told == []
+
+
+def test_dead_letters_are_found_edited_and_purged(page: Page, served: Served) -> None:
+    """What is searched for is found, an edited event is checked and queued as it was written, and a purge is exact."""
+    for number in range(30):
+        served.queue.bury(event=b'{"eventSourceId":"shop","eventType":"login","data":{"n":%d}}' % number)
+    served.queue.bury(event=b'{"eventSourceId":"shop","eventType":"sale","data":{"n":1.10,"m":12345678901234567890}}')
+    served.queue.bury(detail="other", status=None)
+    log_in(page, "right")
+    expect(page, "#group-list", "400 bad event")
+    page.get_by_label("Type").fill("sale")
+    page.get_by_role("button", name="Search").click()
+    page.locator("#letter-list button").click()
+    expect(page, "#letter-event", '"n": 1.10')
+    page.get_by_role("button", name="Edit and replay").click()
+    text = page.locator("#editor-text").input_value()
+    page.locator("#editor-text").fill(text.replace('"sale"', '""'))
+    page.get_by_role("button", name="Check and replay").click()
+    expect(page, "#editor-problem", "eventType: is required")
+    page.locator("#editor-text").fill(text.replace('"sale"', '"refund"'))
+    page.get_by_role("button", name="Check and replay").click()
+    expect(page, "#message", "as edited")
+    (queued,) = served.queue.queued()
+    assert b'"eventType":"refund"' in queued.replace(b" ", b"")
+    assert b'"n":1.10,"m":12345678901234567890' in queued.replace(b" ", b"").replace(b"\n", b"")
+    page.get_by_role("button", name="Purge: main, rejected 400 bad event").click()
+    page.get_by_role("button", name="Purge 30 dead letters").click()
+    expect(page, "#message", "Purged 30 dead letters")
+    assert [letter.detail for letter in served.queue.dead] == ["other"]
+    expect(page, "#act-list", "purge dead letters")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -79,3 +80,15 @@ def test_the_styles_are_of_the_page() -> None:
     classes = {name for value in PAGE.values("class") for name in value.split()}
     made = set(re.findall(r'className: "(\w+)"', SCRIPT)) | {"quiet", "danger"}
     assert set(re.findall(r"\.([a-z][\w-]*)", style)) - classes - made == set()
+
+
+def test_every_request_is_described() -> None:
+    """Whatever the page asks for is in the description of the API."""
+    described = json.loads((FOLDER.parent / "openapi.json").read_text(encoding="utf-8"))["paths"]
+    asked = {f"/{path}" for path in re.findall(r'["`](v1/[^"`?]+)', SCRIPT)}
+    # A part of a path that is not known before is any part.
+    patterns = {path: re.sub(r"\$\{[^}]+\}", "[^/]+", path) for path in asked}
+    assert {
+        path for path, form in patterns.items() if not any(re.fullmatch(form, known) for known in described)
+    } == set()
+    assert len(asked) > 10

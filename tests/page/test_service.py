@@ -61,7 +61,7 @@ def test_an_operator_works(page: Page, served: Served, problems: list[str]) -> N
     served.daemon.states["main"] = DestinationStatus(State.HOLDING, attempts=2, last_error=error)
     log_in(page, "right")
     expect(page, "#verdict-words", "Events are held: main")
-    expect(page, "#destination-main .advice", "It answered 403: 403 Forbidden.")
+    expect(page, "#destination-main .advice", "It answered 403 Forbidden.")
     page.get_by_role("button", name="Try now: main").click()
     expect(page, "#message", "main: delivering goes on.")
     expect(page, "#act-list", "resume")

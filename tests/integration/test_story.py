@@ -34,7 +34,7 @@ async def test_a_key_that_is_not_known(tmp_path: Path) -> None:
 
         async def is_held() -> bool:
             found = await told(forwarder)
-            return found["attempts"] > 0 and found["since"] > well["since"]
+            return bool(found["attempts"] > 0 and found["since"] > well["since"])
 
         await forwarder.until(is_held, SOON)
         held = await told(forwarder)
@@ -46,12 +46,12 @@ async def test_a_key_that_is_not_known(tmp_path: Path) -> None:
 
         async def is_mended() -> bool:
             forwarder.command("queue", "resume", "-d", "main")
-            return (await told(forwarder))["queued"] == 0
+            return bool((await told(forwarder))["queued"] == 0)
 
         await forwarder.until(is_mended)
 
         async def is_well() -> bool:
             found = await told(forwarder)
-            return found["reason"] is None and found["since"] > held["since"] and found["rate_out"] > 0
+            return bool(found["reason"] is None and found["since"] > held["since"] and found["rate_out"] > 0)
 
         await forwarder.until(is_well, SOON)

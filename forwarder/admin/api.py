@@ -228,6 +228,8 @@ class AdminApi:
         return _json(await self._status_for(rights.sees_events))
 
     async def _past(self, request: web.Request, _rights: Rights) -> web.Response:
+        if request.query.keys() - {"span"} or len(request.query) > 1:
+            raise MalformedError("the history takes one parameter, span")
         return _json(build_history(self._history, request.query.get("span", "hour"), self._now()))
 
     async def _activity(self, _request: web.Request, rights: Rights) -> web.Response:

@@ -50,7 +50,7 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     all: bool = False
     type: str | None = None
     text: str | None = None
-    status: int | str | None = None
+    status: int | float | str | None = None
     detail: str | None = None
 
     @property
@@ -171,11 +171,12 @@ def _filter(wanted: Wanted, now: float) -> DeadFilter:
     )
 
 
-def _status(wanted: int | str | None) -> int | None:
+def _status(wanted: int | float | str | None) -> int | None:
     """Return the status of an answer; 0 stands for `none`, no answer."""
     if wanted is None or wanted == "none":
         return None if wanted is None else 0
-    text = str(wanted)
+    # To JSON, 503.0 is the number 503.
+    text = str(int(wanted)) if isinstance(wanted, float) and wanted.is_integer() else str(wanted)
     if not (text.isascii() and text.isdigit() and len(text) == 3):
         raise MalformedError(f"status must be that of an answer, or none, not {text!r}")
     return int(text)

@@ -62,7 +62,7 @@ async def test_acts_take_the_same_filters(client: aiohttp.ClientSession, served:
     served.queue.bury(status=None)
     async with client.post("/v1/dead/purge", json={"status": "none"}) as response:
         assert await response.json() == {"dropped": 1}
-    async with client.post("/v1/dead/replay", json={"status": 400, "text": "APP"}) as response:
+    async with client.post("/v1/dead/replay", json={"status": 400.0, "text": "APP"}) as response:
         assert await response.json() == {"replayed": 1}
 
 

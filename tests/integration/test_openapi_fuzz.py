@@ -22,6 +22,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import ignored_auth
 
 from tests.events import UUID
 from tests.fuzzing import examples
@@ -46,6 +47,8 @@ COMPRESS: dict[str | bytes, Callable[[bytes], bytes]] = {
 TOKEN = "s3cret"
 # Bytes of a path and its query that surely fit into a request line.
 _MAX_LINE = 6000
+# An answer that never ends cannot be compared with its description.
+ENDLESS = {("GET", "/v1/live")}
 # Characters of a body that surely is not too large.
 _MAX_BODY = 200_000
 # What schemathesis makes of a line of NDJSON, which its schema does not say.
@@ -68,7 +71,7 @@ def asked() -> list[Any]:
     """Return each operation with the ways in which it can be asked."""
     found = []
     for kind, described in (("http", Described("forwarder.ingest")), ("admin", Described("forwarder.admin"))):
-        for method, path in sorted(described.operations):
+        for method, path in sorted(described.operations - ENDLESS):
             item = described.document["paths"][path]
             operation = item[method.lower()]
             # A path can hold no wrong name, and nothing is wrong where nothing is said.
@@ -163,7 +166,9 @@ def test_an_operation(api: Api, kind: str, method: str, path: str, mode: Generat
         assume(len(repr(case.body)) < _MAX_BODY)
         # With this, what is refused is accepted as a dead letter, and the answer is 202.
         assume(mode is POSITIVE or "dead_letter" not in str(case.query.get("invalid")))
-        case.call_and_validate(session=api.session)
+        # The admin API answers 429 after ten wrong tokens, which schemathesis does not take for a refusal. That each
+        # operation wants the right one is tried in admin/test_description.py.
+        case.call_and_validate(session=api.session, excluded_checks=[ignored_auth] if kind == "admin" else [])
 
     ask()
     assert api.complaints() == []

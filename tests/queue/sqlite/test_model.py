@@ -128,7 +128,7 @@ class StoreMachine(RuleBasedStateMachine):
         requests = [segments[:half], segments[half:]]
         results = self.desk.store.transact([partial(admission.append, segments=request) for request in requests])
         for request, result in zip(requests, results, strict=True):
-            for segment in request if result is None else ():
+            for segment in () if isinstance(result, Exception) else request:
                 self.appended(segment.destination, lines(segment.data))
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 10.0]))

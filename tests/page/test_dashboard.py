@@ -38,6 +38,9 @@ def test_a_first_start_is_ready(daemon: Daemon, opened: Opens) -> None:
     expect(page, "#verdict-words", "Ready: no event has come yet")
     expect(page, "#first", "forwarder send")
     expect(page, "#dead-none", "None.")
+    # A history that has no step yet has no greatest value either.
+    page.locator("[data-part=rate-most]").first.wait_for()
+    assert "∞" not in page.locator("body").inner_text()
 
 
 def test_a_held_destination_says_why_and_what_to_do(daemon: Daemon, opened: Opens) -> None:

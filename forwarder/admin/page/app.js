@@ -646,12 +646,12 @@ function drawCharts(name, part) {
   const taken = perSecond(series.accepted);
   const sent = perSecond(series.delivered);
   const depth = points(series.queued, (known) => Math.max(...known));
-  const most = Math.max(...taken, ...sent);
-  const deepest = Math.max(...depth);
+  const most = Math.max(0, ...taken, ...sent);
+  const deepest = Math.max(0, ...depth);
   attribute(part("rates").querySelector(".out"), "d", pathOf(sent, most, true));
   attribute(part("rates").querySelector(".in"), "d", pathOf(taken, most, false));
   attribute(part("depth").querySelector(".queued"), "d", pathOf(depth, deepest, true));
-  const summary = (values) => `${rate(mean(values.filter(isKnown)))} on average, at most ${rate(Math.max(...values))}`;
+  const summary = (values) => `${rate(mean(values.filter(isKnown)))} on average, at most ${rate(Math.max(0, ...values))}`;
   attribute(part("rates"), "aria-label", `In: ${summary(taken)}. Out: ${summary(sent)}. Over the last ${span}.`);
   attribute(part("depth"), "aria-label", `Queued: at most ${plural(deepest, "event")} over the last ${span}.`);
   write(part("rate-most"), most ? `at most ${rate(most)}` : "none");

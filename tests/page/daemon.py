@@ -55,6 +55,8 @@ class Daemon:
     counters: dict[str, Counters] = field(default_factory=dict)
     conditions: list[Condition] = field(default_factory=list)
     full: bool = False
+    has_just_started: bool = False
+    """Its history has no step yet."""
     not_ready: str | None = None
     problem: bytes | None = None
     """Why there is no status."""
@@ -166,7 +168,8 @@ class Daemon:
                 self.session = dict(OPERATOR)
                 return web.json_response(self.session)
             case "GET", ["history"]:
-                steps = {"accepted": [None, 5, 20, 10], "delivered": [None, 5, 0, 10], "queued": [None, 0, 20, 20]}
+                known = {"accepted": [None, 5, 20, 10], "delivered": [None, 5, 0, 10], "queued": [None, 0, 20, 20]}
+                steps = {name: [] for name in known} if self.has_just_started else known
                 history = dict.fromkeys(self.pumps, steps)
                 return web.json_response({"step_seconds": 10, "from": "2026-01-01T00:00:00Z", "destinations": history})
             case "GET", ["activity"]:

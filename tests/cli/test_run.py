@@ -8,20 +8,19 @@ from pathlib import Path
 import pytest
 
 from forwarder import log, lossy
-from forwarder.config import Config
 from forwarder.daemon import Assembly
 from forwarder.signing import generate_key
 from tests.cli.console import run
 from tests.cli.settings import config_file
 
-Started = list[tuple[Assembly, Config, Path]]
+Started = list[tuple[Assembly, Path]]
 
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     """What the daemon was started with, in place of the daemon; standard error and the log stay as they are."""
     found: Started = []
-    monkeypatch.setattr("forwarder.daemon.run", lambda assembly, load, file: found.append((assembly, load(), file)))
+    monkeypatch.setattr("forwarder.daemon.run", lambda assembly, file: found.append((assembly, file)))
     monkeypatch.setattr(lossy, "make_stderr_lossy", lambda: None)
     monkeypatch.setattr(atexit, "register", lambda _function: None)
     monkeypatch.setattr(log, "configure", lambda _level, _format: None)
@@ -29,7 +28,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
 
 def test_the_daemon_is_started_with_what_the_file_says(tmp_path: Path, started: Started) -> None:
-    """The daemon gets what its configuration names, the way to read it again, and the file itself."""
+    """The daemon gets what its configuration names, and the file, to read it again."""
     key = tmp_path / "k.pem"
     key.touch(mode=0o600)
     key.write_bytes(generate_key(2048))
@@ -37,9 +36,8 @@ def test_the_daemon_is_started_with_what_the_file_says(tmp_path: Path, started: 
     file.write_text(file.read_text().replace("/k.pem", str(key)))
     ended = run("run", "-c", str(file))
     assert ended.code == 0, ended.err
-    [(assembly, again, known)] = started
+    [(assembly, known)] = started
     assert list(assembly.destinations) == ["main"]
-    assert again == assembly.config
     assert known == file
 
 

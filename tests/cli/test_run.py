@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from forwarder import log, lossy
-from forwarder.daemon import Assembly
+from forwarder.daemon import Assembly, ConfigFile
 from forwarder.signing import generate_key
 from tests.cli.console import run
 from tests.cli.settings import config_file
 
-Started = list[tuple[Assembly, Path]]
+Started = list[tuple[Assembly, ConfigFile]]
 
 
 @pytest.fixture
@@ -38,7 +38,8 @@ def test_the_daemon_is_started_with_what_the_file_says(tmp_path: Path, started: 
     assert ended.code == 0, ended.err
     [(assembly, known)] = started
     assert list(assembly.destinations) == ["main"]
-    assert known == file
+    assert known.path == file
+    assert known.load() == assembly.config
 
 
 def test_a_mistake_keeps_it_from_starting(tmp_path: Path, started: Started) -> None:

@@ -88,7 +88,9 @@ class Traces:
         # The one before may reach into it; no two overlap.
         first = max(0, bisect_right(origins, position, key=_position_of) - 1)
         found = []
-        for origin in origins[first:]:
+        # Not a copy of the rest: there may be thousands of them, and a batch may have a thousand slices.
+        for index in range(first, len(origins)):
+            origin = origins[index]
             if origin.position >= position + events:
                 break
             if origin.until > position:

@@ -55,9 +55,14 @@ class Daemon:
     counters: dict[str, Counters] = field(default_factory=dict)
     conditions: list[Condition] = field(default_factory=list)
     full: bool = False
-    has_just_started: bool = False
-    """Its history has no step yet."""
     not_ready: str | None = None
+    steps: dict[str, list[int | None]] = field(
+        default_factory=lambda: {
+            "accepted": [None, 5, 20, 10],
+            "delivered": [None, 5, 0, 10],
+            "queued": [None, 0, 20, 20],
+        }
+    )
     problem: bytes | None = None
     """Why there is no status."""
     letters: list[DeadLetter] = field(default_factory=list)
@@ -168,9 +173,7 @@ class Daemon:
                 self.session = dict(OPERATOR)
                 return web.json_response(self.session)
             case "GET", ["history"]:
-                known = {"accepted": [None, 5, 20, 10], "delivered": [None, 5, 0, 10], "queued": [None, 0, 20, 20]}
-                steps = {name: [] for name in known} if self.has_just_started else known
-                history = dict.fromkeys(self.pumps, steps)
+                history = dict.fromkeys(self.pumps, self.steps)
                 return web.json_response({"step_seconds": 10, "from": "2026-01-01T00:00:00Z", "destinations": history})
             case "GET", ["activity"]:
                 return web.json_response(ACTIVITY)

@@ -93,6 +93,22 @@ def test_a_stopped_daemon_is_noticed_and_found_again(daemon: Daemon, opened: Ope
     assert page.locator("#destination-main [data-part=pause]").is_enabled()
 
 
+def test_charts_say_what_they_show(daemon: Daemon, opened: Opens) -> None:
+    """A chart tells its highest point and its average in words, has a gap where nothing is known, and may be empty."""
+    page = opened()
+    expect(page, "#destination-main [data-part=rate-most]", "at most 2/s")
+    expect(page, "#destination-main [data-part=queue-most]", "at most 20")
+    rates = page.locator("#destination-main [data-part=rates]")
+    assert rates.get_attribute("aria-label") == (
+        "In: 1.2/s on average, at most 2/s. Out: 0.5/s on average, at most 1/s. Over the last hour."
+    )
+    assert (rates.locator(".in").get_attribute("d") or "").startswith("M100.0 ")
+    daemon.steps = {"accepted": [], "delivered": [], "queued": []}
+    page.get_by_text("Day", exact=True).click()
+    expect(page, "#destination-main [data-part=rate-most]", "none")
+    expect(page, "#destination-main [data-part=queue-most]", "none")
+
+
 def test_a_daemon_without_a_status_says_why(daemon: Daemon, opened: Opens) -> None:
     """Where the daemon is there and cannot say how it is, its words are shown, and the status once there is one."""
     daemon.problem = b'{"detail": "the storage is failing", "hint": "look at the disk"}'
@@ -221,6 +237,14 @@ def test_dead_letters_are_searched_and_paged(daemon: Daemon, opened: Opens) -> N
     page.get_by_role("button", name="Replay all of these").click()
     expect(page, "#message", "Replayed 35 dead letters")
     assert daemon.told == [("/v1/dead/replay", {"text": '"n":"1"'})]
+    # What one has done oneself is no news; what changes later is.
+    expect(page, "#dead-title", "Dead letters: 35")
+    assert not page.locator("#letters-changed").is_visible()
+    deadline = time.monotonic() + 20
+    while page.evaluate("deadListed") is None and time.monotonic() < deadline:
+        page.wait_for_timeout(100)
+    daemon.letters.append(letter(99))
+    expect(page, "#letters-changed", "There are other dead letters now.")
 
 
 # --- who may ----------------------------------------------------------------------------------------
@@ -316,7 +340,7 @@ def test_the_page_does_not_grow(daemon: Daemon, opened: Opens) -> None:
     daemon.pumps = {f"destination-{number}": DestinationStatus(State.DELIVERING) for number in range(20)}
     page = opened()
     expect(page, "#connection", "Live")
-    page.wait_for_function("document.querySelectorAll('.destination').length === 20")
+    page.locator(".destination").nth(19).wait_for()
 
     def nodes_after(statuses: int) -> int:
         page.evaluate(

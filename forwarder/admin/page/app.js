@@ -646,6 +646,7 @@ function drawCharts(name, part) {
   const taken = perSecond(series.accepted);
   const sent = perSecond(series.delivered);
   const depth = points(series.queued, (known) => Math.max(...known));
+  // In the first seconds there is no step yet.
   const most = Math.max(0, ...taken, ...sent);
   const deepest = Math.max(0, ...depth);
   attribute(part("rates").querySelector(".out"), "d", pathOf(sent, most, true));
@@ -680,6 +681,8 @@ let search = {};
 // The last id of each page before the one that is shown: the way back.
 let trail = [];
 let deadShown = null;
+// When letters were listed, and how many there were then: the first status that was made after it tells.
+let listedAt = null;
 let deadListed = null;
 let opened = null;
 
@@ -793,7 +796,8 @@ async function refreshGroups() {
 
 /** Ask for one page of the letters that are searched for; a letter more than is shown tells that there are others. */
 async function refreshLetters() {
-  deadListed = sum("dead");
+  listedAt = performance.now();
+  deadListed = null;
   const after = trail.length ? { after: trail.at(-1) } : {};
   const response = await ask("GET", `v1/dead?${queryOf({ ...search, ...after, limit: PAGE_ROWS + 1 })}`);
   const lines = (await response.text()).split("\n").filter(Boolean);
@@ -858,6 +862,7 @@ function renderDead() {
   show(byId("dead-some"), dead > 0);
   show(byId("letters"), session.sees_events);
   show(byId("letters-hidden"), !session.sees_events);
+  if (listedAt !== null && arrivedAt > listedAt + STALE_MS) deadListed ??= dead;
   show(byId("letters-changed"), deadListed !== null && deadListed !== dead);
   keep(byId("search-destination"), ["", ...Object.keys(status.destinations)], (name) => name, (name) => (
     { node: element("option", name || "any", { value: name }), update: () => {} }
@@ -868,7 +873,7 @@ async function refreshDead() {
   refreshLists();
   await refreshGroups();
   trail = [];
-  if (deadListed !== null) await refreshLetters();
+  if (listedAt !== null) await refreshLetters();
   // The row whose button was pressed may be gone.
   if (document.activeElement === document.body) byId("dead-title").focus();
 }

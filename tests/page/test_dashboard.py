@@ -34,7 +34,7 @@ def held(detail: str = "unknown key") -> DestinationStatus:
 
 def test_a_first_start_is_ready(daemon: Daemon, opened: Opens) -> None:
     """With nothing there yet the page says that all is ready, and how to hand in a first event."""
-    daemon.has_just_started = True
+    daemon.steps = {"accepted": [], "delivered": [], "queued": []}
     page = opened()
     expect(page, "#verdict-words", "Ready: no event has come yet")
     expect(page, "#first", "forwarder send")

@@ -44,6 +44,14 @@ def test_a_first_start_is_ready(daemon: Daemon, opened: Opens) -> None:
         expect(page, f"#destination-main [data-part={part}]", "none")
 
 
+def test_a_full_queue_is_not_full_soon(daemon: Daemon, opened: Opens) -> None:
+    """Once it is full, nobody is told when it will be."""
+    daemon.full = True
+    page = opened()
+    expect(page, "body", "Full since")
+    assert page.get_by_text("Full at today's rate").count() == 0
+
+
 def test_a_held_destination_says_why_and_what_to_do(daemon: Daemon, opened: Opens) -> None:
     """State, reason, next step and the next try stand at the destination, and the verdict names it."""
     daemon.pumps = {"audit": DestinationStatus(State.PAUSED), "main": held(), "other": DestinationStatus(State.IDLE)}

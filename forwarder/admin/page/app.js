@@ -1013,7 +1013,7 @@ function renderQueue() {
   const since = queue.full_since ? ` since ${clock(queue.full_since)}` : "";
   write(byId("queue-full"), `Full${since}: ${count(queue.refused_while_full ?? 0)} refused or stopped meanwhile.`);
   keepPairs(byId("queue-facts"), [
-    ["Full at today's rate", isKnown(queue.full_in_seconds) ? `in ${duration(queue.full_in_seconds)}` : null],
+    ["Full at today's rate", isKnown(queue.full_in_seconds) && !queue.full ? `in ${duration(queue.full_in_seconds)}` : null],
     ["Disk free", isKnown(queue.disk_free_bytes) ? size(queue.disk_free_bytes) : null],
     ["Backend", queue.backend],
     ["Path", queue.path ?? null],

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from forwarder.admin.steering import DestinationStatus
 from forwarder.daemon.assembly import BuiltDestination
@@ -18,7 +18,7 @@ from forwarder.delivery.clock import Clock
 from forwarder.delivery.outage import Outage
 from forwarder.delivery.pump import Pump
 from forwarder.errors import ForwarderError
-from forwarder.model import EVERY_EVENT, EventFilter, QueueStats, State
+from forwarder.model import EVERY_EVENT, EventFilter, LastError, QueueStats, State
 from forwarder.observe.base import Observer
 from forwarder.observe.facts import Notice
 from forwarder.observe.logs import brief
@@ -30,12 +30,31 @@ from forwarder.waiting import wait_at_most
 _RESTART_SECONDS = 1.0
 
 
+class _Met(NamedTuple):
+    """What is told of a destination since the start: a key that is replaced, or a reload, does not end it."""
+
+    last_success: float | None = None
+    last_error: LastError | None = None
+    sent_again: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A running pump, and the destination it was made for."""
+    """A running pump, the destination it was made for, and what the pumps before it have met."""
 
     built: BuiltDestination
     pump: Pump
+    earlier: _Met
+
+    @property
+    def met(self) -> _Met:
+        """What it and the pumps before it have met."""
+        health, earlier = self.pump.health, self.earlier
+        return _Met(
+            health.last_success or earlier.last_success,
+            health.last_error or earlier.last_error,
+            health.sent_again + earlier.sent_again,
+        )
 
 
 class Destinations:
@@ -82,7 +101,7 @@ class Destinations:
             outage = self._outages.setdefault(name, Outage())
             pump = Pump(*parts, clock=self._clock, outage=outage, paused=paused.get(name, False))
             task = asyncio.create_task(self._run(name, pump, built, self._latest.get(name)), name=f"pump-{name}")
-            self._running[name] = _Running(built, pump)
+            self._running[name] = _Running(built, pump, _Met() if before is None else before.met)
             self._tasks.add(task)
             self._latest[name] = task
             task.add_done_callback(partial(self._ended, name))
@@ -161,16 +180,16 @@ class Destinations:
 
     def _status_of(self, name: str, running: _Running) -> DestinationStatus:
         health, certificates = running.pump.health, running.built.destination.outlook.certificates
-        state = health.gate.state
+        state, outage, met = health.gate.state, self._outages[name], running.met
         return DestinationStatus(
             state=state,
             attempts=health.failures,
             next_attempt_in_seconds=health.gate.next_attempt_in,
-            last_success=health.last_success,
-            last_error=health.last_error,
-            since=self._since.look(name, state, self._outages[name].attempts),
+            last_success=met.last_success,
+            last_error=met.last_error,
+            since=self._since.look(name, state, outage.attempts, outage.seconds(time.monotonic())),
             set_aside=len(health.suspects),
-            sent_again=health.sent_again,
+            sent_again=met.sent_again,
             obstacle=health.obstacle,
             certificate_ends=min((found.ends for found in certificates), default=None),
             waiting_for=health.gate.waiting_for,

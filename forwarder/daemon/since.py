@@ -22,13 +22,16 @@ class Since:
         self._now = now
         self._known: dict[str, tuple[_Standing, float | None]] = {}
 
-    def look(self, name: str, state: State, failures: int) -> float | None:
-        """Return since when it is so; None for a destination that was paused before the forwarder started."""
+    def look(self, name: str, state: State, failures: int, failing: float = 0.0) -> float | None:
+        """Return since when it is so; None for a destination that was paused before the forwarder started.
+
+        `failing` is for how many seconds an outage has lasted, if there is one: it began before it was looked at.
+        """
         standing = _standing(state, failures)
         before = self._known.get(name)
         if before is None or before[0] != standing:
             known = before is not None or standing != "paused"
-            self._known[name] = (standing, self._now() if known else None)
+            self._known[name] = (standing, self._now() - (failing if standing == "failing" else 0.0) if known else None)
         return self._known[name][1]
 
     def keep(self, names: Collection[str]) -> None:

@@ -30,6 +30,17 @@ def test_an_outage_is_one_however_its_states_change() -> None:
     assert since.look("main", State.IDLE, 0) == 3000.0
 
 
+def test_an_outage_that_began_before_the_look() -> None:
+    """It is seen up to a round later, and told to have begun when the log says that it did."""
+    clock = Clock()
+    since = Since(clock)
+    since.look("main", State.DELIVERING, 0)
+    clock.now = 2000.0
+    assert since.look("main", State.BACKING_OFF, 1, failing=1.5) == 1998.5
+    clock.now = 2010.0
+    assert since.look("main", State.BACKING_OFF, 2, failing=11.5) == 1998.5
+
+
 def test_a_pause() -> None:
     """A pause that is seen to begin has its moment; one from before the start does not, until it ends."""
     clock = Clock()

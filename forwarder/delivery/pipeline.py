@@ -80,6 +80,11 @@ class Pipeline:
         return self._is_asking + sum(Stage.WAITING <= place.stage <= Stage.SETTLING for place in self._places)
 
     @property
+    def events(self) -> int:
+        """How many events were leased and are not taken yet."""
+        return sum(place.batch.events for place in self._places if place.batch and place.stage <= Stage.SENDING)
+
+    @property
     def is_recalled(self) -> bool:
         """Whether nothing is left but what is being sent at this moment."""
         return all(place.stage is Stage.SENDING for place in self._places)

@@ -74,7 +74,9 @@ class Sending:
         health.batch_size.passed(events, size + 1)
         set_aside = health.succeeded(events, size)
         if outage := health.outage:
-            gathered, seconds = events + self._waiting(), outage.seconds(time.monotonic())
+            # A question about an event that is set aside has no place in the pipeline.
+            gathered = max(events, health.gate.pipeline.events) + self._waiting()
+            seconds = outage.seconds(time.monotonic())
             lasted = seconds, outage.attempts, outage.is_told
             ended = StateChanged(self.name, State.DELIVERING, gathered, None, "", 0.0, *lasted)
             self._observer.saw(ended)

@@ -49,6 +49,13 @@ class TestCounted:
         assert (len(pipeline), pipeline.under_way, pipeline.unsettled) == (1, under_way, unsettled)
         assert pipeline.is_recalled is (stage is Stage.SENDING)
 
+    def test_events_until_they_are_taken(self) -> None:
+        """Events count from their lease until the answer, whether they are being sent or wait behind others."""
+        stages = (Stage.SETTLING, Stage.SENDING, Stage.WAITING, Stage.LEASED)
+        pipeline = Course(*stages).pipeline
+        pipeline.enter(Place(Stage.LEASING))
+        assert pipeline.events == 3
+
     def test_empty(self) -> None:
         """With nothing under way there is nothing to wait for."""
         pipeline = Course().pipeline

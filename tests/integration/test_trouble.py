@@ -89,10 +89,14 @@ async def test_a_wrong_key_is_held_and_a_replaced_one_is_tried_at_once(tmp_path:
 async def test_an_outage_is_told_once(tmp_path: Path) -> None:
     """A destination that is down is one line, however often it is tried, and one at its end."""
     forwarder, receiver = receiver_for(tmp_path / "f")
+    forwarder.config["destinations"]["main"]["batch"]["max_events"] = 2
     async with forwarder:
         await forwarder.post(events(0, 3))
         account = await state_of(forwarder, "backing_off")
         assert account["waiting_for"] == "the end of the back-off"
+        assert account["next_step"].startswith("see whether it runs")
+        # Leased ahead, or waiting: all of it has gathered.
+        await forwarder.post(events(3, 9))
 
         async def is_tried_again() -> bool:
             return bool((await forwarder.account())["attempts"] >= 5)
@@ -106,7 +110,7 @@ async def test_an_outage_is_told_once(tmp_path: Path) -> None:
     (recovered,) = forwarder.logged("destination.recovered")
     assert failing["detail"].startswith("cannot connect")
     assert recovered["attempts"] >= 5
-    assert recovered["events"] == 3
+    assert recovered["events"] == 12
     assert not forwarder.logged("batch.deferred")
 
 

@@ -206,6 +206,8 @@ class LastError:
     status: int | None
     """The HTTP status, or None if there was no answer."""
     detail: str
+    hint: str = ""
+    """What to look at where there was none."""
 
 
 class Obstacle(NamedTuple):

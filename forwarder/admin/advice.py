@@ -124,7 +124,7 @@ def _failing(pump: DestinationStatus) -> tuple[str | None, str | None]:
     said = _said(error)
     if refuses_all:
         said = f"everything that waits is refused, and nothing is given up: {said}"
-    return said, _step(error.status)
+    return said, _step(error)
 
 
 def _said(error: LastError) -> str:
@@ -137,9 +137,10 @@ def _said(error: LastError) -> str:
     return f"it answered {error.status}: {detail}" if detail else f"it answered {error.status}"
 
 
-def _step(status: int | None) -> str:
+def _step(error: LastError) -> str:
+    status = error.status
     if status is None:
-        return _NO_ANSWER
+        return f"{error.hint[:1].lower()}{error.hint[1:]}; {_NO_ANSWER}" if error.hint else _NO_ANSWER
     return _STEPS.get(status) or _CLASSES.get(status // 100, _NO_ANSWER)
 
 

@@ -65,15 +65,15 @@ class Watch:
 def ending(certificates: Sequence[Certificate], now: float) -> str | None:
     """Return what ends within two weeks, or has ended; None where nothing does."""
     soon = sorted((found for found in certificates if found.ends - now < _ENDS_SOON), key=lambda found: found.ends)
-    return "; ".join(f"{found.what} {_when(found.ends, now)}" for found in soon) or None
+    return "; ".join(f"{found.what} {_when(found, now)}" for found in soon) or None
 
 
-def _when(ends: float, now: float) -> str:
+def _when(certificate: Certificate, now: float) -> str:
     # Whatever is in a certificate is a time that dates can be computed with.
-    at = f"{datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC"
-    left = ends - now
+    at = f"{datetime.fromtimestamp(certificate.ends, UTC):%Y-%m-%d %H:%M} UTC"
+    left = certificate.ends - now
     if left <= 0:
-        return f"has ended, at {at}"
+        return f"has ended, at {at}" if certificate.is_exact else "has ended"
     return f"ends in {left / 86_400:.0f} days, at {at}" if left >= 2 * 86_400 else f"ends within two days, at {at}"
 
 

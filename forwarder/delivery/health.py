@@ -97,7 +97,7 @@ class Health:
 
     def failed(self, answer: Answer) -> None:
         """Note what the destination said instead of taking a batch."""
-        self.last_error = LastError(time.time(), answer.status, answer.detail)
+        self.last_error = LastError(time.time(), answer.status, answer.detail, answer.hint)
         if answer.refuses_key:
             self.key_refused = answer.status
 

@@ -7,7 +7,7 @@ the kind of destination that got it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from forwarder.model import Batch, Outcome
@@ -29,6 +29,8 @@ class Answer:
     """Whether a deferred attempt may have failed because of the events: they were sent, and nobody said "later"."""
     refuses_key: bool = False
     """Whether the answer speaks of who we are: the key may be unknown."""
+    hint: str = field(default="", compare=False)
+    """What to look at where no answer came, as a sentence without its full stop."""
 
 
 class Certificate(NamedTuple):
@@ -38,6 +40,8 @@ class Certificate(NamedTuple):
     """What it is, in words for people, such as `the client certificate /etc/forwarder/client.pem`."""
     ends: float
     """In seconds since the epoch."""
+    is_exact: bool = True
+    """Whether it ended at that moment, and not at some time before."""
 
 
 class Outlook(NamedTuple):

@@ -66,6 +66,13 @@ def test_each_answer_has_a_next_step(status: int | None, step: str) -> None:
     assert step in (found.next_step or "")
 
 
+def test_no_answer_for_a_known_cause() -> None:
+    """What to look at for this cause comes first, then what helps with any."""
+    error = LastError(0.0, None, "the certificate has expired", "Have it renewed")
+    found = say(DestinationStatus(State.BACKING_OFF, 1, last_error=error))
+    assert (found.next_step or "").startswith("have it renewed; `forwarder check --remote` shows")
+
+
 def test_while_it_is_being_tried_again() -> None:
     """An attempt under way after failures changes nothing about why it is failing."""
     assert answered(503, "busy", State.DELIVERING, 4) == answered(503, "busy", State.BACKING_OFF, 4)

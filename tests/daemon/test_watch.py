@@ -47,6 +47,11 @@ def test_a_certificate(days: float, words: str | None) -> None:
     assert found == (None if words is None else f"{CLIENT} {words}")
 
 
+def test_a_certificate_that_ended_at_some_time() -> None:
+    """Where only is known that it has ended, no time is told."""
+    assert ending([Certificate(CLIENT, NOON - 5.0, is_exact=False)], NOON) == f"{CLIENT} has ended"
+
+
 def test_several_certificates() -> None:
     """All that end soon are told, the most urgent first."""
     several = [

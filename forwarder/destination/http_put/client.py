@@ -111,15 +111,17 @@ class Client:
             if error.has_ended:
                 # It is not shown after such a handshake: it ended when it was said to, or else before now.
                 known, now = self.certificate, time.time()
-                self.certificate = self._server(now if known is None else min(known.ends, now))
+                if known is None or known.ends > now:
+                    self.certificate = Certificate(self._whose, now, is_exact=False)
             raise
         ends = connection.certificate_ends
-        self.certificate = None if ends is None else self._server(ends)
+        self.certificate = None if ends is None else Certificate(self._whose, ends)
         self._pool.add(connection, generation)
         return connection
 
-    def _server(self, ends: float) -> Certificate:
-        return Certificate(f"the certificate of {self._route.words}", ends)
+    @property
+    def _whose(self) -> str:
+        return f"the certificate of {self._route.words}"
 
     async def _exchange(self, connection: Connection, body: bytes, progress: Progress) -> Reply:
         progress.lacks = "no answer"

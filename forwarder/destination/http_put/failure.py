@@ -36,8 +36,9 @@ _ABOUT_THE_CLIENT = frozenset(
 # X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL (verify(1)).
 _HAS_ENDED = 10
 
-_NETWORK = "Look at the network, a firewall, the port"
+_NETWORK = "See whether it runs, and look at the network, a firewall, the port"
 _TRUST = "Look at the host in the url, and at tls.ca_file"
+_RENEW = "Have that certificate renewed at the server; if it is still good, the clock here is wrong (timedatectl)"
 
 
 class NoAnswerError(Exception):
@@ -82,7 +83,8 @@ def not_secured(where: str, error: Exception | None) -> NoAnswerError:
     match error:
         case ssl.SSLCertVerificationError():
             words = f"the certificate of {where} is not trusted: {error.verify_message}"
-            return NoAnswerError(words, hint=_TRUST, has_ended=error.verify_code == _HAS_ENDED)
+            has_ended = error.verify_code == _HAS_ENDED
+            return NoAnswerError(words, hint=_RENEW if has_ended else _TRUST, has_ended=has_ended)
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | None:
             return NoAnswerError(f"{where} ended the connection during the TLS handshake")
         case ssl.SSLError(reason=str() as reason):

@@ -63,7 +63,8 @@ class HttpPut:
             reply = await self._client.send(body, fresh=fresh)
         except NoAnswerError as error:
             detail = self._redaction.of(str(error))
-            return Answer(Outcome.DEFERRED, detail, timed_out=error.timed_out, is_about_events=error.reached)
+            about = {"timed_out": error.timed_out, "is_about_events": error.reached}
+            return Answer(Outcome.DEFERRED, detail, hint=error.hint, **about)
         self._note_date(reply.date)
         status, asked = reply.status, reply.retry_after
         outcome = outcome_of(status, self._responses)

@@ -132,8 +132,12 @@ class TestOutlook:
         async with tls_server(authority, ends_in=-5.0) as port:
             config = replace(config, url=f"https://localhost:{port}/put")
             put = HttpPut("main", config, signer)
-            assert "has expired" in (await put.send(b"a.b.c")).detail
-            assert put.outlook.certificates[-1].ends <= time.time()
+            answer = await put.send(b"a.b.c")
+            assert "has expired" in answer.detail
+            assert "renewed" in answer.hint
+            ended = put.outlook.certificates[-1]
+            assert ended.ends <= time.time()
+            assert not ended.is_exact
             await put.aclose()
 
 

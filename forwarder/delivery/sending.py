@@ -66,6 +66,7 @@ class Sending:
             health.failed(answer)
             # Whether it was taken is not known, and a batch is never given up for that.
             health.sent_again += answer.status is None and answer.is_about_events
+        health.sent_again += answer.is_repeated
         self._observer.saw(Attempted(self.name, batch.position, answer.outcome, events, size, seconds, answer.status))
         return Result(answer, before)
 

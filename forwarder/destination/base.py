@@ -29,6 +29,8 @@ class Answer:
     """Whether a deferred attempt may have failed because of the events: they were sent, and nobody said "later"."""
     refuses_key: bool = False
     """Whether the answer speaks of who we are: the key may be unknown."""
+    is_repeated: bool = False
+    """Whether it had been sent once before in this attempt, and may have been taken then."""
     hint: str = field(default="", compare=False)
     """What to look at where no answer came, as a sentence without its full stop."""
 

@@ -60,12 +60,13 @@ class Client:
         self._route.forget()
         self._pool.renew()
 
-    async def send(self, body: bytes, *, fresh: bool = False) -> Reply:
+    async def send(self, body: bytes, *, fresh: bool = False, progress: Progress | None = None) -> Reply:
         """Post one compact JWS, and return an answer that has a status. Raises NoAnswerError.
 
-        `fresh` sends it over a new connection, which may lead to another of several servers.
+        `fresh` sends it over a new connection, which may lead to another of several servers. In `progress` stands, also
+        after an error, how far it has come.
         """
-        progress = Progress()
+        progress = Progress() if progress is None else progress
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._attempt(body, progress, fresh=fresh)
@@ -99,6 +100,7 @@ class Client:
             except NoAnswerError as error:
                 if not error.unanswered:
                     raise
+                progress.is_repeated = True
         progress.reply = None
         return await self._exchange(await self._connect(progress), body, progress)
 

@@ -25,6 +25,8 @@ class Progress:
     """What is being waited for, as a sentence to which "within … s" can be added."""
     reply: Reply | None = None
     """What has arrived of an answer; None as long as the request was not begun."""
+    is_repeated: bool = False
+    """Whether the request went out once before, over a kept connection that ended: it may have been taken then."""
 
 
 class Route:

@@ -8,6 +8,7 @@ import struct
 import threading
 import tracemalloc
 import zlib
+from dataclasses import replace
 
 import pytest
 
@@ -266,7 +267,9 @@ class TestRequest:
 
         async with raw_server(handle) as port, put_to(at(port)) as client:
             for number in range(20):
-                assert await client.send(b"a.b.c") == said(200, "")
+                answer = await client.send(b"a.b.c")
+                # It may have gone out twice, which is no failure.
+                assert replace(answer, is_repeated=False) == said(200, "")
                 await asyncio.sleep(0.001 * (number % 8))
         assert requests == 20
 
@@ -285,7 +288,8 @@ class TestRequest:
 
         async with raw_server(handle) as port, put_to(at(port)) as client:
             assert await client.send(b"a.b.c") == said(200, "")
-            assert await client.send(b"a.b.c") == said(None, "the connection was closed without an answer")
+            again = await client.send(b"a.b.c")
+            assert again == replace(said(None, "the connection was closed without an answer"), is_repeated=True)
         assert requests == 3
 
     async def test_what_was_begun_to_be_answered_does_not_go_out_again(self) -> None:

@@ -64,6 +64,13 @@ class ConfigFile:
         """Whether nobody has read what is there, as of the last look; a file that is gone cannot be read."""
         return self._now is not None and self._now != self._last
 
+    def was_put_back(self) -> bool:
+        """Return whether somebody has put back what is in force, after another file was read and refused."""
+        if not self.is_unread or self.is_changed:
+            return False
+        self._last = self._now
+        return True
+
     @property
     def is_changed(self) -> bool:
         """Whether what is there is not what is in force, as of the last look: unread, or refused."""

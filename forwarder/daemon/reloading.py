@@ -85,6 +85,9 @@ class Reloading:
 
     async def _look_at_files(self) -> None:
         found = await asyncio.to_thread(self._look)
+        if self.file.was_put_back() and found == self._assembly.files:
+            # The file says again what is in force, so there is nothing to read, nor to refuse, any more.
+            self._ended(None)
         await self._look_at_config()
         # Files that were refused are not tried again until they change again.
         if found == self._tried:

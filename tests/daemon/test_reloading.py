@@ -212,6 +212,27 @@ async def test_a_configuration_that_nobody_has_read_is_told(tmp_path: Path) -> N
     assert len(life.placed) == 1
 
 
+async def test_a_configuration_that_is_put_back_is_not_refused_any_more(tmp_path: Path) -> None:
+    """After a mistake was refused, the old content is neither unread nor a reason to tell of the refusal."""
+    file = tmp_path / "forwarder.yaml"
+    file.write_text("one")
+
+    def load() -> Config:
+        if file.read_text() == "mistake":
+            raise ConfigError([Problem(str(file), "", "a mistake", "")])
+        return EMPTY
+
+    async with living(load, file=file) as life:
+        file.write_text("mistake")
+        assert await life.reloading.reload() is not None
+        file.write_text("one")
+        await life.until(lambda: life.reloading.refused is None)
+        assert not life.reloading.file.is_changed
+        await asyncio.sleep(0)
+        assert list(life.conditions.active()) == []
+    assert life.placed == []
+
+
 async def test_a_configuration_that_was_refused_was_read(tmp_path: Path) -> None:
     """What was read and refused is not unread, but it is not in force either."""
     file = tmp_path / "forwarder.yaml"

@@ -176,7 +176,8 @@ async def test_a_watcher_that_does_not_read_is_dropped(watched: Watched, client:
         lazy.setblocking(False)
         await loop.sock_connect(lazy, (host, int(port)))
         await loop.sock_sendall(lazy, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        async with client.get(watched.url) as response:
+        # More than one event has to fit into what the client reads ahead.
+        async with client.get(watched.url, read_bufsize=1 << 20) as response:
             for number in range(1, 60):
                 watched.bytes = number
                 while (await event(response))[1]["queue"]["bytes"] != number:

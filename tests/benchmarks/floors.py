@@ -8,7 +8,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +16,7 @@ from aiohttp import web
 
 from forwarder.destination.http_put.put import payload
 from forwarder.envelope import Envelope
-from forwarder.model import Limits, Segment
+from forwarder.model import Address, Limits, Segment
 from forwarder.observe.logs import Logs
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import admission
@@ -27,14 +26,11 @@ from forwarder.queue.sqlite.store import Store
 from forwarder.queue.sqlite.take import take
 from forwarder.signing import Signer
 from tests.benchmarks import load
+from tests.benchmarks.shapes import OWN, SHAPES
 
 _ARRAY = 1000
 
 T = TypeVar("T")
-
-
-def _lines() -> bytes:
-    return b"".join(load.event(number) + b"\n" for number in range(_ARRAY))
 
 
 def _rate(act: Callable[[], object], events: int, seconds: float = 1.0) -> float:
@@ -47,24 +43,31 @@ def _rate(act: Callable[[], object], events: int, seconds: float = 1.0) -> float
     return count / (time.perf_counter() - began)
 
 
-def decoding() -> float:
+def checking() -> float:
     """Return events a second that are checked and routed, on one core."""
-    return _rate(partial(Envelope(routes={"main": {}}).sift, _lines()), _ARRAY)
+    envelope, lines = Envelope(routes={"main": {}}), SHAPES[OWN].lines(_ARRAY)
+
+    def check() -> None:
+        left = lines
+        while left:
+            _checked, _refused, left = envelope.sift(left)
+
+    return _rate(check, _ARRAY)
 
 
 def signing(signer: Signer) -> float:
     """Return events a second that are joined and signed in batches of 1,000, on one core."""
-    data = _lines()
+    data = SHAPES[OWN].lines(_ARRAY)
     return _rate(lambda: signer.sign(payload(data)), _ARRAY)
 
 
-async def storing(folder: Path, *, events: int) -> tuple[float, float]:
+async def storing(folder: Path, *, events: int, shape: str = OWN) -> tuple[float, float]:
     """Return events a second through SQLite alone, and the median seconds of a commit.
 
     The queue's own file, pragmas and statements, without an event loop: each `events` are appended
     and committed, taken, and settled and committed.
     """
-    segment = _segment(events)
+    segment = Segment("main", events, SHAPES[shape].lines(events))
 
     def work(store: Store) -> tuple[float, float]:
         commits: list[float] = []
@@ -83,7 +86,7 @@ async def storing(folder: Path, *, events: int) -> tuple[float, float]:
 
 async def committing(folder: Path, count: int, *, rate: float) -> list[float]:
     """Return the seconds of commits of one event each, at a fixed rate, each from the moment it was meant to begin."""
-    segment = _segment(1)
+    segment = Segment("main", 1, SHAPES[OWN].lines(1))
 
     def work(store: Store) -> list[float]:
         began, latencies = time.monotonic(), list[float]()
@@ -95,10 +98,6 @@ async def committing(folder: Path, count: int, *, rate: float) -> list[float]:
         return latencies
 
     return await _alone(folder, work)
-
-
-def _segment(events: int) -> Segment:
-    return Segment("main", events, b"".join(load.event(number) + b"\n" for number in range(events)))
 
 
 async def _alone(folder: Path, work: Callable[[Store], T]) -> T:
@@ -118,27 +117,34 @@ async def _alone(folder: Path, work: Callable[[Store], T]) -> T:
             await connection.close()
 
 
-def bare_handler(folder: Path, count: int) -> float:
+def bare_handler(folder: Path, shape: str, count: int, *, tcp: bool) -> float:
     """Return requests a second of an aiohttp handler that does nothing but read the body, same load."""
-    path = folder / "bare.sock"
-    process = multiprocessing.Process(target=_serve, args=(str(path),), daemon=True)
+    where = Address(host="127.0.0.1", port=load.free_port()) if tcp else Address(path=str(folder / "bare.sock"))
+    process = multiprocessing.Process(target=_serve, args=(where,), daemon=True)
     process.start()
     try:
-        while not path.exists():
-            time.sleep(0.01)
-        load.singles(path, count // 4, connections=64)
-        sent = load.singles(path, count, connections=64)
+        load.wait_until_open(where)
+        load.singles(where, shape, count // 4, connections=64)
+        sent = load.singles(where, shape, count, connections=64)
         return count / (sent.accepted - sent.began)
     finally:
         process.terminate()
         process.join()
 
 
-def _serve(path: str) -> None:
+def _serve(where: Address) -> None:
     async def handle(request: web.Request) -> web.Response:
         await request.read()
         return web.Response(status=202)
 
     app = web.Application()
     app.router.add_post("/v1/events", handle)
-    web.run_app(app, path=path, print=None, access_log=None, loop=uvloop.new_event_loop())
+    web.run_app(
+        app,
+        path=where.path,
+        host=where.host,
+        port=where.port,
+        print=None,
+        access_log=None,
+        loop=uvloop.new_event_loop(),
+    )

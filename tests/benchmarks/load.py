@@ -6,29 +6,23 @@ the clock starts, sockets are plain, answers are counted and not parsed further 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import select
 import socket
+import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SIZE = 430
-"""Bytes of an event, near enough."""
+from forwarder.model import Address
+from tests.benchmarks.shapes import SHAPES
 
-
-def event(number: int, *, with_id: bool = True) -> bytes:
-    """Return a compact event of about SIZE bytes."""
-    body: dict[str, object] = {"eventSourceId": "bench-app", "eventType": "feature_use"}
-    if with_id:
-        body["eventId"] = f"00000000-0000-4000-8000-{number:012d}"
-    body |= {"eventObjectType": "user", "eventObjectId": f"user-{number % 1000:06d}"}
-    body["data"] = {"eventTime": 1_700_000_000_000 + number, "feature": "export", "text": ""}
-    rest = SIZE - len(json.dumps(body, separators=(",", ":")))
-    body["data"]["text"] = "x" * max(0, rest)  # type: ignore[index]
-    return json.dumps(body, separators=(",", ":")).encode()
+# What is sent at a time over a stream is about so much, so that large events need no more memory than small ones.
+_CHUNK = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -40,16 +34,21 @@ class Sent:
     latencies: list[float]
 
 
-def stream(path: Path, count: int) -> Sent:
+def stream(where: Address, shape: str, count: int) -> Sent:
     """Send `count` events over one stream connection; return when the last ack has come."""
-    lines = b"".join(event(number) + b"\n" for number in range(1000))
-    peer = socket.socket(socket.AF_UNIX)
-    peer.connect(str(path))
-    peer.setblocking(False)
-    began = time.time()
-    left = memoryview(lines * 20)
-    whole, offset, sent, acked, answers = left, 0, 0, 0, b""
-    total = len(lines) * (count // 1000)
+    lines = SHAPES[shape].lines(1000)
+    whole = memoryview(lines * max(1, _CHUNK // len(lines)))
+    with connected(where) as peer:
+        peer.setblocking(False)
+        began = time.time()
+        acked = _exchange(peer, whole, len(lines) * (count // 1000), count)
+        assert acked == count, f"acked {acked} of {count}"
+        return Sent(began, time.time(), [])
+
+
+def _exchange(peer: socket.socket, whole: memoryview, total: int, count: int) -> int:
+    """Send so many bytes, over and over the same ones, and read acks; return the last one."""
+    offset, sent, acked, answers = 0, 0, 0, b""
     while acked < count:
         readable, writable, _ = select.select([peer], [peer] if sent < total else [], [], 60)
         if writable:
@@ -68,29 +67,28 @@ def stream(path: Path, count: int) -> Sent:
             acked = json.loads(last)["ack"]
         if not readable and not writable:
             raise TimeoutError("the forwarder takes no more")
-    assert acked == count, f"acked {acked} of {count}"
-    return Sent(began, time.time(), [])
+    return acked
 
 
-def lines(path: Path, count: int) -> Sent:
-    """Send `count` events over one stream connection to whoever says nothing."""
-    text = b"".join(event(number) + b"\n" for number in range(1000))
-    with _connected(path) as peer:
+def lines(where: Address, shape: str, count: int) -> Sent:
+    """Send `count` events over one stream connection to a program that answers nothing."""
+    text = SHAPES[shape].lines(1000)
+    with connected(where) as peer:
         began = time.time()
         for _ in range(count // 1000):
             peer.sendall(text)
     return Sent(began, time.time(), [])
 
 
-def arrays(path: Path, count: int, *, size: int, connections: int) -> Sent:
+def arrays(where: Address, shape: str, count: int, *, size: int, connections: int) -> Sent:
     """Post arrays of `size` events over kept-alive connections, one request at a time on each."""
-    bodies = [b"[" + b",".join(event(number) for number in range(first, first + size)) + b"]" for first in (0, size)]
-    return _post([_request(body) for body in bodies], path, count // size, connections)
+    bodies = [SHAPES[shape].array(first, size) for first in (0, size)]
+    return _post([_request(body) for body in bodies], where, count // size, connections)
 
 
-def singles(path: Path, count: int, *, connections: int) -> Sent:
+def singles(where: Address, shape: str, count: int, *, connections: int) -> Sent:
     """Post one event a request over kept-alive connections."""
-    return _post([_request(event(number)) for number in range(100)], path, count, connections)
+    return _post([_request(SHAPES[shape].event(number)) for number in range(100)], where, count, connections)
 
 
 def _request(body: bytes) -> bytes:
@@ -100,16 +98,37 @@ def _request(body: bytes) -> bytes:
     return f"{head}\r\n\r\n".encode() + body
 
 
-def _connected(path: Path) -> socket.socket:
+def connected(where: Address) -> socket.socket:
+    """Return a socket that is connected to a program under test."""
+    if where.path is None:
+        peer = socket.create_connection((where.host, where.port))
+        # A request is written with one call; the last packet of a large one must not wait for an ack (Nagle).
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return peer
     peer = socket.socket(socket.AF_UNIX)
-    peer.connect(str(path))
+    try:
+        peer.connect(where.path)
+    except OSError:
+        peer.close()
+        raise
     return peer
 
 
-def _post(requests: list[bytes], path: Path, count: int, connections: int) -> Sent:
-    peers = {peer.fileno(): peer for peer in (_connected(path) for _ in range(connections))}
-    poll = select.poll()
-    began, sent, answered = time.time(), 0, 0
+@contextlib.contextmanager
+def _pool(where: Address, connections: int) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(connected(where)) for _ in range(connections)]
+
+
+def _post(requests: list[bytes], where: Address, count: int, connections: int) -> Sent:
+    with _pool(where, connections) as pool:
+        began = time.time()
+        _post_over({peer.fileno(): peer for peer in pool}, requests, count)
+        return Sent(began, time.time(), [])
+
+
+def _post_over(peers: dict[int, socket.socket], requests: list[bytes], count: int) -> None:
+    poll, sent, answered = select.poll(), 0, 0
     for number, peer in peers.items():
         poll.register(number, select.POLLIN)
         if sent < count:
@@ -118,26 +137,31 @@ def _post(requests: list[bytes], path: Path, count: int, connections: int) -> Se
     while answered < count:
         for number, _ in poll.poll(60_000) or [(-1, 0)]:
             if number < 0:
-                raise TimeoutError("the forwarder does not answer")
+                raise TimeoutError("no answer within a minute")
             answer = peers[number].recv(65536)
-            assert answer.startswith(b"HTTP/1.1 202"), answer
+            # Others than the forwarder answer 201. Every answer is so short that it comes in one piece.
+            assert answer.startswith(b"HTTP/1.1 20"), answer
             answered += 1
             if sent < count:
                 peers[number].sendall(requests[sent % len(requests)])
                 sent += 1
-    return Sent(began, time.time(), [])
 
 
-def paced(path: Path, count: int, *, rate: float) -> Sent:
+def paced(where: Address, shape: str, count: int, *, rate: float) -> Sent:
     """Post single events at a fixed rate; each latency counts from the moment it was meant to be sent.
 
     A pool of connections large enough that a slow answer does not delay the next request.
     """
-    request = _request(event(1))
-    idle = [_connected(path) for _ in range(64)]
+    with _pool(where, 64) as pool:
+        wall = time.time()
+        latencies = _post_paced(pool, _request(SHAPES[shape].event(1)), count, rate)
+        return Sent(wall, time.time(), latencies)
+
+
+def _post_paced(idle: list[socket.socket], request: bytes, count: int, rate: float) -> list[float]:
+    """Post over whichever connection is idle; return the seconds that each request took."""
     busy: dict[socket.socket, float] = {}
-    began = time.monotonic()
-    wall, latencies, sent = time.time(), list[float](), 0
+    began, latencies, sent = time.monotonic(), list[float](), 0
     while len(latencies) < count:
         due = began + sent / rate
         now = time.monotonic()
@@ -154,7 +178,33 @@ def paced(path: Path, count: int, *, rate: float) -> Sent:
             assert peer.recv(65536).startswith(b"HTTP/1.1 202")
             latencies.append(time.monotonic() - meant)
             idle.append(peer)
-    return Sent(wall, time.time(), latencies)
+    return latencies
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nothing listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class EndedError(Exception):
+    """A program ended before it accepted connections."""
+
+
+def wait_until_open(where: Address, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until a program accepts connections; raise `EndedError` if its process ends first."""
+    deadline = time.monotonic() + 30
+    while True:
+        if process is not None and process.poll() is not None:
+            raise EndedError
+        try:
+            connected(where).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def in_process(

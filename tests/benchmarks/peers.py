@@ -1,32 +1,41 @@
-"""Other forwarders, for comparison in the same run, where they are installed.
+"""Other forwarders, for comparison in the same run: the same events, the same sink, each where it is found.
 
-syslog-ng takes lines on a Unix stream socket and posts them as JSON arrays of 1,000. Its reliable
-disk buffer keeps what a crash of the process would lose; it does not sync, has no acknowledgement
-on its socket, and does not sign.
+Neither syncs before it accepts, nor signs; the forwarder does both.
+
+syslog-ng takes lines and posts them as JSON arrays of 1,000. Its reliable disk buffer keeps what a crash of the
+process would lose; it has no acknowledgement on its socket. Fluent Bit takes lines or HTTP, keeps what waits in
+files, and posts JSON arrays, a chunk each.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import subprocess
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from tests.benchmarks import sink
+from forwarder.model import Address
+from tests.benchmarks import load
+
+STREAM, HTTP = "stream", "http"
 
 _SYSLOG_NG = """\
 @version: {version}
 options {{ stats-freq(0); log-msg-size(65536); }};
 source s {{
-  unix-stream(
-    "{folder}/in.sock" flags(no-parse) max-connections(1) log-iw-size(10000) log-fetch-limit(1000)
+  network(
+    ip("127.0.0.1") port({port}) transport("tcp")
+    flags(no-parse) max-connections(10) log-iw-size(10000) log-fetch-limit(1000)
   );
 }};
 destination d {{
   http(
-    url("{url}") method("POST") headers("Content-Type: application/json")
+    url("http://127.0.0.1:{sink}/put") method("POST") headers("Content-Type: application/json")
     batch-lines(1000) batch-timeout(1000) body-prefix("[") delimiter(",") body-suffix("]") body("$MSG")
     disk-buffer(reliable(yes) disk-buf-size(1073741824) mem-buf-size(16777216) dir("{folder}"))
   );
@@ -34,29 +43,123 @@ destination d {{
 log {{ source(s); destination(d); flags(flow-control); }};
 """
 
+_FLUENT_BIT = """\
+[SERVICE]
+    flush 0.2
+    log_level error
+    storage.path {folder}/storage
+    storage.sync full
+    storage.checksum off
+    storage.max_chunks_up 128
+[INPUT]
+{input}
+    listen 127.0.0.1
+    port {port}
+    storage.type filesystem
+[OUTPUT]
+    name http
+    match *
+    host 127.0.0.1
+    port {sink}
+    uri /put
+    format json
+    retry_limit no_limits
+"""
+# Sizes are in KiB for lines, as Fluent Bit has it.
+_INPUTS = {
+    STREAM: "    name tcp\n    format json\n    chunk_size 1024\n    buffer_size 4096",
+    HTTP: "    name http\n    buffer_max_size 16M",
+}
 
-def has_syslog_ng() -> bool:
-    """Say whether syslog-ng is installed, with its HTTP destination (Debian: syslog-ng-core, syslog-ng-mod-http)."""
-    return shutil.which("syslog-ng") is not None and "http" in _about().partition("Available-Modules:")[2]
+
+@dataclass(frozen=True)
+class Peer(ABC):
+    """A program to compare with, and its version."""
+
+    program: str
+    version: str
+
+    name: ClassVar[str]
+    ways: ClassVar[tuple[str, ...]]
+    """The ways in that it has."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} {self.version}"
+
+    @abstractmethod
+    def configuration(self, folder: Path, way: str, port: int, sink: int) -> str:
+        """Return a configuration: one way in at a port, one destination at another, files in a folder."""
+
+    def words(self, folder: Path, file: Path) -> list[str]:
+        """Return the command that runs it in the foreground."""
+        return [self.program, "-c", str(file)]
+
+    @contextlib.contextmanager
+    def running(self, folder: Path, way: str, sink: int) -> Iterator[tuple[int, Address]]:
+        """Run it in a folder of its own; yields its process id and where it takes events."""
+        where = Address(host="127.0.0.1", port=load.free_port())
+        file, log = folder / "peer.conf", folder / "log"
+        file.write_text(self.configuration(folder, way, where.port or 0, sink), encoding="utf-8")
+        with log.open("wb") as out, subprocess.Popen(self.words(folder, file), stdout=out, stderr=out) as process:
+            try:
+                load.wait_until_open(where, process)
+                yield process.pid, where
+            except load.EndedError as error:
+                said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+                raise RuntimeError(f"{self.title} ended with {process.returncode}: {said}") from error
+            finally:
+                process.terminate()
 
 
-@contextlib.contextmanager
-def syslog_ng(folder: Path) -> Iterator[tuple[int, Path]]:
-    """Run syslog-ng in a folder of its own; yields its process id and the socket that takes lines."""
-    config = folder / "syslog-ng.conf"
-    version = _about().partition("Config version: ")[2].split()[0]
-    config.write_text(_SYSLOG_NG.format(version=version, folder=folder, url=sink.URL), encoding="utf-8")
-    files = ["-R", str(folder / "persist"), "-p", str(folder / "pid"), "-c", str(folder / "control")]
-    with subprocess.Popen(["syslog-ng", "-F", "-f", str(config), *files]) as process:
-        try:
-            while not (folder / "in.sock").exists():
-                if process.poll() is not None:
-                    raise RuntimeError(f"syslog-ng ended with {process.returncode}")
-                time.sleep(0.05)
-            yield process.pid, folder / "in.sock"
-        finally:
-            process.terminate()
+@dataclass(frozen=True)
+class SyslogNg(Peer):
+    """syslog-ng, and the version of the configuration that it wants to be named."""
+
+    syntax: str
+
+    name, ways = "syslog-ng", (STREAM,)
+
+    def configuration(self, folder: Path, way: str, port: int, sink: int) -> str:
+        return _SYSLOG_NG.format(version=self.syntax, folder=folder, port=port, sink=sink)
+
+    def words(self, folder: Path, file: Path) -> list[str]:
+        files = ["-R", str(folder / "persist"), "-p", str(folder / "pid"), "-c", str(folder / "control")]
+        return [self.program, "-F", "-f", str(file), *files]
 
 
-def _about() -> str:
-    return subprocess.run(["syslog-ng", "-V"], capture_output=True, text=True, check=True).stdout
+class FluentBit(Peer):
+    name, ways = "Fluent Bit", (STREAM, HTTP)
+
+    def configuration(self, folder: Path, way: str, port: int, sink: int) -> str:
+        return _FLUENT_BIT.format(folder=folder, input=_INPUTS[way], port=port, sink=sink)
+
+
+def found(fluent_bit: Path | None) -> list[Peer]:
+    """Return the peers of this machine; Fluent Bit is the one that is given, or the one in PATH."""
+    peers: list[Peer] = []
+    if (program := shutil.which("syslog-ng")) and (versions := syslog_ng_versions(_said(program, "-V"))):
+        peers.append(SyslogNg(program, *versions))
+    if program := str(fluent_bit) if fluent_bit else shutil.which("fluent-bit"):
+        peers.append(FluentBit(program, fluent_bit_version(_said(program, "--version"))))
+    return peers
+
+
+def syslog_ng_versions(said: str) -> tuple[str, str] | None:
+    """Return its version and that of its configuration; None where it has no HTTP destination."""
+    fields = dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
+    if "http" not in fields.get("Available-Modules", "").split(","):
+        return None
+    return fields["Installer-Version"], fields["Config version"]
+
+
+def fluent_bit_version(said: str) -> str:
+    """Return the version that it names; the table says which one was measured."""
+    version = re.match(r"Fluent Bit v(\S+)", said)
+    if version is None:
+        raise ValueError(f"this is no Fluent Bit: {said[:200]!r}")
+    return version[1]
+
+
+def _said(program: str, option: str) -> str:
+    return subprocess.run([program, option], capture_output=True, text=True, check=True).stdout

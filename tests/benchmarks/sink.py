@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
-import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,11 +18,12 @@ from typing import cast
 import pybase64
 import uvloop
 
-PORT = 7799
-URL = f"http://127.0.0.1:{PORT}/put"
+from forwarder.model import Address
+from tests.benchmarks import load
 
-# Stands once in each event.
-_MARK = b'"eventType"'
+MARK = b'"eventType"'
+"""Stands once in each event."""
+
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -35,52 +35,49 @@ class Count:
     last: float
 
 
-def counted() -> Count:
-    """Ask the sink."""
-    with urllib.request.urlopen(URL, timeout=10) as answer:
-        events, last = answer.read().split()
-    return Count(int(events), float(last))
+@dataclass(frozen=True)
+class Sink:
+    """Where the sink listens."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/put"
+
+    def counted(self) -> Count:
+        """Ask the sink."""
+        with urllib.request.urlopen(self.url, timeout=10) as answer:
+            events, last = answer.read().split()
+        return Count(int(events), float(last))
+
+    def wait_for(self, events: int, timeout: float = 600) -> Count:
+        """Wait until so many events have come."""
+        deadline = time.monotonic() + timeout
+        while (count := self.counted()).events < events:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{count.events:,} of {events:,} events came within {timeout:g} s")
+            time.sleep(0.05)
+        return count
 
 
 @contextlib.contextmanager
-def running() -> Iterator[None]:
-    """Run a sink; what it counted is forgotten with it."""
-    process = multiprocessing.Process(target=_serve, daemon=True)
+def running() -> Iterator[Sink]:
+    """Run a sink at a port of its own; what it counted is forgotten with it."""
+    port = load.free_port()
+    process = multiprocessing.Process(target=_serve, args=(port,), daemon=True)
     process.start()
     try:
-        wait_until_open()
-        yield
+        load.wait_until_open(Address(host="127.0.0.1", port=port))
+        yield Sink(port)
     finally:
         process.kill()
         process.join()
 
 
-def wait_until_open() -> None:
-    """Wait until somebody listens at the port."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with socket.create_connection(("127.0.0.1", PORT)):
-                return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-
-
-def wait_for(events: int, timeout: float = 600) -> Count:
-    """Wait until so many events have come."""
-    deadline = time.monotonic() + timeout
-    while (count := counted()).events < events:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{count.events:,} of {events:,} events came within {timeout:g} s")
-        time.sleep(0.05)
-    return count
-
-
-def _serve() -> None:
+def _serve(port: int) -> None:
     async def serve() -> None:
-        server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", PORT)
+        server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", port)
         await server.serve_forever()
 
     uvloop.run(serve())
@@ -115,7 +112,7 @@ class _Connection(asyncio.Protocol):
             said = b"%d %f" % (_Connection._events, _Connection._last)
             self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said))
             return
-        _Connection._events += _payload(body).count(_MARK)
+        _Connection._events += _payload(body).count(MARK)
         _Connection._last = time.time()
         self._transport.write(_OK)
 

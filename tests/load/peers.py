@@ -12,15 +12,17 @@ from typing import Any
 
 from forwarder.model import Address
 from forwarder.receiver import Receiver
-from tests.benchmarks import load
 from tests.integration.process import PATIENCE, Forwarder
 
 MIB = 1 << 20
 # Events that are sent at a time.
 _STEP = 1000
 
-# An event in two parts, with twelve digits of its id between them.
-_HEAD, _TAIL = load.event(0).split(b"000000000000", 1)
+# An event of about 430 bytes in two parts, with the twelve digits that its id ends with between them.
+_HEAD = b'{"eventSourceId":"bench-app","eventType":"feature_use","eventId":"00000000-0000-4000-8000-'
+_TAIL = b'","eventObjectType":"user","eventObjectId":"user-000000","data":{"eventTime":1700000000000,"text":"%b"}}' % (
+    b"x" * 210
+)
 
 
 @contextlib.asynccontextmanager
@@ -32,7 +34,7 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[tuple[Forwarde
         forwarder.config["destinations"]["main"]["url"] = receiver.url
         async with forwarder:
             # What is loaded with the first request and the first delivery belongs to no test.
-            assert (await forwarder.post(load.event(999_999_999_999)))[0] == 202
+            assert (await forwarder.post(event(999_999_999_999)))[0] == 202
             await forwarder.settled()
             yield forwarder, receiver
 

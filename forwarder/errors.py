@@ -46,8 +46,8 @@ class ConfigError(ForwarderError):
 
     exit_code = 78
 
-    def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
+    def __init__(self, problems: list[Problem], *, hint: str = "") -> None:
+        super().__init__("\n".join(map(str, problems)), hint=hint)
         self.problems = problems
 
 

@@ -51,7 +51,8 @@ def find(config_path: Path | None) -> Whereabouts:
     except ConfigError as error:
         found = noted or _answering(_configured(AdminConfig(), IngestConfig()))
         if found is None:
-            raise
+            hint = "if the daemon runs all the same, say where: --admin ADDRESS, or for send: --to ADDRESS"
+            raise ConfigError(error.problems, hint=hint) from error
         _warn(error)
         return found
     configured = _configured(config.admin, config.ingest)

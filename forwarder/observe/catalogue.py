@@ -137,13 +137,13 @@ LINES = {
     "destination.failing": Line(
         "warning",
         "An outage begins: a batch was not taken, and is tried again after `retry_in` seconds, and again.",
-        "nothing is lost; look at the destination and the way to it. forwarder queue flush tries at once",
+        "nothing is lost; look at the destination and the way to it. forwarder queue flush -d NAME tries at once",
     ),
     "destination.held": Line(
         "warning",
         "The destination, or something on the way, is misconfigured or does not know the key; nothing is dropped.",
         "register the public key (forwarder keys show), or correct the url: a file that changes is tried at once,"
-        " and forwarder queue resume tries at once",
+        " and forwarder queue resume -d NAME tries at once",
     ),
     "destination.still_failing": Line(
         "warning",

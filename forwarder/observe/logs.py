@@ -29,7 +29,7 @@ _LONGEST_REASON = 40
 _MOST_IDS = 20
 _ALL_REFUSED = {
     "reason": "everything that waits is refused, and nothing is given up",
-    "hint": "mend the destination, then: forwarder queue resume",
+    "hint": "mend the destination, then: forwarder queue resume -d NAME",
 }
 
 

@@ -58,6 +58,8 @@ def test_a_daemon_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         pass
     ended = run("status", "-c", str(file))
     assert (ended.code, ended.out) == (78, "")
+    # It may run all the same, where it can leave no note.
+    assert "say where: --admin ADDRESS" in ended.err
     file.unlink()
     file = config_file(tmp_path, f"{{listen: ['unix:{tmp_path}/other.sock']}}")
     ended = run("status", "-c", str(file))

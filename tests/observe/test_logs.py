@@ -23,7 +23,7 @@ from forwarder.observe.facts import (
 from forwarder.observe.logs import Logs
 
 DEAD_LIST = "see forwarder dead list"
-MEND = "mend the destination, then: forwarder queue resume"
+MEND = "mend the destination, then: forwarder queue resume -d NAME"
 NOBODY = "everything that waits is refused, and nothing is given up"
 REJECTED = Burial("rejected", 400, "no")
 

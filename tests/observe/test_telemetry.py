@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -99,3 +101,10 @@ async def test_what_it_is_changes_only_at_a_start(tmp_path: Path, collector: Col
         status, problem = await trial.forwarder.admin("POST", "/v1/reload")
         assert status == 409
         assert problem["problems"] == ["OpenTelemetry: otel: changes only at a start. Restart."]
+
+
+def test_it_is_imported_only_where_it_is_wanted() -> None:
+    """Without a collector, a daemon starts without OpenTelemetry, which need not even be installed."""
+    code = "import sys, forwarder.daemon.process; print(sorted(m for m in sys.modules if 'opentelemetry' in m))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == "[]"

@@ -4,6 +4,7 @@
     python -m tests.benchmarks --rounds 5                   # the medians of five
     python -m tests.benchmarks --only stream --shape text   # one kind, one shape
     python -m tests.benchmarks --peers --rounds 5           # beside the other forwarders of this machine, alternating
+    python -m tests.benchmarks --rounds 5 --record          # and keep a line of it
     python -m tests.benchmarks --json                       # for machines
 
 Absolute figures say more about the machine than about the forwarder; the ratios are the result.
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import floors, peers, results
+from tests.benchmarks import floors, peers, record, results
 from tests.benchmarks.bench import Bench, Work, arrays, peer_name, singles, stream
 from tests.benchmarks.peers import STREAM, Peer
 from tests.benchmarks.results import Row
@@ -122,6 +123,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--scale", type=float, default=1.0, help="multiplies the numbers of events")
     made.add_argument("--rounds", type=int, default=1, help="runs all so many times and prints medians")
     made.add_argument("--folder", type=Path, default=Path.cwd(), help="where queues are put: the disk to measure")
+    made.add_argument(
+        "--record",
+        type=Path,
+        nargs="?",
+        const=record.FILE,
+        metavar="FILE",
+        help=f"keep the result as a line of FILE, to compare later runs with; default: the {record.FILE.name} here",
+    )
     made.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return made
 
@@ -160,15 +169,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         line.error(str(error))
     if words.peers and not others:
         line.error("no peer is installed: syslog-ng-core with syslog-ng-mod-http, or --fluent-bit PATH")
+    busy = record.load_now()
     bench = Bench(words.folder, words.scale)
     # uvloop and plain asyncio give the same result here: nothing of the load runs in this process.
     for _ in range(words.rounds):
         asyncio.run(_round(bench, words, kinds, others))
     rows = results.medians(bench.rows)
-    if words.json:
-        sys.stdout.write(json.dumps(results.as_json(rows), indent=1, ensure_ascii=False) + "\n")
-    else:
-        Console(width=180).print(results.table(rows))
+    run = record.run_of(rows, load=busy, scale=words.scale, rounds=words.rounds)
+    changed = record.changes(run, record.read(words.record or record.FILE))
+    if words.record:
+        record.add(run, words.record)
+    _print(rows, run, changed, as_json=words.json)
+
+
+def _print(rows: Sequence[Row], run: record.Run, changed: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        about = {"commit": run.commit, "date": run.date, "machine": run.machine, "load": run.load}
+        found = {**about, "scale": run.scale, "rounds": run.rounds, "rows": results.as_json(rows), "changes": changed}
+        sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        return
+    console = Console(width=180)
+    console.print(results.table(rows))
+    console.print(f"{run.commit}, {run.machine}, load average before: {run.load}", highlight=False)
+    for line in changed:
+        console.print(f"changed: {line}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.benchmarks import record
 from tests.benchmarks.__main__ import Run, main, parser, wanted
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.shapes import OWN, SPACES
@@ -57,9 +59,32 @@ def test_what_is_compared_is_written_as_it_is_sent(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("only", ["stream", "single"])
 def test_a_run_works(tmp_path: Path, capsys: pytest.CaptureFixture[str], only: str) -> None:
-    """A very short run measures over unix sockets and TCP, and says of what and where."""
+    """A very short run measures over unix sockets and TCP, and says of what, where and when."""
     main(["--only", only, "--shape", "text", "--scale", "0.002", "--folder", str(tmp_path), "--json"])
     found = json.loads(capsys.readouterr().out)
-    rows = {row["name"]: row for row in found if "floor: " not in row["name"]}
+    rows = {row["name"]: row for row in found["rows"] if "floor: " not in row["name"]}
     assert {name.rpartition(" over ")[2] for name in rows} == {"unix: text", "TCP: text"}
     assert all(row["figure"] > 0 and row["ratio"] > 0 and row["cpu"] > 0 and row["memory"] > 0 for row in rows.values())
+    assert (found["rounds"], found["scale"]) == (1, 0.002)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_run_is_kept_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run adds its line to the record, and says what has changed against the line before."""
+    file = tmp_path / "record.ndjson"
+    asked = ["--only", "shapes", "--shape", "own", "--scale", "0.002", "--folder", str(tmp_path)]
+    main([*asked, "--record", str(file)])
+    assert "changed:" not in capsys.readouterr().out
+    [first] = record.read(file)
+    # A record in which everything was a hundred times as fast, at a hundredth of the CPU.
+    fast = {
+        name: replace(measure, ratio=(measure.ratio or 0) * 100, cpu=(measure.cpu or 0) / 100)
+        for name, measure in first.measures.items()
+    }
+    file.write_text(replace(first, measures=fast).line() + "\n", encoding="utf-8")
+    main([*asked, "--record", str(file)])
+    said = capsys.readouterr().out
+    assert "changed: HTTP arrays of 100 over unix: own: speed -9" in said
+    assert "changed: HTTP arrays of 100 over unix: own: CPU an event +" in said
+    assert len(record.read(file)) == 2

@@ -24,14 +24,16 @@ from rich.console import Console
 
 from tests.benchmarks import floors, peers, record, results
 from tests.benchmarks.bench import Bench, Work, arrays, peer_name, singles, stream
-from tests.benchmarks.peers import STREAM, Peer
+from tests.benchmarks.peers import HTTP, STREAM, Peer
 from tests.benchmarks.results import Row
 from tests.benchmarks.shapes import OWN, SHAPES, SPACES
 from tests.integration.process import Forwarder
 
 KINDS = ("stream", "arrays", "single", "shapes", "latency", "distance", "depth")
-# What other forwarders have a way in for.
-COMPARED = ("stream", "arrays")
+# What --shape is for; the others have events of their own.
+SHAPED = {"stream", "arrays", "single", "shapes"}
+# What is compared with other forwarders, and the way in that they need for it.
+COMPARED = {"stream": STREAM, "arrays": HTTP}
 
 
 class Run:
@@ -71,10 +73,11 @@ class Run:
     async def peers(self, wanted: Sequence[str], found: Sequence[Peer]) -> None:
         """Run the forwarder and its peers in turn, all over TCP: what disturbs the machine disturbs them alike."""
         for work in self.works([kind for kind in wanted if kind in COMPARED]):
-            able = [peer for peer in found if work.way in peer.ways]
-            for peer in able:
+            others = peers.able(found, [work.way])
+            for peer in others:
                 await self._bench.peer(peer, work)
-            await self._throughput(work, tcp=True, beside=tuple(peer_name(peer, work) for peer in able))
+            if others:
+                await self._throughput(work, tcp=True, beside=tuple(peer_name(peer, work) for peer in others))
 
     def works(self, wanted: Sequence[str]) -> list[Work]:
         """Return what is sent for each kind, in the shapes that were asked for or the one that belongs to the way."""
@@ -129,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         const=record.FILE,
         metavar="FILE",
-        help=f"keep the result as a line of FILE, to compare later runs with; default: the {record.FILE.name} here",
+        help=f"keep the result as a line of FILE; default: tests/benchmarks/{record.FILE.name}",
     )
     made.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return made
@@ -144,6 +147,8 @@ def wanted(words: argparse.Namespace) -> list[str]:
             raise ValueError(f"--peers compares {' and '.join(COMPARED)} only")
     elif words.fluent_bit:
         raise ValueError("--fluent-bit belongs to --peers")
+    if words.shape and not SHAPED & set(kinds):
+        raise ValueError(f"--shape changes nothing in {words.only}")
     lines = [name for name in words.shape or [] if not SHAPES[name].one_line]
     if lines and STREAM in kinds:
         raise ValueError(f"the stream takes one line an event, which {lines[0]} is not: add --only arrays")
@@ -164,11 +169,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = line.parse_args(arguments)
     try:
         kinds = wanted(words)
-        others = peers.found(words.fluent_bit) if words.peers else []
+        others = peers.able(peers.found(words.fluent_bit), [COMPARED[kind] for kind in kinds]) if words.peers else []
     except (ValueError, OSError) as error:
         line.error(str(error))
     if words.peers and not others:
-        line.error("no peer is installed: syslog-ng-core with syslog-ng-mod-http, or --fluent-bit PATH")
+        line.error("no peer is found: give --fluent-bit PATH; for lines, syslog-ng-core and syslog-ng-mod-http will do")
     busy = record.load_now()
     bench = Bench(words.folder, words.scale)
     # uvloop and plain asyncio give the same result here: nothing of the load runs in this process.

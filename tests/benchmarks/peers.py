@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -145,6 +145,11 @@ def found(fluent_bit: Path | None) -> list[Peer]:
     return peers
 
 
+def able(peers: Iterable[Peer], ways: Collection[str]) -> list[Peer]:
+    """Return those that have one of the ways in."""
+    return [peer for peer in peers if set(peer.ways) & set(ways)]
+
+
 def syslog_ng_versions(said: str) -> tuple[str, str] | None:
     """Return its version and that of its configuration; None where it has no HTTP destination."""
     fields = dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
@@ -162,4 +167,6 @@ def fluent_bit_version(said: str) -> str:
 
 
 def _said(program: str, option: str) -> str:
-    return subprocess.run([program, option], capture_output=True, text=True, check=True).stdout
+    """Return what a program says of itself; where it cannot even start, that is what it says."""
+    found = subprocess.run([program, option], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return found.stdout

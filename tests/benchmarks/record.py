@@ -3,7 +3,7 @@
 Only runs of the same machine and the same amount of work are compared. Where a row has a floor, its ratio to the floor
 is, since both were measured within a minute of each other; where it has none, the figure itself. A change
 counts if it is larger than the noise: as far as the rounds of this run were apart, or the earlier runs from one
-another, whichever is more.
+another, whichever is more. One round says nothing of its noise, so much is allowed for.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ FILE = Path(__file__).with_name("record.ndjson")
 _RUNS = 5
 # What is smaller is never called a change: on a shared machine, two runs of the same code differ by as much.
 _LEAST_NOISE = 0.1
+# What two rounds of the same code may differ by when the machine has something else to do, as with most single rounds.
+_NOISE_OF_ONE = 0.3
 
 
 @dataclass(frozen=True)
@@ -89,20 +91,19 @@ def changes(run: Run, earlier: Sequence[Run]) -> list[str]:
     for name, now in run.measures.items():
         past = [found.measures[name] for found in same if name in found.measures][-_RUNS:]
         if past:
-            said += _changed(name, "speed", now.speed, [measure.speed for measure in past], now.spread)
-            said += _changed(name, "CPU an event", now.cpu, [measure.cpu for measure in past], now.spread)
-            said += _changed(name, "peak memory", now.memory, [measure.memory for measure in past], None)
+            spread = _NOISE_OF_ONE if now.spread is None else now.spread
+            said += _changed(name, "speed", now.speed, [measure.speed for measure in past], spread)
+            said += _changed(name, "CPU an event", now.cpu, [measure.cpu for measure in past], spread)
+            said += _changed(name, "peak memory", now.memory, [measure.memory for measure in past], 0.0)
     return said
 
 
-def _changed(
-    name: str, what: str, now: float | None, past: Sequence[float | None], spread: float | None
-) -> Iterator[str]:
+def _changed(name: str, what: str, now: float | None, past: Sequence[float | None], spread: float) -> Iterator[str]:
     before = [value for value in past if value]
     if not now or not before:
         return
     usual = statistics.median(before)
-    noise = max(_LEAST_NOISE, spread or 0.0, (max(before) - min(before)) / usual)
+    noise = max(_LEAST_NOISE, spread, (max(before) - min(before)) / usual)
     change = now / usual - 1
     if abs(change) > noise:
         runs = "the last run" if len(before) == 1 else f"the median of the last {len(before)} runs"

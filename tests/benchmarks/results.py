@@ -29,7 +29,8 @@ class Row:
     beside: tuple[str, ...] = ()
     """The rows of the same run that this one is compared with."""
     spread: float | None = None
-    """How far the rounds were apart: highest to lowest, as a share of the median. None with one round."""
+    """How far the rounds were apart, highest to lowest, as a share of the median: their ratios, or figures without a
+    floor. None with one round."""
 
     @property
     def ratio(self) -> float | None:
@@ -48,15 +49,14 @@ def medians(rows: Iterable[Row]) -> list[Row]:
 
 
 def _median(found: Sequence[Row]) -> Row:
-    figures = [row.figure for row in found]
-    middle = statistics.median(figures)
+    said = [row.figure if row.ratio is None else row.ratio for row in found]
     return replace(
         found[-1],
-        figure=middle,
+        figure=statistics.median(row.figure for row in found),
         floor=_middle([row.floor for row in found]),
         cpu=_middle([row.cpu for row in found]),
         memory=_middle([row.memory for row in found]),
-        spread=(max(figures) - min(figures)) / middle if len(found) > 1 else None,
+        spread=(max(said) - min(said)) / statistics.median(said) if len(found) > 1 else None,
     )
 
 

@@ -27,9 +27,12 @@ def test_peers_have_only_some_kinds() -> None:
 
 
 def test_what_would_be_ignored_is_refused() -> None:
-    """A Fluent Bit without --peers would not be run."""
+    """A Fluent Bit without --peers would not be run, nor has every benchmark a use for a shape."""
     with pytest.raises(ValueError, match="--fluent-bit belongs to --peers"):
         kinds("--fluent-bit", "/usr/bin/fluent-bit")
+    with pytest.raises(ValueError, match="--shape changes nothing in depth"):
+        kinds("--only", "depth", "--shape", "text")
+    assert "depth" in kinds("--shape", "text")
 
 
 def test_an_event_of_several_lines_is_not_streamed() -> None:

@@ -40,6 +40,21 @@ def test_fluent_bit_says_which_one_it_is() -> None:
         peers.fluent_bit_version("GNU bash, version 5.2\n")
 
 
+def test_a_fluent_bit_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """A library that it misses, say, is in the message."""
+    with pytest.raises(ValueError, match="this is no Fluent Bit: 'no such library"):
+        peers.found(program(tmp_path, "no such library"))
+
+
+def test_a_peer_is_asked_for_what_it_can_do() -> None:
+    """syslog-ng takes lines only; Fluent Bit takes HTTP as well."""
+    syslog_ng, fluent_bit = SyslogNg("syslog-ng", "3.38.1", "3.35"), FluentBit("fluent-bit", "5.1.1")
+    both = [syslog_ng, fluent_bit]
+    assert peers.able(both, [STREAM]) == peers.able(both, [STREAM, HTTP]) == both
+    assert peers.able(both, [HTTP]) == [fluent_bit]
+    assert peers.able([syslog_ng], [HTTP]) == []
+
+
 def test_a_configuration_names_both_ends(tmp_path: Path) -> None:
     """Each peer listens at the port that it is given, delivers to the sink, and keeps its files in its folder."""
     syslog_ng, fluent_bit = SyslogNg("syslog-ng", "3.38.1", "3.35"), FluentBit("fluent-bit", "5.1.1")

@@ -12,8 +12,10 @@ from tests.benchmarks.record import Measure, Run, changes
 from tests.benchmarks.results import Row
 
 
-def run(figure: float, *, unit: str = "events/s", machine: str = "here", scale: float = 1.0, **more: float) -> Run:
-    known = {"ratio": None, "cpu": None, "memory": None, "spread": None, **more}
+def run(
+    figure: float, *, unit: str = "events/s", machine: str = "here", scale: float = 1.0, **more: float | None
+) -> Run:
+    known = {"ratio": None, "cpu": None, "memory": None, "spread": 0.01, **more}
     measures = {"a": Measure(figure, unit, **known)}
     return Run("0123456789ab", "2024-01-01T00:00:00+00:00", machine, 0.1, scale, 3, measures)
 
@@ -28,6 +30,14 @@ def test_a_change_beyond_the_noise_is_told() -> None:
     """What it is against, and how large the noise is, are said with it."""
     assert changes(run(80), [run(100)]) == ["a: speed -20% against the last run; noise is 10%"]
     assert changes(run(130, spread=0.2), [run(100)]) == ["a: speed +30% against the last run; noise is 20%"]
+
+
+def test_one_round_says_nothing_of_its_noise() -> None:
+    """Three tenths may be chance where there is no other round to compare with; its memory is as certain as ever."""
+    assert changes(run(125, spread=None), [run(100)]) == []
+    assert changes(run(140, spread=None), [run(100)]) == ["a: speed +40% against the last run; noise is 30%"]
+    found = changes(run(100, spread=None, memory=120), [run(100, memory=100)])
+    assert found == ["a: peak memory +20% against the last run; noise is 10%"]
 
 
 def test_earlier_runs_that_differ_are_noise() -> None:

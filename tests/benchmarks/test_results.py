@@ -33,6 +33,12 @@ def test_the_spread_is_how_far_rounds_are_apart() -> None:
     assert medians(rounds("a", 90))[0].spread is None
 
 
+def test_the_spread_of_what_has_a_floor_is_that_of_its_ratios() -> None:
+    """Rounds that differ as their floors do, because the machine was slow for a while, are not apart."""
+    [row] = medians([Row("a", 100, "events/s", floor=200), Row("a", 50, "events/s", floor=100)])
+    assert row.spread == 0
+
+
 def test_the_order_is_that_of_the_first_round() -> None:
     """A benchmark stands where it was first run."""
     rows = [*rounds("b", 1), *rounds("a", 2), *rounds("b", 3), *rounds("a", 4)]

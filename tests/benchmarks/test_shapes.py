@@ -9,6 +9,7 @@ import pytest
 from forwarder.envelope import Envelope
 from tests.benchmarks.shapes import OWN, SHAPES, SPACES
 from tests.benchmarks.sink import MARK
+from tests.documents import quoted, table
 
 ENVELOPE = {"eventSourceId", "eventType", "eventId", "eventObjectType", "eventObjectId", "version", "data"}
 each = pytest.mark.parametrize("name", SHAPES)
@@ -72,3 +73,10 @@ def test_each_shape_has_what_it_is_named_for() -> None:
 def test_only_the_indented_one_is_several_lines() -> None:
     """The stream takes every shape but the indented one, which is more than a line."""
     assert [name for name, shape in SHAPES.items() if not shape.one_line] == ["indented"]
+
+
+def test_every_shape_is_documented() -> None:
+    """The table of shapes has a line for each of them, in the same order, and the size of the plain one is right."""
+    rows = table("tests/README.md", "Benchmarks")
+    assert [name for row in rows for name in quoted(row[0])] == list(SHAPES)
+    assert f"{len(SHAPES[OWN].event(0))} bytes" in rows[0][1]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -141,8 +142,11 @@ def _commit() -> str:
 
 
 def _git(*words: str) -> str:
-    """Return what git says; nothing where these files are in no repository."""
-    command = ["git", "-C", str(FILE.parent), *words]
+    """Return what git says; nothing where there is none, or these files are in no repository."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    command = [git, "-C", str(FILE.parent), *words]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 

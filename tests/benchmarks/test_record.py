@@ -109,6 +109,12 @@ def test_a_run_knows_its_code_and_machine() -> None:
     assert made.commit
 
 
+def test_a_run_without_git_has_an_unknown_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source distribution can be measured where there is neither a repository nor git."""
+    monkeypatch.setenv("PATH", "")
+    assert record.run_of([], load=0.25, scale=1.0, rounds=5).commit == "unknown"
+
+
 def test_the_record_can_be_read() -> None:
     """Every line that is kept with the code is one that a run can be compared with."""
     assert all(run.measures for run in record.read(record.FILE))

@@ -218,6 +218,21 @@ def test_what_was_unsettled_at_a_kill_may_come_again() -> None:
     assert tallies(evidence)[1].again_lost_answer == len(lost.events)
 
 
+def test_a_batch_that_fails_three_times_may_be_cut() -> None:
+    """With several in flight, others may be taken between its failures; it is tried in parts all the same."""
+    draft = Draft()
+    first, second = draft.on("streams")[:2]
+    failed = replace(request_of("streams", first.events + second.events[:1]), status=503, is_stored=False)
+    draft.max_events = 6
+    at = draft.requests.index(first)
+    draft.requests[at:at] = [failed, replace(failed, status=None)]
+    assert {promise for promise, _ in judge(draft.complete())} == {"a retry repeats itself"}
+    third = draft.on("streams")[4]
+    draft.requests.remove(third)
+    draft.requests[at + 1 : at + 1] = [third, failed]
+    assert judge(draft.complete()) == []
+
+
 def test_an_answer_that_the_forwarder_did_not_wait_for_is_lost() -> None:
     """A batch may come again as often as the forwarder says that it had no answer in time, and no more often."""
     draft = Draft()

@@ -231,12 +231,15 @@ def _same_bytes(evidence: Evidence) -> Iterator[Problem]:
     """Within a life, what was neither taken nor refused is repeated as the same bytes, until it is tried in parts."""
     for route in ROUTES:
         before: dict[tuple[int, Key], Request] = {}
-        failures: Counter[int] = Counter()
+        failures: Counter[int | tuple[int, bytes]] = Counter()
         in_parts: set[int] = set()
         for request in (found for found in evidence.on_route(route.name) if not found.is_stale):
-            # What is refused, or fails three times in a row, is tried in parts, with what comes behind it.
+            # What is refused, or fails three times in a row, is tried in parts, with what comes behind it. With several
+            # in flight, others may be taken between the failures of one.
             failures[request.life] = 0 if request.is_stored else failures[request.life] + 1
-            if request.status in {400, 413} or failures[request.life] >= _FAILURES:
+            batch = request.life, request.digest
+            failures[batch] += request.is_lost or not request.is_stored
+            if request.status in {400, 413} or max(failures[request.life], failures[batch]) >= _FAILURES:
                 in_parts.add(request.life)
             if request.life in in_parts:
                 continue

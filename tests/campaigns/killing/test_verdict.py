@@ -218,6 +218,23 @@ def test_what_was_unsettled_at_a_kill_may_come_again() -> None:
     assert tallies(evidence)[1].again_lost_answer == len(lost.events)
 
 
+def test_what_was_set_aside_before_a_kill_comes_in_a_batch() -> None:
+    """It failed alone in one life and was overtaken; in the next it is the oldest that waits. Nothing else may be."""
+    draft = Draft()
+    first, second, third = draft.on("logins")[:3]
+    late, rest = first.events[:1], first.events[1:]
+    failed = replace(request_of("logins", late), status=503, is_stored=False)
+    again = replace(request_of("logins", late + third.events), life=2)
+    draft.max_events = 6
+    moved = [request_of("logins", rest), second, again]
+    draft.requests = [request for request in draft.requests if request.route != "logins"]
+    others = [replace(request, life=2) for request in Draft().on("logins")[3:]]
+    draft.requests += [failed, *moved, *others]
+    assert "order" not in {promise for promise, _ in judge(draft.complete())}
+    draft.requests.remove(failed)
+    assert "order" in {promise for promise, _ in judge(draft.complete())}
+
+
 def test_a_batch_that_fails_three_times_may_be_cut() -> None:
     """With several in flight, others may be taken between its failures; it is tried in parts all the same."""
     draft = Draft()

@@ -206,21 +206,24 @@ def _order(evidence: Evidence) -> Iterator[Problem]:
     """A source's events are in order within a batch and, with one batch in flight, over all of them.
 
     Only an event that was refused or failed alone, or was tried ahead of its turn, loses its place: each of these
-    comes alone.
+    comes alone. A kill forgets that one was set aside: in a later life it comes in a batch, with the oldest that wait.
     """
     for route in ROUTES:
         arrived: dict[str, int] = {}
+        alone: dict[Key, int] = {}
         for request in evidence.on_route(route.name):
             if len(request.events) > evidence.max_events:
                 yield "batches keep to the limit", f"{route.name}: {len(request.events)} events"
             within: dict[str, int] = {}
+            if len(request.events) == 1 and not request.is_stored:
+                alone.setdefault(request.events[0], request.life)
             for source, number in request.events:
                 if number <= within.get(source, 0):
                     yield "order", f"{route.name}: {source} {number} after {within[source]} in one batch"
                 within[source] = number
                 if not request.is_stored or evidence.stored[route.name][source, number] is not request:
                     continue
-                if len(request.events) == 1:
+                if len(request.events) == 1 or alone.get((source, number), request.life) < request.life:
                     continue
                 if route.in_flight == 1 and number < arrived.get(source, 0):
                     yield "order", f"{route.name}: {source} {number} after {arrived[source]}, life {request.life}"

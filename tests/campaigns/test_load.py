@@ -54,5 +54,5 @@ def test_what_arrives_is_compared_byte_for_byte() -> None:
     assert figures(sent[0], *sent[2:]) == [1, 0, 0]
     assert figures(*sent, sent[3]) == [0, 1, 0]
     assert figures(sent[0], sent[2], sent[1], sent[3]) == [1, 1, 0]
-    assert figures(*sent[:3], sent[3].replace(b"export", b"import")) == [0, 0, 1]
+    assert figures(*sent[:3], sent[3].replace(b"feature_use", b"feature_lose")) == [0, 0, 1]
     assert figures(*sent, event(4)) == [1, 0, 0]

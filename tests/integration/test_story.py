@@ -52,6 +52,6 @@ async def test_a_key_that_is_not_known(tmp_path: Path) -> None:
 
         async def is_well() -> bool:
             found = await told(forwarder)
-            return bool(found["reason"] is None and found["since"] > held["since"] and found["rate_out"] > 0)
+            return bool(found["reason"] is None and found["since"] > held["since"] and (found["rate_out"] or 0) > 0)
 
         await forwarder.until(is_well, SOON)

@@ -157,6 +157,9 @@ class Books:
 
         async def is_empty() -> bool:
             found = (await self.forwarder.status())["destinations"]
+            if any(account["set_aside"] for account in found.values()):
+                # What was refused alone is given up only after others were taken: without any it waits.
+                await self.over_http.post(1)
             return not any(account["queued"] for account in found.values())
 
         await self.forwarder.until(is_empty, _PATIENCE)

@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import uvloop
 
@@ -43,12 +43,11 @@ from forwarder.ingest.readmission import Readmission
 from forwarder.lossy import drain_stderr
 from forwarder.observe.base import Observer, Observers
 from forwarder.observe.conditions import Conditions
-from forwarder.observe.facts import Notice
+from forwarder.observe.facts import Notice, Way
 from forwarder.observe.history import History
 from forwarder.observe.logs import Logs
 from forwarder.observe.metrics import Metrics
 from forwarder.observe.refusals import Refusals
-from forwarder.observe.totals import Totals
 from forwarder.queue.backends import BACKENDS, changed_for_good
 from forwarder.queue.base import Queue
 from forwarder.running import Note, Running
@@ -75,7 +74,7 @@ async def _live(assembly: Assembly, config_file: ConfigFile, note: Note) -> None
     config = assembly.config
     notifier = Notifier(os.environ)
     telemetry = _telemetry(config.otel)
-    seen = Seen(Metrics(), Refusals(time.time), Acts(time.time), Totals())
+    seen = Seen(Metrics(), Refusals(time.time), Acts(time.time))
     observer = Observers(Logs(), *seen, *telemetry)
     stop, reload = _signals(observer)
     backend = BACKENDS[type(config.queue)]
@@ -148,7 +147,6 @@ class Seen(NamedTuple):
     metrics: Metrics
     refusals: Refusals
     acts: Acts
-    totals: Totals
 
 
 class Daemon:
@@ -190,7 +188,7 @@ class Daemon:
             configuration=lambda: to_yaml(self.assembly.config),
             intake=self._ways,
         )
-        self._totals = seen.totals
+        self._metrics = seen.metrics
         self.readings = Readings(seen.metrics, self.lag, lambda: self._listeners, admin.status)
         # Whoever has something to find out again and again, be it a rate or an early warning, looks here.
         watch = Watch(self.destinations.watched, self.conditions, time.time)
@@ -207,10 +205,7 @@ class Daemon:
     def _ways(self) -> dict[str, WayState]:
         """Return what came in by each way since the start."""
         opened = self._listeners.connections
-        return {
-            way: WayState(total.accepted, total.refused, total.bytes, opened[way])
-            for way, total in self._totals.ways.items()
-        }
+        return {way: WayState(*self._metrics.came_in(way), opened[way]) for way in get_args(Way)}
 
     async def start(self) -> None:
         """Start delivering, then accepting. Raises ListenError."""

@@ -100,6 +100,16 @@ class Metrics:
                         if labels[0] == destination:
                             counted.forget(labels)
 
+    def came_in(self, way: Way) -> tuple[int, int, int]:
+        """Return what came in by a way since the start: events accepted, requests or lines refused, bytes accepted."""
+        with self._lock:
+            refused = self._counted["forwarder_events_refused_total"].numbers
+            return (
+                int(self._counted["forwarder_intake_events_total"].numbers[way,]),
+                int(sum(number for labels, number in refused.items() if labels[0] == way)),
+                int(self._counted["forwarder_intake_bytes_total"].numbers[way,]),
+            )
+
     # --- writing -------------------------------------------------------------------------------
 
     def render(self, families: Sequence[Family], accept: str) -> tuple[bytes, str]:

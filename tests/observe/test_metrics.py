@@ -79,6 +79,20 @@ def test_a_fact_is_counted(facts: list[Fact], expected: dict[str, float]) -> Non
     assert {name: found.get(name) for name in expected} == expected
 
 
+def test_what_came_in_by_each_way() -> None:
+    """The status says of each way what the metrics say: events, what was refused for whatever reason, bytes."""
+    metrics = Metrics()
+    for fact in (
+        Accepted("http", 3, 1, 300, 0.1),
+        Accepted("http", 2, 0, 200, 0.1),
+        Refused("stream", "invalid-event", 7),
+        Refused("stream", "queue-full", 1),
+    ):
+        metrics.saw(fact)
+    assert metrics.came_in("http") == (5, 0, 500)
+    assert metrics.came_in("stream") == (0, 8, 0)
+
+
 def test_what_the_status_says_is_written_as_it_is() -> None:
     """Values that come with a reading stand beside those that were counted; other facts change nothing."""
     metrics = Metrics()

@@ -393,7 +393,8 @@ class OtelConfig:
     trace_ratio: Annotated[
         float,
         Number(at_least=0, at_most=1, example="0.01"),
-        "The share of batches that are traced by themselves. One that continues a trace does as that trace says.",
+        "The share of batches that are traced by themselves. A batch that continues a trace is sampled as "
+        "that trace is.",
     ] = 1.0
     service_name: Annotated[str, Text(example="forwarder"), "The name by which the collector knows this service."] = (
         "forwarder"
@@ -432,7 +433,8 @@ class Config:
         str,
         OneOf(choices=("manual", "auto")),
         "When this file is read again: manual: at `forwarder reload` or SIGHUP, and a change that was not read is "
-        "told; auto: a few seconds after it has changed. Keys, tokens and certificates are once they are replaced.",
+        "told; auto: a few seconds after it has changed. Keys, tokens and certificates are always "
+        "read again when they are replaced.",
     ] = "manual"
     otel: OtelConfig = OtelConfig()
     shutdown_timeout: Annotated[

@@ -1,7 +1,7 @@
-"""Look after everything in rounds: read the accounts of the queue once, and hand them to all who need them.
+"""Look after everything in rounds: read the accounts of the queue once, and hand them to all who look.
 
 Rates, forecasts and early warnings all rest on the same reading, so they agree with one another. A round costs one
-question to the queue every two seconds.
+question to the queue every two seconds; whoever asks for the status has an answer of that moment, and asks anew.
 """
 
 from __future__ import annotations

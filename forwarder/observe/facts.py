@@ -96,7 +96,7 @@ class Committed(NamedTuple):
     bytes: int
     """Of these events, once for each destination; 0 for a transaction that only settled others."""
     seconds: float
-    """From its begin until it was synced to disk."""
+    """From its beginning until it was synced to disk."""
 
 
 class Attempted(NamedTuple):

@@ -59,7 +59,7 @@ MEASURES: Final = {
         "counter", "Batches that were sent, by what became of them.", ("destination", "outcome")
     ),
     "forwarder_delivery_duration_seconds": Measure(
-        "histogram", "From the begin of an attempt until its answer.", _OF_DESTINATION
+        "histogram", "From the beginning of an attempt until its answer.", _OF_DESTINATION
     ),
     "forwarder_batch_events": Measure("histogram", "Events in a batch that was taken.", _OF_DESTINATION),
     "forwarder_batches_sent_again_total": Measure(
@@ -94,7 +94,7 @@ MEASURES: Final = {
     ),
     # --- the queue -------------------------------------------------------------------------------
     "forwarder_commit_duration_seconds": Measure(
-        "histogram", "From the begin of a transaction until it was synced to disk."
+        "histogram", "From the beginning of a transaction until it was synced to disk."
     ),
     "forwarder_queue_bytes": Measure("gauge", "Bytes on disk that events and dead letters take."),
     "forwarder_queue_max_bytes": Measure("gauge", "The most that they may take."),

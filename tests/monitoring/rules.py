@@ -21,6 +21,9 @@ ALERTS = frozenset(rule["alert"] for rule in RULES)
 Scrape = dict[str, float]
 """Every sample of an answer: its name with its labels, as PromQL writes them, and its value."""
 
+_TARGET = {"job": "forwarder", "instance": "host:7711"}
+UP = 'up{job="forwarder",instance="host:7711"}'
+
 # What a scrape said is taken to have been so for as many minutes before, and to stay so for as many after.
 _BEFORE, _AFTER = 5, 40
 
@@ -29,11 +32,12 @@ async def scrape(forwarder: Forwarder) -> Scrape:
     """Ask a daemon for its metrics, as Prometheus does."""
     status, text = await forwarder.admin("GET", "/metrics")
     assert status == 200
-    found: Scrape = {}
+    # What Prometheus itself notes of each scrape.
+    found: Scrape = {UP: 1.0}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             # Prometheus adds them when it scrapes.
-            labels = {**sample.labels, "job": "forwarder", "instance": "host:7711"}
+            labels = {**sample.labels, **_TARGET}
             found[f"{sample.name}{{{','.join(f'{name}={_quoted(value)}' for name, value in labels.items())}}}"] = (
                 sample.value
             )

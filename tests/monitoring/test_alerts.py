@@ -22,7 +22,7 @@ from tests.destination.http_put.servers import OK, answering
 from tests.faults.clock import HOUR, Clocks
 from tests.faults.trial import Trial
 from tests.integration.process import events
-from tests.monitoring.rules import ALERTS, FILE, RULES, Scrape, check_alerts, promtool, scrape
+from tests.monitoring.rules import ALERTS, FILE, RULES, UP, Scrape, check_alerts, promtool, scrape
 
 pytestmark = pytest.mark.system
 
@@ -98,8 +98,12 @@ async def test_nothing_fires_while_all_is_well(watched: Watched) -> None:
 
 
 async def test_a_process_that_is_gone(watched: Watched) -> None:
-    """Nothing answers any more."""
+    """Nothing answers any more, or one of several does not."""
     check_alerts(watched.folder, watched.before, {}, {"ForwarderGone"})
+    other = {name.replace("host:7711", "other:7711"): value for name, value in watched.before.items()}
+    check_alerts(watched.folder, {**watched.before, **other}, {UP: 0.0, **other}, {"ForwarderGone"})
+    # One that is no longer scraped is not missed.
+    check_alerts(watched.folder, {**watched.before, **other}, other, set())
 
 
 @pytest.mark.parametrize("watched", ["403*1000000"], indirect=True)

@@ -364,3 +364,5 @@ class QueueStats:
     """Where it is on a disk of this machine; None where it is not."""
     disk_free_bytes: int | None = None
     """What this user may still write to that disk; None where there is none, or it cannot be told."""
+    last_letter: int = 0
+    """The highest number that a dead letter was ever given. While it and every `dead` stay, so do the letters."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -17,9 +19,10 @@ from forwarder.admin.status import utc
 from forwarder.admin.steering import Readmission
 from forwarder.admin.stream import stream_lines
 from forwarder.errors import MalformedError, NotConfiguredError
-from forwarder.model import INVALID, DeadFilter, DeadGroup, State
+from forwarder.model import INVALID, DeadFilter, DeadGroup, QueueStats, State
 from forwarder.observe.base import Observer
 from forwarder.queue.base import Inspection
+from forwarder.queue.finding import Groups
 
 # Grouping looks at every row of the dead letters. It is not done again before so many times as long have passed as it
 # took, so that a page that asks all the time costs little, also where there are millions of them.
@@ -80,7 +83,7 @@ class Letters:
 
     async def groups(self, _request: web.Request, rights: Rights) -> web.Response:
         groups = await self._groups.now()
-        return _json([_told(group, sees_events=rights.sees_events) for group in groups])
+        return _json([_told(group) for group in (groups if rights.sees_events else _without_answers(groups))])
 
     async def replay(self, request: web.Request, _rights: Rights) -> web.Response:
         wanted = parse_body(await request.read(), self._now())
@@ -119,45 +122,58 @@ class Letters:
 
 
 class _Grouping:
-    """Groups the dead letters of a queue when they may have changed, and not too often."""
+    """Groups the dead letters of a queue when they have changed, and not too often."""
 
     def __init__(self, queue: Inspection) -> None:
         self._queue = queue
         self._of: object = None
-        self._groups = list[DeadGroup]()
+        """Which letters the groups are of."""
+        self._groups: list[DeadGroup] | None = None
         self._rested = float("-inf")
+        self._grouping: asyncio.Task[list[DeadGroup]] | None = None
 
     async def now(self) -> list[DeadGroup]:
-        stats = await self._queue.stats()
-        # Letters only come and go with these counts.
-        counts = {
-            name: (found.dead, found.died, found.replayed, found.dropped) for name, found in stats.destinations.items()
-        }
+        """Return the groups; whoever asks while they are being made waits for them."""
+        of = _letters_of(await self._queue.stats())
+        if self._grouping is None:
+            if self._groups is not None and (of == self._of or time.monotonic() < self._rested):
+                return self._groups
+            self._grouping = asyncio.create_task(self._group(of))
+            self._grouping.add_done_callback(self._end)
+        # A client that goes away does not take the groups from the others.
+        return await asyncio.shield(self._grouping)
+
+    async def _group(self, of: object) -> list[DeadGroup]:
         began = time.monotonic()
-        if counts != self._of and began >= self._rested:
-            # Whoever asks meanwhile gets the groups of before.
-            self._of, self._rested = counts, float("inf")
-            try:
-                self._groups = [*await self._queue.dead_groups()]
-            except BaseException:
-                self._of = None
-                raise
-            finally:
-                ended = time.monotonic()
-                self._rested = ended + (ended - began) * _REST
-        return self._groups
+        groups = [*await self._queue.dead_groups()]
+        ended = time.monotonic()
+        # What changed meanwhile makes the next who asks group them again.
+        self._of, self._groups, self._rested = of, groups, ended + (ended - began) * _REST
+        return groups
+
+    def _end(self, grouping: asyncio.Task[list[DeadGroup]]) -> None:
+        self._grouping = None
+        # Whoever waits is told of a failure. Where nobody waits any more, asyncio need not report it either.
+        if not grouping.cancelled():
+            grouping.exception()
 
 
-def _told(group: DeadGroup, *, sees_events: bool) -> GroupState:
-    return GroupState(
-        group.destination,
-        group.reason,
-        group.status,
-        group.detail if sees_events else None,
-        group.events,
-        utc(group.first),
-        utc(group.last),
-    )
+def _letters_of(stats: QueueStats) -> object:
+    """Return what is another value as soon as there are other letters: numbers rise with those that come."""
+    return stats.last_letter, {name: found.dead for name, found in stats.destinations.items()}
+
+
+def _without_answers(groups: Sequence[DeadGroup]) -> list[DeadGroup]:
+    """Return the groups as viewers see them: what differed in its words alone is one group."""
+    found = Groups()
+    for group in groups:
+        found.add(replace(group, detail=None))
+    return found.largest()
+
+
+def _told(group: DeadGroup) -> GroupState:
+    first, last = utc(group.first), utc(group.last)
+    return GroupState(group.destination, group.reason, group.status, group.detail, group.events, first, last)
 
 
 def _json(value: object) -> web.Response:

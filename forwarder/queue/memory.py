@@ -316,7 +316,7 @@ class MemoryQueue:
         self._check_open()
         used = sum(account.used() for account in self.accounts.values())
         counters = {name: account.counters() for name, account in self.accounts.items()}
-        return QueueStats("memory", used, self._max_bytes, destinations=counters)
+        return QueueStats("memory", used, self._max_bytes, destinations=counters, last_letter=self._letters)
 
     async def set_paused(self, destination: str, paused: bool) -> None:
         self._account(destination).paused = paused

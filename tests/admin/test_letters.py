@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,7 +10,8 @@ import aiohttp
 import pytest
 
 from forwarder.admin.entrance import Terms
-from forwarder.model import Address
+from forwarder.errors import StorageError
+from forwarder.model import Address, Burial, DeadFilter
 from tests.admin.serving import FakeDaemon, Served, serving
 from tests.queue.watched import WatchedQueue
 
@@ -109,16 +111,64 @@ async def test_groups_are_counted_only_when_letters_came_or_went(
     assert asked == 2
 
 
+async def test_groups_of_letters_that_died_of_something_else(client: aiohttp.ClientSession, served: Served) -> None:
+    """Letters that die again for another reason leave every count as it was, and are in another group."""
+    served.queue.bury()
+    assert [group["detail"] for group in await groups_of(client)] == ["bad event"]
+    [letter] = [letter async for letter in served.queue.dead_letters(DeadFilter())]
+    assert await served.queue.readmit([], [], [(letter, Burial("rejected", 400, "no event"))])
+    # What was found a moment ago may be told once more.
+    async with asyncio.timeout(10):
+        while [group["detail"] for group in await groups_of(client)] != ["no event"]:
+            pass
+
+
+async def test_who_asks_while_they_are_grouped_waits_for_the_groups(
+    client: aiohttp.ClientSession, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told that there are no groups while the first grouping is under way, nor after one that failed."""
+    plain, asked = served.queue.dead_groups, 0
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> Any:
+        nonlocal asked
+        asked += 1
+        begun.set()
+        await go_on.wait()
+        if asked == 1:
+            raise StorageError("the disk fails")
+        return await plain()
+
+    monkeypatch.setattr(served.queue, "dead_groups", slow)
+    served.queue.bury()
+    before = served.queue.stats_calls
+    many = [asyncio.create_task(asking(client))]
+    await begun.wait()
+    many += [asyncio.create_task(asking(client)) for _ in range(2)]
+    while served.queue.stats_calls < before + 3:
+        await asyncio.sleep(0)
+    go_on.set()
+    assert [status for status, _ in await asyncio.gather(*many)] == [503] * 3
+    assert [group["events"] for group in await groups_of(client)] == [1]
+    assert asked == 2
+
+
+async def asking(client: aiohttp.ClientSession) -> tuple[int, Any]:
+    async with client.get("/v1/dead/groups") as response:
+        return response.status, await response.json(content_type=None)
+
+
 async def test_viewers_see_no_answers() -> None:
-    """A viewer sees how many died of what, and neither letters nor what was answered."""
+    """A viewer sees how many died of what, and neither letters nor what was answered, nor how many answers it were."""
     daemon = FakeDaemon(queue := WatchedQueue(), "main")
     queue.bury(detail="422: Jane Doe is not allowed")
+    queue.bury(detail="422: John Doe is not allowed")
     async with (
         serving(queue, daemon, Address(host="127.0.0.1", port=0), None, terms=Terms(viewers_only=True)) as served,
         aiohttp.ClientSession(f"http://127.0.0.1:{served.address.port}") as session,
     ):
         (group,) = await groups_of(session)
-        assert (group["events"], group["detail"]) == (1, None)
+        assert (group["events"], group["detail"]) == (2, None)
         async with session.get("/v1/dead") as response:
             assert response.status == 403
 

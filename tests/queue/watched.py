@@ -46,7 +46,7 @@ class WatchedQueue(MemoryQueue):
 
     def bury(self, **fields: object) -> None:
         """Add a dead letter."""
-        number = len(self.dead) + 1
+        number = self._letters = self._letters + 1
         letter = DeadLetter(
             id=number,
             destination="main",

@@ -773,21 +773,8 @@ const showGroups = paged(byId("group-pager"), "Pages of groups", (page) => {
   keepRows(byId("group-list"), page, groupKey, GROUP_COLUMNS);
 });
 
-/** Put groups together that look alike: a viewer is not told in what they differ. */
-function together(found) {
-  const merged = new Map();
-  for (const group of found) {
-    const known = merged.get(groupKey(group)) ?? { ...group, events: 0 };
-    const events = known.events + group.events;
-    const [first] = [known.first, group.first].sort();
-    const [, last] = [known.last, group.last].sort();
-    merged.set(groupKey(group), { ...group, events, first, last });
-  }
-  return [...merged.values()];
-}
-
 async function refreshGroups() {
-  groups = sum("dead") ? together(await askJson("v1/dead/groups")) : [];
+  groups = sum("dead") ? await askJson("v1/dead/groups") : [];
   deadShown = groups.reduce((total, { events }) => total + events, 0);
   showGroups(groups);
   // Grouping takes time where there are many, so the daemon may have told how it was a moment ago.

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from forwarder.model import Counters, QueueStats
+from forwarder.queue.sqlite.burying import last_number
 from forwarder.queue.sqlite.store import Store
 
 
@@ -33,6 +34,7 @@ def stats(store: Store, path: Path) -> QueueStats:
         path=str(path),
         disk_free_bytes=_free_bytes(path.parent),
         destinations={name: counters(store, name) for name in store.destinations},
+        last_letter=last_number(store),
     )
 
 

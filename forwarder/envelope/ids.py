@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from typing import Final
@@ -42,7 +41,10 @@ class Identity(msgspec.Struct, gc=False):
     eventObjectId: str | None = None  # noqa: N815
 
 
-_escaped = re.compile(r"\\u([0-9A-Fa-f]{4})").sub
+# Every escape of RFC 8259 §7. A backslash that is escaped itself is consumed with the next one, so that what follows
+# both is not taken for an escape.
+_escaped = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|(["\\/bfnrt]))').sub
+_SHORT: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _NOBODY = Identity()
 _identity = msgspec.json.Decoder(Identity)
 
@@ -69,11 +71,15 @@ def is_about(event: bytes, wanted: EventFilter) -> bool:
 def _has_text(event: bytes, text: str) -> bool:
     """Return whether a text stands in an event, however its producer has escaped it (RFC 8259 §7)."""
     said = event.decode(errors="replace")
-    if "\\u" in said:
-        pairs = _escaped(lambda found: chr(int(found[1], 16)), said)
-        said = pairs.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    said = said.casefold()
-    return text.casefold() in said or json.dumps(text, ensure_ascii=False)[1:-1].casefold() in said
+    if "\\" in said:
+        units = _escaped(_unescaped, said)
+        # A character beyond the first 65,536 is escaped in two halves.
+        said = units.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.casefold() in said.casefold()
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return chr(int(found[1], 16)) if found[1] else _SHORT.get(found[2], found[2])
 
 
 def event_id(event: bytes) -> str:

@@ -54,6 +54,44 @@ def test_a_filter_takes_what_has_all_that_it_names(wanted: EventFilter, found: b
     assert not is_about(b"{", EventFilter(source="app"))
 
 
+# Characters that have a short escape, that need two halves, that read like the rest of an escape, or that are plain.
+TEXTS = st.text(st.sampled_from('\\\\/"\b\f\n\r\tu0041Aaß😀\ufffd'), max_size=6)
+SHORT = {'"': '"', "\\": "\\", "/": "/", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
+
+
+def ways_to_write(character: str) -> list[str]:
+    """Return a character in each form that a JSON string may have it in."""
+    units = character.encode("utf-16-be").hex()
+    escaped = "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    short = [f"\\{SHORT[character]}"] if character in SHORT else []
+    plain = [] if character in '"\\' or character < " " else [character]
+    return [escaped, escaped.upper().replace("U", "u"), *short, *plain]
+
+
+@given(text=TEXTS, wanted=TEXTS, data=st.data())
+def test_a_text_is_found_however_it_is_escaped(text: str, wanted: str, data: st.DataObject) -> None:
+    """A filter compares what an event says, as any reader of JSON has it, and nothing else."""
+    written = "".join(data.draw(st.sampled_from(ways_to_write(character))) for character in text)
+    event = f'"{written}"'.encode()
+    assert json.loads(event) == text
+    assert is_about(event, EventFilter(text=text))
+    assert is_about(event, EventFilter(text=wanted)) == (wanted.casefold() in f'"{text}"'.casefold())
+
+
+@pytest.mark.parametrize(
+    ("written", "text", "found"),
+    [
+        (rb"https:\/\/example.com\/a", "https://example.com/a", True),
+        (rb"C:\\u0042", "B", False),
+        (rb"C:\\u0042", r"C:\u0042", True),
+        (rb"one\ntwo", "one\ntwo", True),
+    ],
+)
+def test_a_text_with_escapes(written: bytes, text: str, found: bool) -> None:
+    """Slashes may be escaped, and a backslash that is one begins no escape."""
+    assert is_about(b'{"data":"%b"}' % written, EventFilter(text=text)) == found
+
+
 @pytest.mark.parametrize(
     ("event", "found"),
     [

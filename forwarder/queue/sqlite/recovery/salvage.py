@@ -34,6 +34,8 @@ _OLD_COLUMNS = (COLUMNS.removesuffix(", died, replayed"), COLUMNS.removesuffix("
 
 # The part of a row's number that is its position.
 _POSITION = (1 << 48) - 1
+# So an account counts no more events of one kind.
+_MOST = _POSITION
 
 Row = tuple[Any, ...]
 
@@ -262,8 +264,10 @@ class _Rescue:
         self.found.lost_events += max(0, lost - ledger.purged)
         lost_letters = max(0, ledger.dead - account.saved_letters)
         self.found.lost_dead_letters += lost_letters
-        ledger.dropped += lost_letters
-        ledger.died = max(ledger.died, lost_letters + account.saved_letters + ledger.replayed)
+        # Counts that were believed one by one may come to a sum that the queue would not believe.
+        ledger.dropped = min(ledger.dropped + lost_letters, _MOST)
+        died = max(ledger.died, lost_letters + account.saved_letters + ledger.replayed)
+        ledger.died = min(died, account.saved_letters + _MOST)
         ledger.dead, ledger.dead_bytes = account.saved_letters, account.letter_bytes
         ledger.accepted = ledger.queued + ledger.delivered + ledger.dead + ledger.dropped
         rows = (ledger.base, ledger.base + _POSITION)
@@ -290,7 +294,7 @@ class _Rescue:
 
 def _believable(count: int) -> int:
     """Return a count of a damaged account, 0 where it cannot be true: no number of events is as large."""
-    return count if 0 <= count <= _POSITION else 0
+    return count if 0 <= count <= _MOST else 0
 
 
 def _rows(source: sqlite3.Connection, table: str, columns: str) -> Iterator[Row]:

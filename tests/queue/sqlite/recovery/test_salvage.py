@@ -32,6 +32,8 @@ from tests.queue.sqlite.recovery.damaging import (
     twisted,
 )
 
+# The most events of one kind that an account may count.
+MOST = (1 << 48) - 1
 VERSION_2 = Path(__file__).parent.parent / "version2.sql"
 # The columns of an account that are numbers.
 COLUMNS = [
@@ -357,6 +359,25 @@ async def test_what_has_ever_died(tmp_path: Path, died: int, replayed: int) -> N
     found = await account(queue)
     assert (found.died, found.replayed) == (max(died, 10 + replayed), replayed)
     await queue.close()
+
+
+@pytest.mark.parametrize("accepted", ["accepted", "delivered + dead + dropped + tail - head"])
+@pytest.mark.parametrize("counts", [{"dead": MOST, "dropped": 11}, {"dead": MOST, "died": MOST * 2, "replayed": MOST}])
+async def test_counts_that_are_too_many_together(tmp_path: Path, counts: dict[str, int], accepted: str) -> None:
+    """Counts that can be believed one by one make no account that the next start refuses."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    with closing(sqlite3.connect(path)) as db, db:
+        for column, count in counts.items():
+            db.execute(f"UPDATE destination SET {column} = ?", (count,))
+        db.execute(f"UPDATE destination SET accepted = {accepted}")
+        db.execute("PRAGMA user_version = 1000000")
+    db.close()
+    queue = await opened(path)
+    assert (await account(queue)).dead == 10
+    assert await drain(queue) == list(range(EVENTS))
+    await queue.close()
+    assert len(aside(path)) == 1
 
 
 def test_a_file_of_a_version_before(tmp_path: Path) -> None:

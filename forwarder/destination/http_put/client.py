@@ -48,8 +48,12 @@ class Client:
         self._route = Route(destination, proxy, context, user_agent=_USER_AGENT, lookup=lookup)
         self._head = _head(destination, proxy, config.headers)
         self._pool = Pool(config.max_connection_age)
-        self.certificate: Certificate | None = None
-        """That of the server, as of the last handshake."""
+        self._certificates: dict[str, Certificate] = {}
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Those of the servers on the way, a proxy and the destination, as of the last handshake with each."""
+        return tuple(self._certificates.values())
 
     async def aclose(self) -> None:
         """End all connections."""
@@ -110,20 +114,19 @@ class Client:
         try:
             connection = await self._route.connect(progress, self._pool.lost)
         except NoAnswerError as error:
-            if error.has_ended:
-                # It is not shown after such a handshake: it ended when it was said to, or else before now.
-                known, now = self.certificate, time.time()
-                if known is None or known.ends > now:
-                    self.certificate = Certificate(self._whose, now, is_exact=False)
+            if error.expired:
+                self._note_expired(error.expired, time.time())
             raise
         ends = connection.certificate_ends
-        self.certificate = None if ends is None else Certificate(self._whose, ends)
+        self._certificates = {where: Certificate(_whose(where), end) for where, end in ends.items()}
         self._pool.add(connection, generation)
         return connection
 
-    @property
-    def _whose(self) -> str:
-        return f"the certificate of {self._route.words}"
+    def _note_expired(self, where: str, now: float) -> None:
+        # It is not shown after such a handshake: it ended when it was said to, or else before now.
+        known = self._certificates.get(where)
+        if known is None or known.ends > now:
+            self._certificates[where] = Certificate(_whose(where), now, is_exact=False)
 
     async def _exchange(self, connection: Connection, body: bytes, progress: Progress) -> Reply:
         progress.lacks = "no answer"
@@ -136,6 +139,10 @@ class Client:
     def _late(self, progress: Progress) -> NoAnswerError:
         words, hint = f"{progress.lacks} within {self._timeout:g} s", "Look at the network, a firewall, the proxy"
         return NoAnswerError(words, hint=hint, reached=progress.reply is not None, timed_out=True)
+
+
+def _whose(where: str) -> str:
+    return f"the certificate of {where}"
 
 
 def _head(destination: Endpoint, proxy: Endpoint | None, headers: dict[str, str]) -> bytes:

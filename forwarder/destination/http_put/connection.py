@@ -49,6 +49,8 @@ class Connection(asyncio.Protocol):
         self._poll.register(self._sock, select.POLLIN)
         # From the wire up: TLS with a proxy, TLS with the destination.
         self._layers: list[Tls] = []
+        self.certificate_ends: dict[str, float] = {}
+        """By host and port, when the certificates that were shown end, in seconds since the epoch."""
         self._reply: Reply | None = None
         # Done when the answer has ended, or the handshake.
         self._done: asyncio.Future[None] | None = None
@@ -68,11 +70,6 @@ class Connection(asyncio.Protocol):
     def tls_version(self) -> str | None:
         """The version of TLS; None if the connection is not encrypted."""
         return self._layers[-1].version if self._layers else None
-
-    @property
-    def certificate_ends(self) -> float | None:
-        """When the certificate of the other side ends, in seconds since the epoch; None without TLS."""
-        return self._layers[-1].certificate_ends if self._layers else None
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -94,6 +91,8 @@ class Connection(asyncio.Protocol):
             self._done = None
         if not layer.is_agreed:
             raise not_secured(where, layer.error or self._error)
+        if (ends := layer.certificate_ends) is not None:
+            self.certificate_ends[where] = ends
 
     def close(self) -> None:
         """End it in good order; `on_lost` is called when it has ended."""

@@ -45,7 +45,8 @@ class NoAnswerError(Exception):
     """An attempt brought no answer; the text says why, and `hint` what to look at.
 
     `reached` says whether any of the request was sent, `timed_out` whether the time ran out. `unanswered` says that
-    the connection ended before a single byte came back, `has_ended` that a certificate of the other side is over.
+    the connection ended before a single byte came back. `expired` is the host and port whose certificate is over,
+    that of the destination or of a proxy on the way; it is empty where no certificate is to blame.
     """
 
     def __init__(
@@ -56,14 +57,14 @@ class NoAnswerError(Exception):
         reached: bool = False,
         unanswered: bool = False,
         timed_out: bool = False,
-        has_ended: bool = False,
+        expired: str = "",
     ) -> None:
         super().__init__(words)
         self.hint = hint
         self.reached = reached
         self.unanswered = unanswered
         self.timed_out = timed_out
-        self.has_ended = has_ended
+        self.expired = expired
 
 
 def not_resolved(host: str, error: OSError) -> NoAnswerError:
@@ -84,7 +85,7 @@ def not_secured(where: str, error: Exception | None) -> NoAnswerError:
         case ssl.SSLCertVerificationError():
             words = f"the certificate of {where} is not trusted: {error.verify_message}"
             has_ended = error.verify_code == _HAS_ENDED
-            return NoAnswerError(words, hint=_RENEW if has_ended else _TRUST, has_ended=has_ended)
+            return NoAnswerError(words, hint=_RENEW if has_ended else _TRUST, expired=where if has_ended else "")
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | None:
             return NoAnswerError(f"{where} ended the connection during the TLS handshake")
         case ssl.SSLError(reason=str() as reason):

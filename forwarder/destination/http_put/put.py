@@ -42,8 +42,7 @@ class HttpPut:
     @property
     def outlook(self) -> Outlook:
         """What its certificates and the dates of its answers say of trouble to come."""
-        server = () if self._client.certificate is None else (self._client.certificate,)
-        return Outlook(self._certificates + server, self._clock.ahead(time.time(), _steady()))
+        return Outlook(self._certificates + self._client.certificates, self._clock.ahead(time.time(), _steady()))
 
     async def aclose(self) -> None:
         """End all connections."""

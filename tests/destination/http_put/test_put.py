@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from dataclasses import replace
 from email.utils import formatdate
@@ -18,7 +19,7 @@ from forwarder.model import Batch, Outcome, Slice
 from forwarder.signing import Signer, Verifier
 from tests.certificates import Authority
 from tests.delivery.conftest import raw_server
-from tests.destination.http_put.servers import answering, at, tls_server
+from tests.destination.http_put.servers import answering, at, proxy, tls_server
 
 events = st.lists(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=20), max_size=3), min_size=1)
 BATCH = Batch("main", (Slice(0, 2, 0.0),), b'{"n":0}\n{"n":1}\n')
@@ -138,6 +139,36 @@ class TestOutlook:
             ended = put.outlook.certificates[-1]
             assert ended.ends <= time.time()
             assert not ended.is_exact
+            await put.aclose()
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    async def test_the_certificate_of_a_proxy(self, signer: Signer, authority: Authority, scheme: str) -> None:
+        """What a proxy shows is told as the proxy's, and what is known of the destination's stays as it is."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*authority.issue("localhost", ends_in=5 * 3600.0))
+        async with tls_server(authority, ends_in=9 * 3600.0) as port, proxy([], ssl=context) as proxied:
+            put = HttpPut(
+                "main",
+                DestinationConfig(
+                    url=f"{scheme}://localhost:{port}/put",
+                    signing=at(1).signing,
+                    proxy=f"https://localhost:{proxied}",
+                    tls=TlsConfig(ca_file=authority.file),
+                ),
+                signer,
+            )
+            assert (await put.send(b"a.b.c")).outcome is Outcome.DELIVERED
+            shown = put.outlook.certificates[1:]
+            whose = [f"the certificate of localhost:{proxied}", f"the certificate of localhost:{port}"]
+            assert [found.what for found in shown] == (whose if scheme == "https" else whose[:1])
+            assert shown[0].ends - time.time() == pytest.approx(5 * 3600, abs=60)
+            # New connections get it from now on.
+            context.load_cert_chain(*authority.issue("localhost", ends_in=-5.0))
+            assert "has expired" in (await put.send(b"a.b.c", fresh=True)).detail
+            of_proxy, *of_destination = put.outlook.certificates[1:]
+            assert (of_proxy.what, of_proxy.is_exact) == (whose[0], False)
+            assert of_proxy.ends <= time.time()
+            assert tuple(of_destination) == shown[1:]
             await put.aclose()
 
 

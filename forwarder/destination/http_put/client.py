@@ -64,20 +64,19 @@ class Client:
         self._route.forget()
         self._pool.renew()
 
-    async def send(self, body: bytes, *, fresh: bool = False, progress: Progress | None = None) -> Reply:
+    async def send(self, body: bytes, *, fresh: bool = False) -> Reply:
         """Post one compact JWS, and return an answer that has a status. Raises NoAnswerError.
 
-        `fresh` sends it over a new connection, which may lead to another of several servers. In `progress` stands, also
-        after an error, how far it has come.
+        `fresh` sends it over a new connection, which may lead to another of several servers.
         """
-        progress = Progress() if progress is None else progress
+        progress = Progress()
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._attempt(body, progress, fresh=fresh)
-        except TimeoutError:
-            if progress.reply is not None and progress.reply.status is not None:
-                return progress.reply
-            raise self._late(progress) from None
+            reply = await self._in_time(body, progress, fresh=fresh)
+        except NoAnswerError as error:
+            error.is_repeated = progress.is_repeated
+            raise
+        reply.is_repeated = progress.is_repeated
+        return reply
 
     async def probe(self) -> str:
         """Connect as for an attempt, send no event, and hang up; return what was reached, and how.
@@ -95,6 +94,15 @@ class Client:
         finally:
             await self.aclose()
         return f"{self._route.words} connects" + (f" ({version})" if version else "")
+
+    async def _in_time(self, body: bytes, progress: Progress, *, fresh: bool) -> Reply:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._attempt(body, progress, fresh=fresh)
+        except TimeoutError:
+            if progress.reply is not None and progress.reply.status is not None:
+                return progress.reply
+            raise self._late(progress) from None
 
     async def _attempt(self, body: bytes, progress: Progress, *, fresh: bool) -> Reply:
         connection = None if fresh else await self._pool.take()

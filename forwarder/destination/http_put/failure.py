@@ -46,7 +46,8 @@ class NoAnswerError(Exception):
 
     `reached` says whether any of the request was sent, `timed_out` whether the time ran out. `unanswered` says that
     the connection ended before a single byte came back. `expired` is the host and port whose certificate is over,
-    that of the destination or of a proxy on the way; it is empty where no certificate is to blame.
+    that of the destination or of a proxy on the way; it is empty where no certificate is to blame. `is_repeated` says
+    that the request had gone out once before, over a kept connection that ended, and may have been taken then.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class NoAnswerError(Exception):
         self.unanswered = unanswered
         self.timed_out = timed_out
         self.expired = expired
+        self.is_repeated = False
 
 
 def not_resolved(host: str, error: OSError) -> NoAnswerError:

@@ -19,7 +19,6 @@ from forwarder.destination.http_put.peer_clock import PeerClock
 from forwarder.destination.http_put.redaction import Redaction
 from forwarder.destination.http_put.resolver import Lookup, look_up
 from forwarder.destination.http_put.responses import ABOUT_KEY, NOT_NOW, outcome_of, parse_date, parse_retry_after
-from forwarder.destination.http_put.route import Progress
 from forwarder.errors import ConfigError, Problem, SigningKeyError
 from forwarder.model import Batch, Outcome
 from forwarder.signing import Signer
@@ -59,22 +58,22 @@ class HttpPut:
 
     async def send(self, body: bytes, *, fresh: bool = False) -> Answer:
         """Post a compact JWS, and say what the answer means."""
-        progress = Progress()
         try:
-            reply = await self._client.send(body, fresh=fresh, progress=progress)
+            reply = await self._client.send(body, fresh=fresh)
         except NoAnswerError as error:
-            detail = self._redaction.of(str(error))
-            about = {
-                "timed_out": error.timed_out,
-                "is_about_events": error.reached,
-                "is_repeated": progress.is_repeated,
-            }
-            return Answer(Outcome.DEFERRED, detail, hint=error.hint, **about)
+            return Answer(
+                Outcome.DEFERRED,
+                self._redaction.of(str(error)),
+                timed_out=error.timed_out,
+                is_about_events=error.reached,
+                is_repeated=error.is_repeated,
+                hint=error.hint,
+            )
         self._note_date(reply.date)
         status, asked = reply.status, reply.retry_after
         outcome = outcome_of(status, self._responses)
         if outcome is Outcome.DELIVERED:
-            return Answer(outcome, status=status, is_repeated=progress.is_repeated)
+            return Answer(outcome, status=status, is_repeated=reply.is_repeated)
         detail = self._redaction.of_answer(status, reply.reason, b"" if reply.is_encoded else reply.start)
         is_about_events = asked is None and status not in NOT_NOW
         retry_after, refuses_key = parse_retry_after(asked, time.time()), status in ABOUT_KEY
@@ -85,7 +84,7 @@ class HttpPut:
             status,
             is_about_events=is_about_events,
             refuses_key=refuses_key,
-            is_repeated=progress.is_repeated,
+            is_repeated=reply.is_repeated,
         )
 
     def _note_date(self, date: str | None) -> None:

@@ -69,6 +69,8 @@ class Reply:
         """Whether the connection can be used again."""
         self.wrong: str | None = None
         """Why it is no answer."""
+        self.is_repeated = False
+        """Whether the request had gone out once before, over a kept connection that ended, and may have been taken."""
         self._to_connect = to_connect
         self._buffer = bytearray()
         self._before_body = 0

@@ -13,6 +13,9 @@ from dataclasses import replace
 import pytest
 
 from forwarder import __version__
+from forwarder.destination.http_put.client import Client
+from forwarder.destination.http_put.failure import NoAnswerError
+from forwarder.destination.http_put.reply import Reply
 from forwarder.model import Address
 from forwarder.receiver import Receiver
 from forwarder.signing import Signer
@@ -291,6 +294,38 @@ class TestRequest:
             again = await client.send(b"a.b.c")
             assert again == replace(said(None, "the connection was closed without an answer"), is_repeated=True)
         assert requests == 3
+
+    @pytest.mark.parametrize(
+        ("said_last", "is_answer"),
+        [(OK, True), (b"HTTP/1.1 503 Busy\r\n\r\n", True), (b"HTTP/1.1 200 OK\r\n", False), (b"", False)],
+    )
+    async def test_that_it_went_out_twice_is_told(self, said_last: bytes, is_answer: bool) -> None:
+        """An answer, and an error where there was none in time, says that the request may have been taken before."""
+        requests = 0
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal requests
+            await read_request(reader)
+            requests += 1
+            if requests == 1:
+                writer.write(OK)
+                await read_request(reader)
+                return
+            writer.write(said_last)
+            await reader.read()
+
+        async with raw_server(handle) as port:
+            client = Client("main", at(port, timeout=0.5))
+            try:
+                assert not (await client.send(b"a.b.c")).is_repeated
+                try:
+                    found: Reply | NoAnswerError = await client.send(b"a.b.c")
+                except NoAnswerError as error:
+                    found = error
+                assert found.is_repeated
+                assert isinstance(found, Reply) == is_answer
+            finally:
+                await client.aclose()
 
     async def test_what_was_begun_to_be_answered_does_not_go_out_again(self) -> None:
         """A head that is cut off is no answer, and no sign that the request was not seen."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from forwarder.envelope import is_json_line
+from forwarder.envelope import is_json_object
 from forwarder.model import Batch, Limits, whole_lines
 from forwarder.queue.base import Pending
 
@@ -24,7 +24,7 @@ def seconds_until_due(pending: Pending, limits: Limits, max_age: float, now: flo
 
 def broken_apart(batch: Batch) -> tuple[list[Batch], list[Batch]]:
     """Return the lines of a batch that are no JSON object, and the others: each run of neighbours a batch, in order."""
-    kinds = [line.startswith(b"{") and is_json_line(line[:-1]) for line in whole_lines(batch.data)]
+    kinds = [is_json_object(line[:-1]) for line in whole_lines(batch.data)]
     broken: list[Batch] = []
     whole: list[Batch] = []
     left: Batch | None = batch

@@ -28,7 +28,7 @@ from forwarder.envelope.checking import MAX_ERRORS, Envelope
 from forwarder.envelope.fields import too_large_words
 from forwarder.envelope.ids import Identity, event_id, identity, is_about, new_ids
 from forwarder.envelope.invalid import HEAD_BYTES, as_sent, burials, sort_out
-from forwarder.envelope.text import MAX_DEPTH, is_json_line
+from forwarder.envelope.text import MAX_DEPTH, is_json_line, is_json_object
 
 __all__ = [
     "HEAD_BYTES",
@@ -46,6 +46,7 @@ __all__ = [
     "identity",
     "is_about",
     "is_json_line",
+    "is_json_object",
     "new_ids",
     "sort_out",
     "too_large_words",

@@ -174,6 +174,11 @@ def is_json_line(text: bytes) -> bool:
     return is_json(text) and is_utf8(text) and b"\n" not in text and b"\r" not in text
 
 
+def is_json_object(text: bytes) -> bool:
+    """Return whether the bytes are a JSON object on one line, in UTF-8, from the first byte on: an event as stored."""
+    return text[:1] == b"{" and is_json_line(text)
+
+
 def is_json(text: bytes) -> bool:
     """Return whether the bytes are one JSON value; the encoding of its strings is not checked."""
     try:

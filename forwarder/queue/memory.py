@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import Self
 
-from forwarder.envelope import event_id, is_about, is_json_line
+from forwarder.envelope import event_id, is_about, is_json_object
 from forwarder.errors import QueueFullError, ShareFullError, ShuttingDownError, TooLargeError
 from forwarder.model import (
     EVERY_EVENT,
@@ -340,9 +340,8 @@ class MemoryQueue:
             yield letter
 
     async def replay(self, wanted: DeadFilter) -> int:
-        found = [letter for letter in self._find(wanted) if letter.reason != INVALID]
-        whole = [letter for letter in found if letter.event[:1] == b"{" and is_json_line(letter.event)]
-        return sum([await self.replay_as(letter, letter.event) for letter in whole])
+        found = [letter for letter in self._find(wanted) if letter.reason != INVALID and is_json_object(letter.event)]
+        return sum([await self.replay_as(letter, letter.event) for letter in found])
 
     async def readmit(
         self,
@@ -394,7 +393,3 @@ def _batch(destination: str, events: dict[int, Event]) -> Batch:
 
 def _positions(batch: Batch) -> list[int]:
     return [part.position for part in batch.slices]
-
-
-def _is_event(event: bytes) -> bool:
-    return event.startswith(b"{") and is_json_line(event)

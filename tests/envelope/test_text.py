@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from forwarder.envelope.text import elements, is_deeper, members, put_in_front, split_array
+from forwarder.envelope.text import elements, is_deeper, is_json_object, members, put_in_front, split_array
 from tests.events import Pairs, event_texts, loads
 
 
@@ -94,6 +94,15 @@ def test_nothing_but_a_brace_is_taken_for_one() -> None:
 def test_the_elements_of_an_array(text: bytes, lines: list[bytes]) -> None:
     """Each element is found as it was written, on one line, also beside one with half of a surrogate pair."""
     assert list(elements(text)) == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [(b'{"a":1}', True), (b"{}", True), (b"", False), (b"[]", False), (b" {}", False), (b"{}\n", False), (b"{", False)],
+)
+def test_a_stored_event_is_an_object_on_one_line(text: bytes, found: bool) -> None:
+    """What begins with anything else, or has a second line, is none."""
+    assert is_json_object(text) == found
 
 
 @pytest.mark.parametrize("text", [b"[1", b'["\n"]', b'["\\ud800\n"]', b"{},{}", b"[1]]", b"[1,]"])

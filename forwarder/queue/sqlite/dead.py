@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
-from forwarder.envelope import event_id, identity, is_about, is_json_line
+from forwarder.envelope import event_id, identity, is_about, is_json_object
 from forwarder.model import EVERY_EVENT, INVALID, Burial, DeadFilter, DeadGroup, DeadLetter, Segment
 from forwarder.queue.sqlite import admission, room
 from forwarder.queue.sqlite.burying import bury, last_number, take_away
@@ -149,7 +149,7 @@ def _events(found: _Found) -> Iterator[DeadLetter]:
     """Yield the letters that can be sent; what was not accepted as an event can only be handed in again."""
     if found.row.is_whole and found.row.burial.reason != INVALID:
         for letter in found.letters:
-            if letter.event[:1] == b"{" and is_json_line(letter.event):
+            if is_json_object(letter.event):
                 yield letter
 
 

@@ -82,7 +82,7 @@ def purge(store: Store, name: str, wanted: EventFilter, after: int, until: int) 
     entries = rows_waiting(store, name, STEP_ROWS, until=until)
     for entry in entries:
         _forget(store, name, entry)
-    return sum(entry.events for entry in entries), entries[-1].position + 1 if entries else 0
+    return sum(entry.events for entry in entries), entries[-1].position + 1 if len(entries) >= STEP_ROWS else 0
 
 
 def _purge_some(store: Store, name: str, wanted: EventFilter, position: int, until: int) -> tuple[int, int]:
@@ -100,8 +100,10 @@ def _purge_some(store: Store, name: str, wanted: EventFilter, position: int, unt
                 size += len(data)
         position = start + row.events
         if size >= STEP_BYTES:
-            return dropped, position
-    return dropped, position if rows else 0
+            break
+    # Where nothing is left to look at, another step would be a commit for nothing.
+    is_all = position >= until or (len(rows) < STEP_ROWS and size < STEP_BYTES)
+    return dropped, 0 if is_all else position
 
 
 def _cut(store: Store, name: str, row: tuple[int, float, list[bytes]], wanted: EventFilter) -> int:

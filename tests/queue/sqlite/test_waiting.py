@@ -11,6 +11,7 @@ from forwarder.envelope import is_about
 from forwarder.model import EVERY_EVENT, EventFilter, Limits
 from forwarder.queue.base import Share
 from forwarder.queue.sqlite import views, waiting
+from forwarder.queue.sqlite.store import Store
 from tests.queue.building import segment
 from tests.queue.sqlite.stores import Desk, fill, left, lines, segment_of
 
@@ -96,6 +97,21 @@ class TestPurge:
             desk.append(segment(5000, 10))
         assert set(left(desk)) == set(range(5000, 5010))
         assert views.counters(desk.store, "main").dropped == 2000
+
+
+@pytest.mark.parametrize("wanted", [EVERY_EVENT, EventFilter("app"), EventFilter("nobody")])
+@pytest.mark.parametrize(("rows", "most"), [(0, 1), (3, 1), (waiting.STEP_ROWS, 2), (waiting.STEP_ROWS + 3, 2)])
+def test_a_purge_ends_with_its_last_row(wanted: EventFilter, rows: int, most: int) -> None:
+    """No step, which is a commit, is made behind the last row."""
+    desk, steps = sources(10 * rows), 0
+
+    def step(store: Store, after: int) -> tuple[int, int]:
+        nonlocal steps
+        steps += 1
+        return waiting.purge(store, "main", wanted, after, 10 * rows)
+
+    desk.repeat(step)
+    assert steps <= most
 
 
 class TestPurgeOfSome:

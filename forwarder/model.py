@@ -134,9 +134,8 @@ class Batch:
         )
 
 
-def nth_line(data: bytes, count: int) -> int:
-    """Return the offset after the `count`-th line of `data`."""
-    offset = 0
+def nth_line(data: bytes, count: int, offset: int = 0) -> int:
+    """Return the offset after the `count`-th line of `data`, counted from the line that begins at `offset`."""
     for _ in range(count):
         offset = data.index(b"\n", offset) + 1
     return offset

@@ -35,9 +35,12 @@ def test_lines_are_told_apart_by_their_newlines_alone(lines: list[bytes]) -> Non
 
 @given(lines=LINES, data=st.data())
 def test_nth_line_is_where_the_lines_before_it_end(lines: list[bytes], data: st.DataObject) -> None:
-    """The offset has exactly so many lines before it."""
+    """The offset has exactly so many lines before it, counted from the first or from any other."""
     count = data.draw(st.integers(0, len(lines)))
     assert ended(lines)[: nth_line(ended(lines), count)] == ended(lines[:count])
+    first = len(ended(lines[: data.draw(st.integers(0, count))]))
+    passed = ended(lines)[:first].count(b"\n")
+    assert nth_line(ended(lines), count - passed, first) == nth_line(ended(lines), count)
 
 
 def test_nth_line_of_too_few_is_an_error() -> None:

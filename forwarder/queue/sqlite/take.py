@@ -119,14 +119,20 @@ def _read(store: Store, group: list[Entry]) -> None:
     for span in spans:
         for row, events, expected, data in store.rows_of(*span):
             if row in wanted and is_whole(row, events, data, expected):
-                for entry in wanted[row]:
-                    entry.data = data if entry.events == events else _part(data, entry)
+                _share_out(data, events, wanted[row])
 
 
-def _part(data: bytes, entry: Entry) -> bytes:
-    """Return the lines of an entry out of the data of its row."""
-    start = nth_line(data, entry.skip)
-    return data[start : start + nth_line(data[start:], entry.events)]
+def _share_out(data: bytes, events: int, entries: list[Entry]) -> None:
+    """Give each entry, in order, its lines out of the data of their row of so many events."""
+    line = end = 0
+    for entry in entries:
+        if entry.events == events:
+            entry.data = data
+            continue
+        # Each search begins where the one before has ended: there may be an entry for each line of a long row.
+        start = nth_line(data, entry.skip - line, end)
+        line, end = entry.skip + entry.events, nth_line(data, entry.events, start)
+        entry.data = data[start:end]
 
 
 def _fit(piece: bytes, events: int, max_events: int, max_bytes: int) -> tuple[int, int]:
@@ -257,14 +263,16 @@ def _waiting_at(state: DestinationState, position: int) -> int | None:
 
 
 def _read_events(store: Store, destination: str, positions: Sequence[int]) -> list[Batch]:
-    """Return the events at these positions, as far as they can be read; each row is read once."""
-    ledger, entries = store.destinations[destination].ledger, list[Entry]()
-    for position in sorted(positions):
+    """Return the events at these positions, as far as they can be read; each row is looked for and read once."""
+    ledger, entries, row = store.destinations[destination].ledger, list[Entry](), None
+    for position in sorted({*positions}):
         number = ledger.base + position
-        for row in store.rows_from(ledger, position, 1):
-            # Behind a gap comes another row.
-            if row.id <= number:
-                entries.append(Entry(row.id, position, number - row.id, 1, row.size, row.accepted_at, float("-inf")))
+        # Those that follow are mostly in the same row.
+        if row is None or row.until <= number:
+            row = next(iter(store.rows_from(ledger, position, 1)), None)
+        # Behind a gap comes another row.
+        if row is not None and row.id <= number:
+            entries.append(Entry(row.id, position, number - row.id, 1, row.size, row.accepted_at, float("-inf")))
     for _, together in groupby(entries, lambda entry: entry.row):
         _read(store, list(together))
     return [

@@ -221,6 +221,20 @@ class TestDamage:
 
 
 class TestSingleEvents:
+    def test_many_of_a_row(self) -> None:
+        """However many of its events are wanted again, and with gaps between them, a row is looked for once."""
+        desk = fill(3, each=100)
+        assert desk.take() is not None
+        wanted = [*range(10, 50), 99, *range(200, 300, 7)]
+        statements = list[str]()
+        desk.db.set_trace_callback(statements.append)
+        again = take.take_again(desk.store, "main", [*reversed(wanted), 10], 1 << 20)
+        desk.db.set_trace_callback(None)
+        assert [numbers(batch.data) for batch in again] == [[number] for number in wanted]
+        assert [batch.position for batch in again] == wanted
+        # For each of the two rows: which one has the position, what is known of it, and its data.
+        assert len(statements) <= 6
+
     def test_a_damaged_row_yields_nothing(self) -> None:
         """What does not match its checksum is neither handed out nor leased; it is buried when its turn comes."""
         desk = Desk()

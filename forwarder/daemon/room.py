@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from forwarder.model import INVALID, QueueStats
@@ -13,13 +14,24 @@ from forwarder.observe.forecast import Forecast
 from forwarder.queue.base import Share
 from forwarder.queue.fullness import Full, Fullness
 
-# Seconds between two lines of the log about the same fullness.
+# Seconds between two lines of the log that say that the same is full; each may be followed by one that it is over.
 _STILL_SECONDS: Final = 60.0
 # Seconds of readings from which something can be foreseen. Others write to the disk, too, and delete it again.
 _LEAST_SECONDS: Final = 20.0
 _LEAST_SECONDS_OF_DISK: Final = 60.0
 _DISK: Final = ""
 """Stands for the disk among the forecasts; no destination has an empty name."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """The last line of the log that said that something is full, and whether it `is_open`: no end was told since."""
+
+    at: float
+    is_open: bool = True
+
+    def is_old(self, now: float) -> bool:
+        return now >= self.at + _STILL_SECONDS
 
 
 class Room:
@@ -41,8 +53,9 @@ class Room:
         self._observer = observer
         self._shares = shares
         self._clock = clock
-        self._told: dict[str | None, float] = {}
-        """What was full in the last round, and when the log told of it last."""
+        self._full = frozenset[str | None]()
+        """What was full in the last round."""
+        self._lines: dict[str | None, _Line] = {}
         self._forecasts: dict[str | None, Forecast] = {}
 
     @property
@@ -66,21 +79,25 @@ class Room:
     # --- what is full ----------------------------------------------------------------------------
 
     def _tell_full(self, full: dict[str | None, Full]) -> None:
-        for name in self._told.keys() - full.keys():
-            del self._told[name]
-            self._tell_full_of(name, None)
+        for name in self._full - full.keys():
+            self._tell_full_of(name, None, is_told=self._lines[name].is_open)
+            self._lines[name].is_open = False
         now = self._clock()
+        self._lines = {name: line for name, line in self._lines.items() if name in full or not line.is_old(now)}
         for name, found in full.items():
-            self._tell_full_of(name, str(found), found.since)
-            if now >= self._told.setdefault(name, now) + _STILL_SECONDS:
-                self._told[name] = now
-                self._observer.saw(Notice("queue.still_full", _details(name, found)))
+            # A queue that is full by turns must not fill the log: a line of any kind opens it once a minute at most.
+            is_due = name not in self._lines or self._lines[name].is_old(now)
+            self._tell_full_of(name, found, is_told=is_due)
+            if is_due:
+                self._lines[name] = _Line(now)
+                if name in self._full:
+                    self._observer.saw(Notice("queue.still_full", _details(name, found)))
+        self._full = frozenset(full)
 
-    def _tell_full_of(self, name: str | None, detail: str | None, since: float | None = None) -> None:
-        if name == INVALID:
-            self._conditions.set("invalid.full", detail, name, since=since)
-        else:
-            self._conditions.set("queue.full", detail, name, since=since)
+    def _tell_full_of(self, name: str | None, found: Full | None, *, is_told: bool) -> None:
+        key = "invalid.full" if name == INVALID else "queue.full"
+        detail, since = (None, None) if found is None else (str(found), found.since)
+        self._conditions.set(key, detail, name, since=since, is_told=is_told)
 
     # --- what will be full -----------------------------------------------------------------------
 
@@ -95,7 +112,7 @@ class Room:
                 forecast = self._forecasts[name] = Forecast(least)
             forecast.see(now, room)
             # What is full already has a condition of its own.
-            is_soon = forecast.is_soon and name not in self._told
+            is_soon = forecast.is_soon and name not in self._full
             self._tell_soon(name, f"{words}, full {_when(forecast.seconds)}" if is_soon else None)
 
     def _rooms(self, stats: QueueStats) -> Iterator[tuple[str | None, int, str]]:

@@ -63,7 +63,8 @@ LINES = {
     "stream.failed": Line("error", "A bug: a stream was cut, and its client told so."),
     # --- the queue -------------------------------------------------------------------------------
     "queue.still_full": Line(
-        "warning", "What `queue.full` told of goes on: a line a minute, with whom it has cost since it began."
+        "warning",
+        "What `queue.full` told of goes on, or comes and goes: a line a minute, with whom it has cost since it began.",
     ),
     "queue.storage_failing": Line(
         "error",

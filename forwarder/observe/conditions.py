@@ -29,22 +29,32 @@ class Conditions:
         self._now = now
         self._active: dict[tuple[str, str | None], Condition] = {}
 
-    def set(self, key: str, detail: str | None, destination: str | None = None, *, since: float | None = None) -> None:
+    def set(
+        self,
+        key: str,
+        detail: str | None,
+        destination: str | None = None,
+        *,
+        since: float | None = None,
+        is_told: bool = True,
+    ) -> None:
         """Say that a condition holds, with its `detail` of this moment, or with None that it does not.
 
-        It began when it was first said, or `since` a time that is known better, in seconds since the epoch.
+        It began when it was first said, or `since` a time that is known better, in seconds since the epoch. Where
+        it comes and goes, whoever says so may keep a beginning or an end out of the log: it then `is_told` False.
         """
         before = self._active.get((key, destination))
         if detail is None:
             if before is not None:
                 del self._active[key, destination]
                 seconds = max(0.0, self._now() - before.since)
-                self._observer.saw(ConditionChanged(key, destination, False, before.detail, seconds))
+                if is_told:
+                    self._observer.saw(ConditionChanged(key, destination, False, before.detail, seconds))
             return
         if since is None:
             since = self._now() if before is None else before.since
         self._active[key, destination] = Condition(key, destination, since, detail)
-        if before is None:
+        if before is None and is_told:
             self._observer.saw(ConditionChanged(key, destination, True, detail))
 
     def saw(self, fact: Fact) -> None:

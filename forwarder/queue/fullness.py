@@ -5,7 +5,8 @@ that drops the oldest is never full. So it is full from the first producer that 
 or a twentieth has become free: where a balancer sends nobody to a forwarder that is not ready, nobody would ever ask.
 
 Where producers are faster than the destination, some are turned away and some are taken, in turns. That is one time of
-being full, not thousands: it is over only after nobody was turned away for a while.
+being full, not thousands: it is over only once those who were turned away could have tried again and were not turned
+away anew. What is full again soon after is still the same time: since when, and whom it has cost, go on.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from forwarder.errors import QueueFullError, ShareFullError
 from forwarder.model import Counters, QueueStats
 from forwarder.queue.base import Share
 
-# Seconds in which nobody was turned away. A stream that is stopped tries again every second, so as long as one is
-# stopped, this does not pass. It is short, since whoever mends the cause looks whether it has helped.
+# Seconds in which nobody was turned away: those in which whoever was tries again, and some for the way. A stream that
+# is stopped does so every second, a client over HTTP after five (`Retry-After`). They are few, since whoever mends the
+# cause looks whether it has helped.
 _QUIET_SECONDS: Final = 2.0
-# The same where nothing has become free since: a client over HTTP comes again after five (`Retry-After`).
+_QUIET_SECONDS_OVER_HTTP: Final = 7.0
+# The same where nothing has become free since.
 _LONG_QUIET_SECONDS: Final = 10.0
+# What is full again within so many seconds has never been mended.
+_AGAIN_SECONDS: Final = 60.0
 # What has to be free, and to have become free: a twentieth.
 _FREE: Final = 0.05
 
@@ -32,7 +37,7 @@ class Full(NamedTuple):
     detail: str
     """Which bound was reached, in words for people."""
     since: float
-    """Seconds since the epoch."""
+    """Seconds since the epoch. It may have been over in between, for less than a minute."""
     refused: int
     """Requests that were answered 503 since then."""
     stopped: int
@@ -57,26 +62,29 @@ class _Account:
         self.stopped = 0
         self.last = 0.0
         """When somebody was turned away last, by the clock."""
+        self.quiet_until = 0.0
+        """When those who were turned away have tried again, by the clock."""
         self.is_taken = False
         """Whether somebody was taken since then."""
         self.most = 0.0
         """The most that was in use since then, as a part of what there is."""
 
-    def turned_away(self, now: float) -> None:
+    def turned_away(self, now: float, quiet: float) -> None:
+        """Take note that somebody was turned away who tries again within `quiet` seconds."""
         self.last, self.is_taken, self.most = now, False, 0.0
+        self.quiet_until = max(self.quiet_until, now + quiet)
 
     def is_over(self, used: float | None, now: float) -> bool:
         """Say whether it is over; `used` is the part that is in use, None where that is not known."""
-        quiet = now - self.last
         if used is not None:
             self.most = max(self.most, used)
-        if quiet < _QUIET_SECONDS:
+        if now < self.quiet_until:
             return False
         if self.is_taken:
             return True
         if used is None or used > 1 - _FREE:
             return False
-        return used <= self.most - _FREE or quiet >= _LONG_QUIET_SECONDS
+        return used <= self.most - _FREE or now >= self.last + _LONG_QUIET_SECONDS
 
 
 class Fullness:
@@ -89,24 +97,34 @@ class Fullness:
         self._clock = clock
         self._now = now
         self._accounts: dict[str | None, _Account] = {}
+        self._over: dict[str | None, tuple[float, _Account]] = {}
+        """What was full a moment ago, and when that ended, by the clock."""
 
     def __bool__(self) -> bool:
         return bool(self._accounts)
 
     def refused(self, error: QueueFullError) -> None:
         """Take note that a request was refused."""
-        self._turned_away(error).refused += 1
+        self._turned_away(error, _QUIET_SECONDS_OVER_HTTP).refused += 1
 
     def stopped(self, error: QueueFullError, *, again: bool) -> None:
         """Take note that a stream is not read from; `again` where it has tried before and still waits."""
-        self._turned_away(error).stopped += not again
+        self._turned_away(error, _QUIET_SECONDS).stopped += not again
 
-    def _turned_away(self, error: QueueFullError) -> _Account:
+    def _turned_away(self, error: QueueFullError, quiet: float) -> _Account:
         name = error.destination if isinstance(error, ShareFullError) else None
-        account = self._accounts.setdefault(name, _Account(error.message, self._now(), self._clock()))
+        if (account := self._accounts.get(name)) is None:
+            account = self._accounts[name] = self._account(name, error.message)
         account.detail = error.message
-        account.turned_away(self._clock())
+        account.turned_away(self._clock(), quiet)
         return account
+
+    def _account(self, name: str | None, detail: str) -> _Account:
+        """Return the account of what is full now: the one of a moment ago, or a new one."""
+        ended, before = self._over.pop(name, (float("-inf"), None))
+        if before is not None and self._clock() < ended + _AGAIN_SECONDS:
+            return before
+        return _Account(detail, self._now(), self._clock())
 
     def took(self, destinations: Iterable[str]) -> None:
         """Take note that events for these destinations were taken."""
@@ -128,7 +146,7 @@ class Fullness:
 
     def _end(self, name: str | None, used: float | None) -> None:
         if self._accounts[name].is_over(used, self._clock()):
-            del self._accounts[name]
+            self._over[name] = self._clock(), self._accounts.pop(name)
 
     def now(self) -> dict[str | None, Full]:
         """Return what is full."""

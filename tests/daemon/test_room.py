@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_the_begin_and_the_end() -> None:
     assert [*watched.room.full] == [None]
     watched.fullness.refused(QUEUE)
     watched.fullness.took(["main"])
-    watched.rounds(2)
+    watched.rounds(8)
     assert watched.active() == {}
     told = [fact for fact in watched.recording.facts if isinstance(fact, ConditionChanged)]
     assert [(fact.key, fact.active) for fact in told] == [("queue.full", True), ("queue.full", False)]
@@ -82,6 +83,30 @@ def test_a_line_a_minute() -> None:
         "refused": 122,
         "stopped": 0,
     }
+
+
+@pytest.mark.parametrize("period", [6, 12, 30, 58])
+def test_full_by_turns(period: int) -> None:
+    """However it comes and goes, no minute has two lines that it is full, nor an end without such a line before."""
+    watched, lines, refused = Watched(), list[tuple[float, bool]](), 600 // period
+    for _ in range(refused):
+        watched.fullness.refused(QUEUE)
+        for _ in range(period // 2):
+            watched.recording.facts.clear()
+            watched.rounds(2)
+            # The conditions, and with them the status and the metrics, say what is so at any moment.
+            assert bool(watched.active()) is bool(watched.room.full)
+            for fact in watched.recording.facts:
+                lines.append((watched.now, not isinstance(fact, ConditionChanged) or fact.active))
+        watched.fullness.took(["main"])
+    begins = [at for at, is_full in lines if is_full]
+    assert len(begins) >= 5
+    assert all(later - earlier >= 60 for earlier, later in pairwise(begins))
+    told = [is_full for _, is_full in lines]
+    assert told[0]
+    assert (False, False) not in pairwise(told)
+    watched.fullness.refused(QUEUE)
+    assert watched.fullness.now()[None].refused == refused + 1
 
 
 def test_a_share_and_the_account_of_what_is_invalid() -> None:

@@ -71,8 +71,45 @@ def test_taken_and_refused_by_turns_is_one_time() -> None:
         told.fullness.refused(QUEUE)
         told.fullness.took(["main"])
         assert told.after(0.5).full == {None}
-    assert told.after(1.4).full == {None}
+    assert told.after(6.4).full == {None}
     assert told.after(0.2).full == set()
+
+
+def test_clients_that_come_again_when_they_are_told_to() -> None:
+    """Refused, taken five seconds later, and refused again is one time, however often; the account goes on."""
+    told = Told()
+    for _ in range(30):
+        told.fullness.refused(QUEUE)
+        for _ in range(4):
+            assert told.after(1.3, used=900).full == {None}
+        told.fullness.took(["main"])
+    full = told.fullness.now()[None]
+    assert (full.since, full.refused, full.seconds) == (5100.0, 30, pytest.approx(156.0))
+    assert told.after(2, used=900).full == set()
+
+
+def test_streams_try_again_at_once() -> None:
+    """Where only streams were stopped, it is over as soon as none was for two seconds."""
+    told = Told()
+    told.fullness.stopped(QUEUE, again=False)
+    told.fullness.took(["main"])
+    assert told.after(1.9).full == {None}
+    assert told.after(0.2).full == set()
+
+
+def test_full_again_soon_is_the_same_time() -> None:
+    """What is full again within a minute was never mended: since when, and whom it has cost, go on; later it is new."""
+    told = Told()
+    for _ in range(3):
+        told.fullness.refused(QUEUE)
+        assert told.after(10, used=900).full == set()
+        told.after(20, used=900)
+    told.fullness.refused(QUEUE)
+    assert told.fullness.now() == {None: Full(QUEUE.message, 5100.0, 4, 0, 90.0)}
+    told.after(10, used=900)
+    told.after(60, used=900)
+    told.fullness.refused(QUEUE)
+    assert told.fullness.now() == {None: Full(QUEUE.message, 5260.0, 1, 0, 0.0)}
 
 
 def test_a_refusal_after_one_was_taken() -> None:
@@ -90,7 +127,7 @@ def test_until_a_twentieth_is_free(used: int, is_full: bool) -> None:
     told = Told()
     told.fullness.refused(QUEUE)
     told.after(1, used=1000)
-    assert (told.after(2, used=used).full == {None}) is is_full
+    assert (told.after(7, used=used).full == {None}) is is_full
 
 
 def test_a_request_that_is_larger_than_what_is_free() -> None:

@@ -351,10 +351,15 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """The state of the queue; sizes are in bytes on disk. With `max_bytes` there is room for nothing more."""
+    """The state of the queue; sizes are in bytes."""
 
     backend: str
     bytes: int
+    """How much of `max_bytes` is in use: all of it when there is room for nothing more.
+
+    Where a part of it is kept for something else, as for a log, that part counts as used in proportion. So this is a
+    measure of the room that is left, and may be more than the events take on the disk.
+    """
     max_bytes: int
     failing: str | None = None
     """The storage's error message if it is failing, else None."""

@@ -26,13 +26,14 @@ _WORKS = frozenset({State.IDLE, State.DELIVERING})
 
 
 class QueueState(msgspec.Struct):
-    """The queue as a whole; sizes in bytes on disk. A command may ask a daemon that lacks the newest fields."""
+    """The queue as a whole; sizes in bytes. A command may ask a daemon that lacks the newest fields."""
 
     backend: str
     bytes: int
+    """How much of `max_bytes` is in use; see `QueueStats`."""
     max_bytes: int
     full: bool
-    """Whether producers are refused, or stopped, for want of room; what is in use counts as all of it then."""
+    """Whether producers are refused, or stopped, for want of room; `bytes` is all of `max_bytes` then."""
     full_since: datetime | None = None
     refused_while_full: int = 0
     """Requests that were refused, and streams that were stopped, since then."""

@@ -96,8 +96,12 @@ MEASURES: Final = {
     "forwarder_commit_duration_seconds": Measure(
         "histogram", "From the beginning of a transaction until it was synced to disk."
     ),
-    "forwarder_queue_bytes": Measure("gauge", "Bytes on disk that events and dead letters take."),
-    "forwarder_queue_max_bytes": Measure("gauge", "The most that they may take."),
+    "forwarder_queue_bytes": Measure(
+        "gauge",
+        "How many bytes of the queue's bound are in use, its log and its reserve in proportion: all of them when "
+        "nothing more fits.",
+    ),
+    "forwarder_queue_max_bytes": Measure("gauge", "The queue's bound: the most that it may take on disk, in bytes."),
     "forwarder_queue_full": Measure("gauge", "1 while the queue refuses or holds back producers."),
     "forwarder_queue_full_in_seconds": Measure(
         "gauge", "Until the queue is full, at the rate of the last minutes; missing while it does not grow."

@@ -24,11 +24,11 @@ def lines_from(store: Store, name: str, position: int) -> tuple[list[bytes], int
 
 
 def stats(store: Store, path: Path) -> QueueStats:
-    """Return the accounts of all destinations, and how much room they take of the file and its disk."""
+    """Return the accounts of all destinations, how much of the room is in use, and how much the disk has."""
     return QueueStats(
         backend="sqlite",
-        # The log and the reserve have their parts of what the queue may take. They are spread over what is in use, so
-        # that this reaches the bound when there is no more room.
+        # The log and the reserve have fixed parts of the bound, whatever is in the file. They count in proportion to
+        # it, so that this goes from nearly nothing to the bound, which it reaches when there is no more room.
         bytes=min(store.live_bytes * store.max_bytes // store.capacity, store.max_bytes),
         max_bytes=store.max_bytes,
         path=str(path),

@@ -95,9 +95,11 @@ class Room:
         self._full = frozenset(full)
 
     def _tell_full_of(self, name: str | None, found: Full | None, *, is_told: bool) -> None:
-        key = "invalid.full" if name == INVALID else "queue.full"
         detail, since = (None, None) if found is None else (str(found), found.since)
-        self._conditions.set(key, detail, name, since=since, is_told=is_told)
+        if name == INVALID:
+            self._conditions.set("invalid.full", detail, name, since=since, is_told=is_told)
+        else:
+            self._conditions.set("queue.full", detail, name, since=since, is_told=is_told)
 
     # --- what will be full -----------------------------------------------------------------------
 
